@@ -1,0 +1,5 @@
+"""`python -m cansight` is `cansight`."""
+
+from cansight.main import main
+
+main()
