@@ -1,0 +1,74 @@
+"""What leaves the landing log for the sinks: one opened message, placed on UTC.
+
+Every event carries (stream, sequence): the key by which a sink makes itself idempotent.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from dbc.schema import Schema
+    from wire.messages import FindingMessage, Gap
+
+VALID = 0  # dbc.validity.Reason.VALID; every other reason means "there is no value"
+
+
+@dataclass(frozen=True)
+class TickRows:
+    """Some signals of one vehicle at some ticks: one batch.
+
+    `tick_ms` (t,) int64 UTC; `raw` (t, m) int64 as the schema says (unsigned and float bit patterns are bit-cast);
+    `reason` (t, m) uint8, 0 = valid; `columns` (m,) int32 indices into the schema's signals.
+    """
+
+    vehicle: str
+    model: str
+    stream: bytes
+    sequence: int
+    received_ms: int
+    replay: bool  # the clock is a recorded log's: kept apart from live data
+    schema: "Schema"
+    columns: NDArray[np.int32]
+    tick_ms: NDArray[np.int64]
+    raw: NDArray[np.int64]
+    reason: NDArray[np.uint8]
+
+    @cached_property
+    def value(self) -> NDArray[np.float64]:
+        """(t, m) float64 physical values; NaN where the reason is not VALID."""
+        value = self.schema.physical(self.raw, self.columns)
+        value[self.reason != VALID] = np.nan
+        return value
+
+
+@dataclass(frozen=True)
+class FindingEvent:
+    """What a detector said. In `finding`, tick_ms, since_ms and window.tick_ms are UTC (they were placed when the event was made)."""
+
+    vehicle: str
+    model: str
+    stream: bytes
+    sequence: int
+    received_ms: int
+    replay: bool
+    finding: "FindingMessage"
+
+
+@dataclass(frozen=True)
+class GapEvent:
+    """Batches the vehicle recorded and had to drop: `gap.first` to `gap.last` of `gap.stream`, with the reason."""
+
+    vehicle: str
+    model: str
+    stream: bytes
+    sequence: int
+    received_ms: int
+    replay: bool
+    gap: "Gap"
+
+
+Event = TickRows | FindingEvent | GapEvent

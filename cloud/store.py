@@ -1,0 +1,86 @@
+"""The time-series store as the rest of the cloud sees it. `cloud/stores/` has the embedded one and InfluxDB.
+
+Writing is idempotent: the same event written twice changes nothing. All calls block (they run in a sink's or the API's
+thread) and may be made from several threads at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud.events import FindingEvent, GapEvent, TickRows
+
+__all__ = ["Series", "SignalValue", "Store", "TickRows", "VehicleSummary", "bucket_ms"]
+
+TICK_MS = 1000
+
+
+@dataclass(frozen=True)
+class VehicleSummary:
+    """A vehicle that has values in the store."""
+
+    vehicle: str
+    model: str
+    last_tick_ms: int
+
+
+@dataclass(frozen=True)
+class SignalValue:
+    """A signal's value at the newest tick of its bus. Signals without a valid value there are left out."""
+
+    signal: str
+    value: float
+    tick_ms: int
+
+
+@dataclass(frozen=True)
+class Series:
+    """`tick_ms` (n,) int64 UTC, ascending, without repeats; each of `values` (n,) float64, NaN = no valid value."""
+
+    tick_ms: NDArray[np.int64]
+    values: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+
+
+class Store(Protocol):
+    """A place for ticks, findings and gaps. `with store:` opens and closes it; queries see what `write` returned from."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+
+    def write(self, rows: Sequence[TickRows]) -> None:
+        """Store ticks durably. Raises StoreUnavailable when it is worth trying again; whatever can never be stored is quarantined."""
+
+    def write_findings(self, findings: Sequence[FindingEvent]) -> None:
+        """Store findings durably; raises as `write`."""
+
+    def write_gaps(self, gaps: Sequence[GapEvent]) -> None:
+        """Store gaps durably; raises as `write`."""
+
+    def vehicles(self) -> list[VehicleSummary]:
+        """Every vehicle that has values, by id."""
+
+    def newest(self, vehicle: str) -> int | None:
+        """UTC ms of the newest tick that a query of the store returns; None for an unknown vehicle."""
+
+    def signals(self, vehicle: str) -> list[SignalValue]:
+        """The newest values, by name; empty for an unknown vehicle."""
+
+    def series(self, vehicle: str, signals: Sequence[str], from_ms: int, to_ms: int, points: int) -> Series:
+        """Values with from_ms <= tick < to_ms on a common axis. Unknown signals are all NaN.
+
+        Where there would be more than about `points` ticks, each bucket gives two: the least and the greatest value in it,
+        so that a spike is never averaged away (the same buckets in every store: `bucket_ms`).
+        """
+
+
+def bucket_ms(from_ms: int, to_ms: int, points: int) -> int:
+    """Width of a bucket, ms, a whole number of ticks; 0 where every tick fits."""
+    ticks = max(0, to_ms - from_ms) / TICK_MS
+    if ticks <= points:
+        return 0
+    return int(np.ceil(2 * ticks / max(2, points))) * TICK_MS
