@@ -1,0 +1,114 @@
+"""DBC files to flat arrays: cantools parses, this compiles, a cache keeps the result.
+
+A running agent never imports cantools: `load_compiled` compiles in a subprocess when the cache has nothing for the files' content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dbc.errors import DbcFileError
+from dbc.plan import PLAN_VERSION, CompiledDbc, DecodePlan, dump, parse
+
+__all__ = ["CompiledDbc", "DbcFile", "DecodePlan", "compile_dbc", "load_compiled", "parse_file_argument"]
+
+DEFAULT_CHANNEL = "can0"
+
+
+@dataclass(frozen=True)
+class DbcFile:
+    """One DBC on one channel, as the user named it: "PATH" or "PATH@CHANNEL"."""
+
+    path: str
+    channel: str
+
+    def read(self) -> bytes:
+        try:
+            return Path(self.path).read_bytes()
+        except OSError as error:
+            raise DbcFileError(self.path, f"cannot be read: {error.strerror or error}") from error
+
+
+def parse_file_argument(text: str) -> DbcFile:
+    """ "PATH@CHANNEL", or "PATH" for the channel can0. A path that itself has an "@" needs the channel."""
+    path, separator, channel = text.rpartition("@")
+    if not separator or "/" in channel or not channel:
+        return DbcFile(text, DEFAULT_CHANNEL)
+    return DbcFile(path, channel)
+
+
+def compile_dbc(files: Sequence[str]) -> CompiledDbc:
+    """Parse and compile DBC files, each "PATH" or "PATH@CHANNEL", in this process (imports cantools).
+
+    Raises DbcFileError with file and line.
+    """
+    from dbc import planner  # cantools is heavy, and must not be imported by a running agent
+
+    return planner.plan_files([(file, file.read()) for file in map(parse_file_argument, files)])
+
+
+def load_compiled(files: Sequence[str], cache_folder: Path | None) -> CompiledDbc:
+    """As `compile_dbc`, from the cache where it has these contents; otherwise compiled in a subprocess and cached.
+
+    cache_folder: made when missing; None = no cache. A damaged cache entry is compiled anew.
+    """
+    arguments = [parse_file_argument(text) for text in files]
+    if cache_folder is None:
+        with tempfile.TemporaryDirectory(prefix="cansight-dbc-") as folder:
+            return _compile_in_subprocess(files, Path(folder) / "compiled.npz")
+    entry = cache_folder / f"{_cache_key(arguments)}.npz"
+    with contextlib.suppress(FileNotFoundError, ValueError):  # ValueError: damaged; the entry is replaced below
+        return parse(entry.read_bytes())
+    cache_folder.mkdir(parents=True, exist_ok=True)
+    return _compile_in_subprocess(files, entry)
+
+
+def _cache_key(files: Sequence[DbcFile]) -> str:
+    """Of the contents and channels, in order; not of the paths."""
+    form = hashlib.sha256(f"plan {PLAN_VERSION}\n".encode())
+    for file in files:
+        form.update(hashlib.sha256(file.read()).digest() + file.channel.encode() + b"\0")
+    return form.hexdigest()[:32]
+
+
+def _compile_in_subprocess(files: Sequence[str], entry: Path) -> CompiledDbc:
+    # -P and the explicit path: the working folder of a service must never decide which `dbc` package is imported.
+    root = str(Path(__file__).resolve().parent.parent)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+    command = [sys.executable, "-P", "-m", "dbc.compiler", str(entry), *files]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return parse(entry.read_bytes())
+    try:
+        fault = json.loads(done.stdout)
+        raise DbcFileError(fault["file"], fault["reason"], fault["line"], fault["column"])
+    except (json.JSONDecodeError, KeyError):
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise DbcFileError(", ".join(files), f"the compiler ended with code {done.returncode}: {last}") from None
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`python -m dbc.compiler ENTRY FILE...`: compile into ENTRY; a fault goes to stdout as JSON, exit code 2."""
+    entry, files = Path(arguments[0]), arguments[1:]
+    try:
+        data = dump(compile_dbc(files))
+    except DbcFileError as error:
+        print(json.dumps({"file": error.file, "reason": error.reason, "line": error.line, "column": error.column}))  # noqa: T201
+        return error.exit_code
+    with tempfile.NamedTemporaryFile(dir=entry.parent, prefix=".compiling-", delete=False) as file:
+        file.write(data)  # a reader sees the whole entry or none
+    os.replace(file.name, entry)  # noqa: PTH105
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
