@@ -1,0 +1,35 @@
+"""MQTT topics: one up and one down per vehicle; the vehicle's part is its certificate's common name."""
+
+import re
+
+from wire.errors import FormatError
+
+UP_FILTER = "cansight/1/+/up"
+DOWN_FILTER = "cansight/1/+/down"
+VEHICLE_PATTERN = re.compile(r"[0-9a-f]{16}", re.ASCII)
+_UP = re.compile(r"cansight/1/([0-9a-f]{16})/up", re.ASCII)
+
+
+def check_vehicle(vehicle: str) -> str:
+    """Returns `vehicle` when it is 16 lower-case hexadecimal digits; FormatError otherwise."""
+    if VEHICLE_PATTERN.fullmatch(vehicle) is None:
+        raise FormatError(f"vehicle id {vehicle[:40]!r}: expected 16 lower-case hexadecimal digits")
+    return vehicle
+
+
+def up(vehicle: str) -> str:
+    """The topic a vehicle publishes its batches to."""
+    return f"cansight/1/{check_vehicle(vehicle)}/up"
+
+
+def down(vehicle: str) -> str:
+    """The topic a vehicle reads its receipts and requests from."""
+    return f"cansight/1/{check_vehicle(vehicle)}/down"
+
+
+def vehicle_of(topic: str) -> str:
+    """The vehicle that an up topic belongs to; FormatError for any other topic."""
+    match = _UP.fullmatch(topic)
+    if match is None:
+        raise FormatError(f"topic {topic[:80]!r}: expected cansight/1/VEHICLE/up")
+    return match[1]
