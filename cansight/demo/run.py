@@ -1,0 +1,329 @@
+"""The demonstration itself: broker, aggregator, agents and simulator as processes of this machine, watched from outside.
+
+The order is the pipeline's: the broker and the store first, then the aggregator, the agents, and last the frames. A broker, store or
+aggregator that dies is started again, as an operator's service manager would; nothing may be lost by it.
+"""
+
+import contextlib
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cansight.demo import services
+from cansight.demo.processes import Child, Processes
+from cansight.demo.report import Report, percentiles
+from cansight.demo.stage import CAR, CAR_DBC, Endpoint, Stage, Vehicle, free_port, require_free
+from cansight.demo.watch import Api, Watch
+from cansight.errors import UsageError, WorkFailed
+
+POLL_S = 0.1  # the store is asked this often, so a measured latency is at most this much too long
+WORDS_S = 5.0  # without a terminal, a line of progress this often
+DRAIN_S = 90.0  # after the last frame: until every batch has its receipt and every tick is queryable
+FLEET_SCENARIOS = ("coolant_leak", "healthy")  # the first vehicle leaks, the others do not
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asked for. `duration_s` is simulated time; `speed` is simulated seconds per second."""
+
+    vehicles: int = 2
+    speed: float = 10.0
+    duration_s: float = 300.0
+    seed: int = 1
+    log: Path | None = None
+    dbc: tuple[str, ...] = ()
+    broker: str = ""  # "": embedded; "mosquitto": started here; mqtts://HOST:PORT: the user's, with `pki`
+    influx: str = ""  # "": embedded; "influxd": started here; http://HOST:PORT: the user's
+    pki: Path | None = None
+    port: int = 8460
+    folder: Path | None = None
+
+
+class Demonstration:
+    """One run. `watch()` yields while frames flow; afterwards `report()` measures, and the page stays up until `close`."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.page = Endpoint("127.0.0.1", options.port)
+        self.broker = Endpoint("localhost", 0)
+        self.api = Api(self.page)
+        self.processes = Processes()
+        self.vehicles: list[Vehicle] = []
+        self.agents: list[Child] = []
+        self.watching: Watch | None = None
+        self._stack = contextlib.ExitStack()
+        self._started = 0.0
+        self._restarts = 0
+
+    def __enter__(self) -> "Demonstration":
+        self._stack.enter_context(stop_on_signals())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with ignoring_interrupts():
+            self.api.close()
+            self._stack.close()
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.page.host}:{self.page.port}/"
+
+    def start(self) -> None:
+        """Lay out the folder and start every process, in the pipeline's order; returns when frames flow."""
+        options = self.options
+        self._check()
+        self._started = time.monotonic()
+        if options.folder is None:
+            folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="cansight-demo-")))
+        else:
+            folder = options.folder.resolve()
+            folder.mkdir(mode=0o700, parents=True)
+        self._stack.enter_context(self.processes)
+        self.broker = self._endpoint()
+        stage = Stage(folder, self.broker, self.page, options.pki)
+        stage.prepare()
+        broker = self._start_broker(stage)
+        store = self._start_store(stage)
+        model, files, catalogue = (
+            ("cansight_ev", CAR_DBC, CAR / "catalogue.toml") if options.log is None else ("recorded", options.dbc, None)
+        )
+        packs = stage.sign_packs() if options.log is None else []
+        aggregator = Child(
+            "aggregator", ["cloud", "run", "-c", str(stage.cloud(model, files, catalogue, store))], stage.log("cloud"), restart=True
+        )
+        if broker is not None:
+            services.wait_until(lambda: services.listening(self.broker), broker, "starting the broker")
+        self.processes.start(aggregator)
+        for number in range(options.vehicles):
+            scenario = "" if options.log else FLEET_SCENARIOS[min(number, len(FLEET_SCENARIOS) - 1)]
+            self.vehicles.append(stage.vehicle(model, scenario, options.seed + number, options.log, options.speed, files, catalogue, packs))
+        self.watching = Watch(self.api, self.vehicles)
+        # Frames flow only once somebody can take them: else the first latencies would be those of starting up.
+        services.wait_until(self.api.ready, aggregator, "starting the aggregator")
+        for vehicle in self.vehicles:
+            name = f"agent of {vehicle.vehicle}"
+            self.agents.append(
+                self.processes.start(Child(name, ["edge", "run", "-c", str(vehicle.config)], stage.log(f"edge-{vehicle.vehicle}")))
+            )
+        for vehicle, agent in zip(self.vehicles, self.agents, strict=True):
+            services.wait_until(partial(self._agent_runs, vehicle, agent), agent, "starting the agent")
+        if options.log is None:
+            for vehicle in self.vehicles:
+                self.processes.start(self._simulator(stage, vehicle))
+
+    def watch(self) -> Iterator[dict[str, Any]]:
+        """Watch until every agent has drained and every tick is queryable; yields the counts so far.
+
+        Raises WorkFailed when a process that may not die does, or when draining takes longer than DRAIN_S.
+        """
+        options = self.options
+        flow_s = options.duration_s / options.speed if options.log is None and options.speed else None
+        deadline = None if flow_s is None else time.monotonic() + 2 * flow_s + DRAIN_S
+        while True:
+            due = time.monotonic() + POLL_S
+            self._restarts += len(self.processes.supervise())
+            self._watch.poll_newest()
+            statuses = [self._watch.status(vehicle) for vehicle in self.vehicles]
+            yield self._progress(statuses)
+            drained = all(agent.returncode == 0 for agent in self.agents)
+            if drained and deadline is None:
+                deadline = time.monotonic() + DRAIN_S
+            if drained and self._watch.all_visible():
+                return
+            if deadline is not None and time.monotonic() > deadline:
+                return  # the report says what is missing
+            time.sleep(max(0.0, due - time.monotonic()))
+
+    def report(self) -> Report:
+        """Measure what arrived, by the agents' own counts and by the store's query."""
+        watch = self._watch
+        statuses = [watch.status(vehicle) for vehicle in self.vehicles]
+        missing = [watch.missing(vehicle) for vehicle in self.vehicles]
+        expected = [vehicle.vehicle for vehicle in self.vehicles if vehicle.scenario == "coolant_leak"]
+        tickets = self._tickets(expected)
+
+        def total(key: str) -> int:
+            return sum(int(status.get(key, 0)) for status in statuses)
+
+        return Report(
+            vehicles=len(self.vehicles),
+            frames=total("frames"),
+            frames_unknown=total("frames_unknown"),
+            signals=max((status.get("signals", 0) for status in statuses), default=0),
+            signals_seen=max((status.get("signals_seen", 0) for status in statuses), default=0),
+            ticks=total("ticks"),
+            samples=total("samples"),
+            samples_changed=total("samples_changed"),
+            bytes_sealed=total("bytes_sealed"),
+            batches_recorded=total("batches_recorded"),
+            batches_receipted=total("batches_receipted"),
+            ticks_missing=sum(lost for lost, _ in missing),
+            ticks_extra=sum(extra for _, extra in missing),
+            latency_s=percentiles(watch.latencies_s()),
+            findings=total("findings"),
+            tickets=tickets,
+            tickets_expected=expected,
+            restarts=self._restarts,
+            duration_s=time.monotonic() - self._started,
+        )
+
+    def supervise_until_interrupted(self) -> None:
+        """Keep the page up; returns at Ctrl-C."""
+        with contextlib.suppress(KeyboardInterrupt):
+            while True:
+                self.processes.supervise()
+                time.sleep(0.5)
+
+    def _agent_runs(self, vehicle: Vehicle, agent: Child) -> bool:
+        return bool(self._watch.status(vehicle)) or agent.returncode == 0  # 0: a short log, already sent and receipted
+
+    @property
+    def _watch(self) -> Watch:
+        assert self.watching is not None, "start() comes first"
+        return self.watching
+
+    def _check(self) -> None:
+        """Everything the user can have got wrong, before anything is started."""
+        options = self.options
+        require_free(options.port, "--port")
+        if options.folder is not None and options.folder.exists():
+            raise UsageError(f"{options.folder} exists already; a demonstration makes its folder itself")
+        if options.log is None:
+            return
+        if not options.dbc:
+            raise UsageError(f"{options.log}: a recorded log needs the DBC that describes its frames: --dbc FILE[@CHANNEL]")
+        from dbc.compiler import compile_dbc
+        from dbc.logs import open_log
+
+        compile_dbc(options.dbc)
+        next(open_log(options.log), None)  # a log of an unknown format says so here
+
+    def _endpoint(self) -> Endpoint:
+        broker = self.options.broker
+        if broker in ("", "mosquitto"):
+            return Endpoint("localhost", free_port())
+        parts = urlsplit(broker)
+        if parts.scheme not in ("mqtts", "ssl") or not parts.hostname:
+            raise UsageError(
+                f"--broker {broker}: expected mqtts://HOST:PORT or mosquitto (which starts one here); without TLS nothing is sent"
+            )
+        if self.options.pki is None:
+            raise UsageError(
+                f"--broker {broker}: name the folder of certificates that this broker trusts with --pki DIR (cansight pki init DIR)"
+            )
+        return Endpoint(parts.hostname, parts.port or 8883)
+
+    def _start_broker(self, stage: Stage) -> Child | None:
+        if self.options.broker == "":
+            arguments = ["cloud", "broker", "--pki", str(stage.pki), "--host", self.broker.host, "--port", str(self.broker.port)]
+            return self.processes.start(Child("broker", arguments, stage.log("broker"), restart=True))
+        if self.options.broker == "mosquitto":
+            return self.processes.start(services.mosquitto(stage.folder / "broker", stage.pki, self.broker, stage.log("broker")))
+        if not services.listening(self.broker):
+            raise UsageError(f"--broker {self.options.broker}: nobody listens there")
+        return None
+
+    def _start_store(self, stage: Stage) -> dict[str, object]:
+        influx = self.options.influx
+        if influx == "":
+            return {"kind": "embedded"}
+        if influx == "influxd":
+            child, influx = services.influxd(stage.folder / "influx", stage.log("influx"))
+            self.processes.start(child)
+            parts = urlsplit(influx)
+            services.wait_until(lambda: services.listening(Endpoint(str(parts.hostname), int(parts.port or 0))), child, "starting InfluxDB")
+        elif urlsplit(influx).scheme not in ("http", "https"):
+            raise UsageError(f"--influx {influx}: expected http://HOST:PORT or influxd (which starts one here)")
+        return {"kind": "influx", "influx": {"url": influx}}
+
+    def _simulator(self, stage: Stage, vehicle: Vehicle) -> Child:
+        arguments = [
+            "sim",
+            "drive",
+            "--scenario",
+            vehicle.scenario,
+            "--seed",
+            str(vehicle.seed),
+            "--duration",
+            f"{self.options.duration_s:g}s",
+        ]
+        arguments += ["-o", str(vehicle.source), "--truth", str(vehicle.state / "truth.json"), "--speed", f"{vehicle.speed:g}"]
+        return Child(f"simulator of {vehicle.vehicle}", arguments, stage.log(f"sim-{vehicle.vehicle}"))
+
+    def _progress(self, statuses: list[dict[str, Any]]) -> dict[str, Any]:
+        ticks = sum(status.get("ticks", 0) for status in statuses)
+        expected = self.options.duration_s * len(self.vehicles) if self.options.log is None else None
+        recorded = sum(status.get("batches_recorded", 0) for status in statuses)
+        receipted = sum(status.get("batches_receipted", 0) for status in statuses)
+        findings = sum(status.get("findings", 0) for status in statuses)
+        return {
+            "ticks": ticks,
+            "expected": expected,
+            "words": f"{sum(status.get('frames', 0) for status in statuses):,} frames, {receipted:,} of {recorded:,} batches receipted, "
+            f"{findings} findings" + (f", {self._restarts} restarts" if self._restarts else ""),
+        }
+
+    def _tickets(self, expected: list[str]) -> list[dict[str, Any]]:
+        """All tickets with their evidence; waits a moment for those that must come: tickets follow the landing log at their own pace."""
+        deadline = time.monotonic() + (5.0 if expected else 0.0)
+        while True:
+            found = self.api.get("/api/tickets") or []
+            if {ticket["vehicle"] for ticket in found} >= set(expected) or time.monotonic() > deadline:
+                return [self.api.get(f"/api/tickets/{ticket['id']}") or ticket for ticket in found]
+            time.sleep(POLL_S)
+
+
+def follow(demonstration: Demonstration, console: Console) -> None:
+    """Show the run's progress: a bar on a terminal, otherwise a line every few seconds."""
+    if not console.is_terminal:
+        said = -WORDS_S
+        for progress in demonstration.watch():
+            if time.monotonic() - said >= WORDS_S:
+                said = time.monotonic()
+                console.print(f"{progress['ticks']:,} ticks, {progress['words']}", highlight=False)
+        return
+    columns = (TextColumn("{task.completed:,.0f} ticks"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("")
+        for progress in demonstration.watch():
+            bar.update(task, completed=progress["ticks"], total=progress["expected"], description=progress["words"])
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the demonstration as Ctrl-C does: through the `with` blocks, leaving nothing behind."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def ignoring_interrupts() -> Iterator[None]:
+    """A second Ctrl-C must not cut the clean-up short; it is bounded in time by itself."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+__all__ = ["Demonstration", "Options", "WorkFailed", "follow"]
