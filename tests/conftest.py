@@ -1,0 +1,76 @@
+"""What every suite shares: the real test material and the real servers."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # the suites import `servers`
+
+import servers
+
+T = TypeVar("T", bound=servers.Server)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Recorded logs and DBC files of real vehicles; not part of the repository."""
+    root = Path(__file__).parent.parent
+    folder = Path(os.environ.get("CANSIGHT_TEST_DATA", root.parent / "shared" / "data"))
+    if not folder.is_dir():
+        servers.leave_out(f"no test material at {folder}; name its folder with CANSIGHT_TEST_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    return servers.program("chromium", "chromium")
+
+
+@pytest.fixture
+def pki(tmp_path: Path) -> Path:
+    """A fleet's certificates and keys, as `cansight pki init` makes them."""
+    from cloud.pki import init
+
+    folder = tmp_path / "pki"
+    init(folder)
+    return folder
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path, pki: Path) -> Iterator[servers.Server]:
+    yield from _running(servers.mosquitto(_folder(tmp_path, "mosquitto"), pki))
+
+
+@pytest.fixture
+def embedded_broker(tmp_path: Path, pki: Path) -> Iterator[servers.Server]:
+    yield from _running(servers.embedded_broker(_folder(tmp_path, "broker"), pki))
+
+
+@pytest.fixture
+def influxdb(tmp_path: Path) -> Iterator[servers.HttpServer]:
+    server = servers.influxdb(_folder(tmp_path, "influxdb"))
+    yield from _running(server)
+
+
+@pytest.fixture
+def victoria_metrics(tmp_path: Path) -> Iterator[servers.HttpServer]:
+    server = servers.victoria_metrics(_folder(tmp_path, "victoria-metrics"))
+    yield from _running(server)
+
+
+def _folder(parent: Path, name: str) -> Path:
+    folder = parent / name
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def _running(server: T) -> Iterator[T]:
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
