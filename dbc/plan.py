@@ -64,6 +64,7 @@ class CompiledDbc:
 
     schema: Schema
     plan: DecodePlan
+    notes: tuple[str, ...] = ()  # what was left out or replaced, one line each
 
 
 def dump(compiled: CompiledDbc) -> bytes:
@@ -79,6 +80,7 @@ def dump(compiled: CompiledDbc) -> bytes:
                 arrays[f"{prefix}.{item.name}"] = value
             else:
                 words[f"{prefix}.{item.name}"] = value
+    words["notes"] = compiled.notes
     words["schema.choices"] = [None if choice is None else sorted(choice.items()) for choice in compiled.schema.choices]
     arrays["words"] = np.frombuffer(json.dumps(words).encode(), np.uint8)
     buffer = io.BytesIO()
@@ -98,6 +100,6 @@ def parse(data: bytes) -> CompiledDbc:
             picked = {name.removeprefix(f"{prefix}."): value for name, value in values.items() if name.startswith(f"{prefix}.")}
             return {name: tuple(value) if isinstance(value, list) else value for name, value in picked.items()}
 
-        return CompiledDbc(Schema(**part("schema")), DecodePlan(**part("plan")))
+        return CompiledDbc(Schema(**part("schema")), DecodePlan(**part("plan")), tuple(values["notes"]))
     except (zipfile.BadZipFile, OSError, KeyError, TypeError, EOFError) as error:
         raise ValueError(f"not a compiled DBC: {error}") from error

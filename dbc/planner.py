@@ -1,0 +1,215 @@
+"""DBC text to schema and plan, through cantools. Only the compiler imports this: cantools takes a quarter of a second and 30 MB."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import cantools.database
+import numpy as np
+
+from dbc.errors import DbcFileError
+from dbc.frames import EFF_FLAG
+from dbc.plan import SELECTOR_BITS, CompiledDbc, DecodePlan
+from dbc.schema import Kind, Schema
+
+if TYPE_CHECKING:
+    from dbc.compiler import DbcFile
+
+__all__ = ["plan_files"]
+
+MESSAGES_AT = 32  # message_key = channel << 32 | identifier
+MAX_BITS = 64  # a raw value is an int64
+
+
+def plan_files(files: Sequence[tuple[DbcFile, bytes]]) -> CompiledDbc:
+    """Schema and plan of the files together. Raises DbcFileError with file and line."""
+    if not files:
+        raise DbcFileError("--dbc", "no DBC file given; expected FILE or FILE@CHANNEL")
+    channels = tuple(dict.fromkeys(file.channel for file, _ in files))
+    builder = _Builder(channels)
+    messages: dict[int, tuple[DbcFile, Any]] = {}
+    for file, data in files:
+        for message in _parse(file, data):
+            identifier = message.frame_id | (EFF_FLAG if message.is_extended_frame else 0)
+            key = channels.index(file.channel) << MESSAGES_AT | identifier
+            if key in messages:
+                earlier = messages[key][1].name
+                builder.notes.append(f"{file.path}: {message.name} replaces {earlier}: both have the identifier {identifier:#x}")
+            messages[key] = (file, message)
+    repeated = {name for name, count in Counter((key >> MESSAGES_AT, m.name) for key, (_, m) in messages.items()).items() if count > 1}
+    for key, (_, message) in sorted(messages.items()):
+        # Two messages of one name on one channel: only the identifier tells them apart.
+        name = f"{message.name}#{key & 0xFFFF_FFFF:X}" if (key >> MESSAGES_AT, message.name) in repeated else message.name
+        builder.add_message(key, name, message)
+    return builder.finish()
+
+
+def _parse(file: DbcFile, data: bytes) -> list[Any]:
+    """The messages of one DBC. UTF-8 where the bytes are UTF-8, the format's own cp1252 otherwise."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("cp1252", errors="replace")
+    if "\0" in text or not re.search(r"^\s*(BO_|BU_|VERSION|NS_|BS_)\b", text, re.MULTILINE):
+        raise DbcFileError(file.path, "is not a DBC file: it has no VERSION, BU_ or BO_ line")
+    try:
+        return list(cantools.database.load_string(text, "dbc", strict=False, sort_signals=None).messages)
+    except Exception as error:  # cantools raises its own, textparser's and plain KeyError, ValueError, AssertionError for bad input
+        raise _fault(file.path, text, error) from error
+
+
+def _fault(path: str, text: str, error: Exception) -> DbcFileError:
+    """The parser's complaint with its place. Syntax errors carry line and column; the others name a message or an entry to look for."""
+    complaint = str(getattr(error, "e_dbc", None) or error) or type(error).__name__
+    place = re.search(r"Invalid syntax at line (\d+), column (\d+): \"?(.*)", complaint, re.DOTALL)
+    if place:
+        excerpt = place[3].strip().strip('"').splitlines()[0]
+        return DbcFileError(path, f"invalid syntax at >>!<<: {excerpt}", int(place[1]), int(place[2]))
+    reason = " ".join(complaint.removeprefix("DBC: ").strip('"').split())
+    line = None
+    if message := re.search(r"in message (\w+)", reason):
+        line = _line_of(text, rf"^[ \t]*BO_\s+\d+\s+{message[1]}\s*:")
+    elif entry := re.search(r"unused (?:VAL_|SIG_VALTYPE_) entries in DBC: (?:VAL_|SIG_VALTYPE_)?\s*(\d+) (\w+)", reason):
+        line = _line_of(text, rf"^[ \t]*(?:VAL_|SIG_VALTYPE_)\s+{entry[1]}\s+{entry[2]}\b")
+    return DbcFileError(path, reason, line)
+
+
+def _line_of(text: str, pattern: str) -> int | None:
+    found = re.search(pattern, text, re.MULTILINE)
+    return None if found is None else text.count("\n", 0, found.start()) + 1
+
+
+@dataclass
+class _Builder:
+    """Collects rows, nodes and slots; `finish` numbers the signals and makes the arrays."""
+
+    channels: tuple[str, ...]
+    notes: list[str] = field(default_factory=list)
+    signals: list[tuple[int, str, Any, Any]] = field(default_factory=list)  # channel, "Message.Signal", message, signal
+    messages: list[tuple[str, int, int, int]] = field(default_factory=list)  # name, key, length, root node
+    nodes: list[list[int]] = field(default_factory=list)  # message, first row, rows, need, first slot, slots
+    rows: list[tuple[int, bool, int, int, bool, bool, int]] = field(default_factory=list)
+    slots: list[int] = field(default_factory=list)  # row of the multiplexer
+    children: list[tuple[int, int]] = field(default_factory=list)  # key, node
+
+    def add_message(self, key: int, name: str, message: Any) -> None:
+        numbers: dict[int, int] = {}  # id() of a cantools signal -> number in the schema
+        for signal in message.signals:
+            if not 1 <= signal.length <= MAX_BITS or (signal.is_float and signal.length not in (16, 32, 64)):
+                self.notes.append(f"{name}.{signal.name} is left out: {signal.length} bits{' as a float' if signal.is_float else ''}")
+                continue
+            numbers[id(signal)] = len(self.signals)
+            self.signals.append((key >> MESSAGES_AT, f"{name}.{signal.name}", message, signal))
+        present = [signal for signal in message.signals if id(signal) in numbers]
+        number = len(self.messages)
+        root = self._add_node(number, [s for s in present if s.multiplexer_signal is None], present, numbers, {})
+        self.messages.append((name, key, min(message.length, 255), root))
+
+    def _add_node(
+        self, message: int, mine: Sequence[Any], present: Sequence[Any], numbers: dict[int, int], known: dict[tuple[int, ...], int]
+    ) -> int:
+        """A node of the signals `mine`, and below it what their multiplexers select. Returns its number."""
+        node, first, slot = len(self.nodes), len(self.rows), len(self.slots)
+        self.nodes.append([])
+        for signal in mine:
+            self.rows.append(_row(numbers[id(signal)], signal))
+        below = [(place, [s for s in present if s.multiplexer_signal == signal.name]) for place, signal in enumerate(mine)]
+        below = [(place, signals) for place, signals in below if signals and mine[place].is_multiplexer]
+        self.slots.extend(first + place for place, _ in below)
+        need = max((row[-1] for row in self.rows[first:]), default=0)
+        self.nodes[node] = [message, first, len(mine), need, slot, len(below)]
+        for number, (_, signals) in enumerate(below, slot):
+            by_value: dict[int, list[Any]] = {}
+            for signal in signals:
+                for value in signal.multiplexer_ids or ():
+                    by_value.setdefault(value, []).append(signal)
+            for value, chosen in by_value.items():
+                # Values that select the same signals share a node: a signal may be valid for thousands of values.
+                same = tuple(numbers[id(signal)] for signal in chosen)
+                if same not in known:
+                    known[same] = self._add_node(message, chosen, present, numbers, known)
+                self.children.append((number << SELECTOR_BITS | value, known[same]))
+        return node
+
+    def finish(self) -> CompiledDbc:
+        short = Counter(name for _, name, _, _ in self.signals)
+        full = [f"{self.channels[channel]}:{name}" if short[name] > 1 else name for channel, name, _, _ in self.signals]
+        taken: Counter[str] = Counter()
+        names = []
+        for name in full:  # a message that has two signals of one name
+            taken[name] += 1
+            names.append(name if taken[name] == 1 else f"{name}#{taken[name]}")
+        these = [signal for _, _, _, signal in self.signals]
+        schema = Schema(
+            channels=self.channels,
+            names=tuple(names),
+            units=tuple(signal.unit or "" for signal in these),
+            kind=np.array([_kind(signal) for signal in these], np.uint8),
+            scale=np.array([signal.scale for signal in these], np.float64),
+            offset=np.array([signal.offset for signal in these], np.float64),
+            minimum=_bounds([signal.minimum for signal in these]),
+            maximum=_bounds([signal.maximum for signal in these]),
+            channel=np.array([channel for channel, _, _, _ in self.signals], np.uint8),
+            period_ms=np.array([_period_ms(message) for _, _, message, _ in self.signals], np.float64),
+            choices=tuple({int(raw): str(word) for raw, word in signal.choices.items()} if signal.choices else None for signal in these),
+        )
+        return CompiledDbc(schema, self._plan(), tuple(self.notes))
+
+    def _plan(self) -> DecodePlan:
+        names, keys, lengths, roots = zip(*self.messages, strict=True) if self.messages else ((), (), (), ())
+        nodes = np.array(self.nodes, np.int32).reshape(-1, 6).T
+        rows = np.array(self.rows, np.int64).reshape(-1, 7).T
+        children = sorted(self.children)
+        return DecodePlan(
+            message_names=tuple(names),
+            message_key=np.array(keys, np.uint64),
+            message_length=np.array(lengths, np.uint8),
+            message_node=np.array(roots, np.int32),
+            node_message=nodes[0].copy(),
+            node_first=nodes[1].copy(),
+            node_count=nodes[2].copy(),
+            node_need=nodes[3].astype(np.uint8),
+            node_slot_first=nodes[4].copy(),
+            node_slot_count=nodes[5].copy(),
+            row_signal=rows[0].astype(np.int32),
+            row_big=rows[1].astype(np.bool_),
+            row_bit=rows[2].astype(np.uint16),
+            row_length=rows[3].astype(np.uint8),
+            row_signed=rows[4].astype(np.bool_),
+            row_half=rows[5].astype(np.bool_),
+            row_need=rows[6].astype(np.uint8),
+            slot_row=np.array(self.slots, np.int32),
+            child_key=np.array([key for key, _ in children], np.uint64),
+            child_node=np.array([node for _, node in children], np.int32),
+        )
+
+
+def _row(number: int, signal: Any) -> tuple[int, bool, int, int, bool, bool, int]:
+    big = signal.byte_order == "big_endian"
+    bit = 8 * (signal.start // 8) + 7 - signal.start % 8 if big else signal.start
+    need = min((bit + signal.length - 1) // 8 + 1, 255)  # beyond 64 bytes: no frame ever has it
+    half = signal.is_float and signal.length == 16
+    return number, big, min(bit, 0xFFFF), signal.length, signal.is_signed and not signal.is_float, half, need
+
+
+def _kind(signal: Any) -> Kind:
+    if signal.is_float:
+        return Kind.FLOAT64 if signal.length == 64 else Kind.FLOAT32
+    return Kind.INT if signal.is_signed else Kind.UINT
+
+
+def _bounds(values: Sequence[float | None]) -> Any:
+    return np.array([math.nan if value is None else value for value in values], np.float64)
+
+
+def _period_ms(message: Any) -> float:
+    try:
+        period = float(message.cycle_time or 0)
+    except (TypeError, ValueError):  # the attribute's definition allows text
+        period = 0.0
+    return period if period > 0 else math.nan
