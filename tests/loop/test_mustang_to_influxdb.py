@@ -7,9 +7,8 @@ import urllib.request
 from pathlib import Path
 
 import cantools
-import pytest
-
 import processes
+import pytest
 import servers
 
 STALE_PERIODS, STALE_S = 10, 3.0  # a signal is held no longer than this without a frame, where its period is declared
