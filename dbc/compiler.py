@@ -51,9 +51,9 @@ def compile_dbc(files: Sequence[str]) -> CompiledDbc:
 
     Raises DbcFileError with file and line.
     """
-    from dbc import planner  # cantools is heavy, and must not be imported by a running agent
+    from dbc.planner import plan_files  # cantools is heavy, and must not be imported by a running agent
 
-    return planner.plan_files([(file, file.read()) for file in map(parse_file_argument, files)])
+    return plan_files([(file, file.read()) for file in map(parse_file_argument, files)])
 
 
 def load_compiled(files: Sequence[str], cache_folder: Path | None) -> CompiledDbc:

@@ -4,7 +4,8 @@
                    └─ slots ── child nodes ── rows      (signals under a value of a multiplexer; slots nest)
 
 A *row* is one way to cut one signal out of a payload. A signal under several multiplexer values has a row in each of their nodes.
-A *node* is a run of rows that are present together; a *slot* is a multiplexer of a node, with one child node per known value.
+A *node* is a run of rows that are present together, little-endian ones first; a *slot* is a multiplexer of a node, with one child node
+per known value.
 """
 
 from __future__ import annotations

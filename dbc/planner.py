@@ -58,7 +58,8 @@ def _parse(file: DbcFile, data: bytes) -> list[Any]:
     if "\0" in text or not re.search(r"^\s*(BO_|BU_|VERSION|NS_|BS_)\b", text, re.MULTILINE):
         raise DbcFileError(file.path, "is not a DBC file: it has no VERSION, BU_ or BO_ line")
     try:
-        return list(cantools.database.load_string(text, "dbc", strict=False, sort_signals=None).messages)
+        database: Any = cantools.database.load_string(text, "dbc", strict=False, sort_signals=None)
+        return list(database.messages)
     except Exception as error:  # cantools raises its own, textparser's and plain KeyError, ValueError, AssertionError for bad input
         raise _fault(file.path, text, error) from error
 
@@ -116,6 +117,7 @@ class _Builder:
         """A node of the signals `mine`, and below it what their multiplexers select. Returns its number."""
         node, first, slot = len(self.nodes), len(self.rows), len(self.slots)
         self.nodes.append([])
+        mine = sorted(mine, key=lambda signal: bool(signal.byte_order == "big_endian"))  # one byte order after the other: see DecodePlan
         for signal in mine:
             self.rows.append(_row(numbers[id(signal)], signal))
         below = [(place, [s for s in present if s.multiplexer_signal == signal.name]) for place, signal in enumerate(mine)]
