@@ -1,6 +1,7 @@
 """Raw values into payloads: the inverse of the decoder, for the simulator and for tests.
 
-A message of at most 8 bytes is two 64-bit words, one for each byte order, into which every signal is shifted; a longer one is cut bit by bit.
+A message of at most 8 bytes is two 64-bit words, one for each byte order, into which every signal is
+shifted; a longer one is cut bit by bit.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class MessageEncoder:
     def pack(self, raw: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Payloads of n frames. raw: (n, m) int64; what the multiplexers do not select is ignored. Returns (n, length) uint8."""
         value = raw[:, self.column]  # (n, r)
-        for row in np.flatnonzero(self.half):
+        for row in np.flatnonzero(self.half).tolist():
             single = value[:, row].astype(np.uint32).view(np.float32)
             value[:, row] = single.astype(np.float16).view(np.uint16)
         for row, path in enumerate(self.selectors):
