@@ -36,6 +36,7 @@ class TickRows:
     tick_ms: NDArray[np.int64]
     raw: NDArray[np.int64]
     reason: NDArray[np.uint8]
+    consent_class: str = "technical"
 
     @cached_property
     def value(self) -> NDArray[np.float64]:

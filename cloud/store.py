@@ -12,11 +12,21 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cloud.errors import CloudError
 from cloud.events import FindingEvent, GapEvent, TickRows
 
-__all__ = ["Series", "SignalValue", "Store", "TickRows", "VehicleSummary", "bucket_ms"]
+__all__ = ["SIGNAL_AGE_MS", "Series", "SignalValue", "Store", "StoreUnavailable", "TickRows", "VehicleSummary", "bucket_ms", "thinned"]
 
 TICK_MS = 1000
+SIGNAL_AGE_MS = (
+    10_000  # a signal's newest value is looked for this far behind the vehicle's newest tick: classes travel in batches of their own
+)
+
+
+class StoreUnavailable(CloudError):
+    """The store is away or says "later"; nothing is lost by trying again."""
+
+    exit_code = 1
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,7 @@ class VehicleSummary:
 
 @dataclass(frozen=True)
 class SignalValue:
-    """A signal's value at the newest tick of its bus. Signals without a valid value there are left out."""
+    """A signal's newest valid value, at most SIGNAL_AGE_MS behind the vehicle's newest tick; older ones are left out."""
 
     signal: str
     value: float
@@ -39,7 +49,10 @@ class SignalValue:
 
 @dataclass(frozen=True)
 class Series:
-    """`tick_ms` (n,) int64 UTC, ascending, without repeats; each of `values` (n,) float64, NaN = no valid value."""
+    """`tick_ms` (n,) int64 UTC, ascending, without repeats; each of `values` (n,) float64, NaN = no valid value.
+
+    A tick at which none of the signals has a valid value is not there: a step that is longer than usual is a gap.
+    """
 
     tick_ms: NDArray[np.int64]
     values: dict[str, NDArray[np.float64]] = field(default_factory=dict)
@@ -62,7 +75,7 @@ class Store(Protocol):
         """Store gaps durably; raises as `write`."""
 
     def vehicles(self) -> list[VehicleSummary]:
-        """Every vehicle that has values, by id."""
+        """Every vehicle that has values, by id. Queries raise StoreUnavailable when the store is away."""
 
     def newest(self, vehicle: str) -> int | None:
         """UTC ms of the newest tick that a query of the store returns; None for an unknown vehicle."""
@@ -73,8 +86,8 @@ class Store(Protocol):
     def series(self, vehicle: str, signals: Sequence[str], from_ms: int, to_ms: int, points: int) -> Series:
         """Values with from_ms <= tick < to_ms on a common axis. Unknown signals are all NaN.
 
-        Where there would be more than about `points` ticks, each bucket gives two: the least and the greatest value in it,
-        so that a spike is never averaged away (the same buckets in every store: `bucket_ms`).
+        Where there would be more than about `points` ticks, each bucket gives two: the least value in it at its start and the
+        greatest at its middle, so that a spike is never averaged away (the same buckets in every store: `bucket_ms`).
         """
 
 
@@ -84,3 +97,17 @@ def bucket_ms(from_ms: int, to_ms: int, points: int) -> int:
     if ticks <= points:
         return 0
     return int(np.ceil(2 * ticks / max(2, points))) * TICK_MS
+
+
+def thinned(series: Series, bucket: int) -> Series:
+    """Two ticks for each bucket of `bucket` ms (aligned to 1970): its least and its greatest value. 0 = as it is."""
+    if not bucket or not len(series.tick_ms):
+        return series
+    start = series.tick_ms // bucket * bucket
+    first = np.flatnonzero(np.append(True, start[1:] != start[:-1]))
+    axis = np.stack([start[first], start[first] + bucket // 2], axis=1).ravel()
+    values = {
+        name: np.stack([np.fmin.reduceat(value, first), np.fmax.reduceat(value, first)], axis=1).ravel()
+        for name, value in series.values.items()
+    }
+    return Series(axis, values)

@@ -1,0 +1,105 @@
+"""InfluxDB line protocol from columns, fast.
+
+`signals,vehicle=…,model=…,bus=can0 Message.Signal=1.5,… 1700000820000`: one line per bus and tick, every field a float,
+times in ms. Only valid, finite values are written, so no line is refused for its form. A field's text is made again only when its
+value has changed since the tick before: most of a vehicle's signals stand still from one second to the next.
+"""
+
+from collections.abc import Sequence
+from itertools import compress
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud.events import FindingEvent, GapEvent, TickRows
+from dbc.validity import Reason
+
+_KEY = str.maketrans({",": "\\,", "=": "\\=", " ": "\\ ", "\n": " ", "\r": " "})  # keys and tags; a line end cannot be escaped there
+_TEXT = str.maketrans({'"': '\\"', "\\": "\\\\", "\n": " ", "\r": " "})
+_REASONS = [(int(reason), reason.name.lower()) for reason in Reason]
+
+
+def escape_key(text: str) -> str:
+    """A measurement, tag or field key, or a tag value; none may be empty. A trailing backslash would escape what follows: it is dropped."""
+    return text.translate(_KEY).rstrip("\\") or "_"
+
+
+def quote(text: str) -> str:
+    """A string field's value."""
+    return f'"{text.translate(_TEXT)}"'
+
+
+class SignalLines:
+    """Lines of `signals` and `quality`. Keeps the escaped names of the layouts it has seen; use from one thread."""
+
+    def __init__(self) -> None:
+        self._layouts: dict[tuple[bytes, bytes], list[tuple[str, NDArray[np.intp], list[str]]]] = {}
+
+    def encode(self, rows: TickRows) -> list[str]:
+        """One line per bus and tick that has a value, then a `quality` line per bus and consent class: how many values had which reason."""
+        tags = f"vehicle={escape_key(rows.vehicle)},model={escape_key(rows.model)}"
+        value, reason = rows.value, rows.reason
+        finite = np.isfinite(value)
+        ticks = rows.tick_ms.tolist()
+        lines: list[str] = []
+        quality: list[str] = []
+        for bus, places, prefixes in self._buses(rows):
+            head = f"signals,{tags},bus={bus} "
+            whole = len(places) == value.shape[1]
+            there = finite if whole else finite[:, places]
+            known = value if whole else value[:, places]
+            fields = list(map(str.__add__, prefixes, map(repr, known[0].tolist()))) if len(ticks) else []
+            # compared as bits: NaN equals NaN, and -0.0 is not 0.0
+            changed = np.diff(np.ascontiguousarray(known).view(np.int64), axis=0) != 0
+            for number, tick in enumerate(ticks):
+                if number:
+                    for place in np.flatnonzero(changed[number - 1]).tolist():
+                        fields[place] = prefixes[place] + repr(known.item(number, place))
+                here = there[number]
+                text = ",".join(fields if here.all() else compress(fields, here.tolist()))
+                if text:
+                    lines.append(f"{head}{text} {tick}")
+            if ticks:
+                counts = np.bincount((reason if whole else reason[:, places]).ravel(), minlength=len(_REASONS))
+                counted = ",".join(f"{name}={int(counts[code])}.0" for code, name in _REASONS)
+                quality.append(f"quality,{tags},bus={bus},class={escape_key(rows.consent_class)} {counted} {ticks[-1]}")
+        return lines + quality
+
+    def _buses(self, rows: TickRows) -> list[tuple[str, NDArray[np.intp], list[str]]]:
+        """(bus, places in the rows' columns, "name=" of each) for every bus."""
+        key = (rows.schema.schema_id, rows.columns.tobytes())
+        found = self._layouts.get(key)
+        if found is None:
+            if len(self._layouts) >= 256:  # hostile layouts must not grow it; honest vehicles have a handful
+                self._layouts.clear()
+            channel = rows.schema.channel[rows.columns]
+            found = []
+            for number in np.unique(channel).tolist():
+                places = np.flatnonzero(channel == number)
+                names = [rows.schema.names[column] for column in rows.columns[places]]
+                found.append((escape_key(rows.schema.channels[number]), places, [f"{escape_key(name)}=" for name in names]))
+            self._layouts[key] = found
+        return found
+
+
+def finding_lines(findings: Sequence[FindingEvent]) -> list[str]:
+    """Measurement `findings`: tags vehicle, model, fault_code, state; one point per message. p_value is left out where there is none."""
+    lines = []
+    for event in findings:
+        finding = event.finding
+        fields = f"score={float(finding.score)!r},threshold={float(finding.threshold)!r}"
+        if finding.p_value is not None:
+            fields += f",p_value={float(finding.p_value)!r}"
+        fields += f",pack={quote(finding.pack_id)},finding={quote(finding.finding_id.hex())},since_ms={float(finding.since_ms)!r}"
+        tags = f"vehicle={escape_key(event.vehicle)},model={escape_key(event.model)},fault_code={escape_key(finding.fault_code)}"
+        lines.append(f"findings,{tags},state={finding.state} {fields} {finding.tick_ms}")
+    return lines
+
+
+def gap_lines(gaps: Sequence[GapEvent]) -> list[str]:
+    """Measurement `gaps`: what a vehicle had to drop, at the time its word arrived."""
+    return [
+        f"gaps,vehicle={escape_key(event.vehicle)},model={escape_key(event.model)},stream={event.gap.stream.hex()}"
+        f" first={float(event.gap.first)!r},last={float(event.gap.last)!r},reason={quote(event.gap.reason)} {event.received_ms}"
+        for event in gaps
+    ]

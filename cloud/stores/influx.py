@@ -1,0 +1,170 @@
+"""InfluxDB: 1.x by `/write`, 2.x and 3.x by `/api/v2/write`; all are read by InfluxQL (`/query`).
+
+Live data and replayed logs lie in databases of their own (`NAME` and `NAME_replay`; in 2.x these are buckets). Writing the same
+points again overwrites them with themselves, so writing is idempotent. When the server refuses lines, those it names (or, where it
+names none, those found by halving) go to the quarantine file and the rest is sent again.
+"""
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from cloud.config import InfluxConfig
+from cloud.events import FindingEvent, GapEvent, TickRows
+from cloud.line_protocol import SignalLines, finding_lines, gap_lines
+from cloud.store import SIGNAL_AGE_MS, Series, SignalValue, StoreUnavailable, VehicleSummary, bucket_ms
+from cloud.stores.influx_http import InfluxServer, Refused, identifier, literal
+
+if TYPE_CHECKING:
+    from cloud.vehicle_models import VehicleModel
+
+REPLAY = "_replay"
+REQUEST_LINES = 2000  # wide lines of ~200 fields make about 8 MB, well below the servers' limits
+_TAGS = frozenset(("time", "vehicle", "model", "bus"))
+
+
+class InfluxStore:
+    """`with InfluxStore(config, models, quarantine=FILE) as store`. Opening reads the secrets; the server may come later."""
+
+    def __init__(self, config: InfluxConfig, models: "Mapping[str, VehicleModel]", *, quarantine: Path) -> None:
+        self.models = models
+        self.quarantine = quarantine
+        self.quarantined = 0  # lines, since the start
+        name = config.bucket or config.database
+        self._databases = (name, name + REPLAY)
+        self._server = InfluxServer(config)
+        self._lines = SignalLines()
+        self._lock = threading.Lock()  # the encoder's memory is not for two threads
+
+    def __enter__(self) -> Self:
+        self._server.open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._server.close()
+
+    # writing
+
+    def write(self, rows: Sequence[TickRows]) -> None:
+        for replay in (False, True):
+            with self._lock:
+                lines = [line for batch in rows if batch.replay == replay for line in self._lines.encode(batch)]
+            self._send(replay, lines)
+
+    def write_findings(self, findings: Sequence[FindingEvent]) -> None:
+        for replay in (False, True):
+            self._send(replay, finding_lines([event for event in findings if event.replay == replay]))
+
+    def write_gaps(self, gaps: Sequence[GapEvent]) -> None:
+        for replay in (False, True):
+            self._send(replay, gap_lines([event for event in gaps if event.replay == replay]))
+
+    def _send(self, replay: bool, lines: list[str]) -> None:
+        database = self._databases[replay]
+        for start in range(0, len(lines), REQUEST_LINES):
+            self._send_some(database, lines[start : start + REQUEST_LINES])
+
+    def _send_some(self, database: str, lines: list[str]) -> None:
+        try:
+            self._server.write(database, "\n".join(lines).encode())
+        except Refused as refusal:
+            named = refusal.named(lines)
+            if len(lines) == 1 or refusal.dropped == len(lines):
+                self._put_aside(database, lines, refusal.reason)
+            elif named:
+                self._put_aside(database, [lines[place] for place in named], refusal.reason)
+                rest = set(named)
+                if len(rest) < len(lines):
+                    self._send_some(database, [line for place, line in enumerate(lines) if place not in rest])
+            else:
+                half = len(lines) // 2
+                self._send_some(database, lines[:half])
+                self._send_some(database, lines[half:])
+
+    def _put_aside(self, database: str, lines: list[str], reason: str) -> None:
+        """Append the lines and the server's reason to the quarantine file, durably; they then can be mended and sent by hand."""
+        text = f"# {database}: {reason}\n" + "".join(f"{line}\n" for line in lines)
+        try:
+            self.quarantine.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self.quarantine.open("a", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise StoreUnavailable(f"{self.quarantine}: refused lines cannot be put aside: {error.strerror or error}") from error
+        self.quarantined += len(lines)
+
+    # reading
+
+    def vehicles(self) -> list[VehicleSummary]:
+        newest: dict[str, VehicleSummary] = {}
+        for database in self._databases:
+            for series in self._server.query(database, "SELECT last(valid) FROM quality GROUP BY vehicle, model"):
+                found = VehicleSummary(series.tags["vehicle"], series.tags["model"], int(series.rows[0][0]))
+                if found.vehicle not in newest or newest[found.vehicle].last_tick_ms < found.last_tick_ms:
+                    newest[found.vehicle] = found
+        return [newest[vehicle] for vehicle in sorted(newest)]
+
+    def newest(self, vehicle: str) -> int | None:
+        ticks = [
+            int(series.rows[0][0])
+            for database in self._databases
+            for series in self._server.query(
+                database, f"SELECT * FROM signals WHERE vehicle = {literal(vehicle)} ORDER BY time DESC LIMIT 1"
+            )
+        ]
+        return max(ticks, default=None)
+
+    def signals(self, vehicle: str) -> list[SignalValue]:
+        newest = self.newest(vehicle)
+        if newest is None:
+            return []
+        latest: dict[str, SignalValue] = {}
+        where = f"vehicle = {literal(vehicle)} AND time >= {newest - SIGNAL_AGE_MS}ms AND time <= {newest}ms"
+        for database in self._databases:
+            for series in self._server.query(database, f"SELECT * FROM signals WHERE {where}"):
+                for place, name in enumerate(series.columns):
+                    if name in _TAGS:
+                        continue
+                    for row in reversed(series.rows):
+                        if row[place] is not None:
+                            if name not in latest or latest[name].tick_ms < row[0]:
+                                latest[name] = SignalValue(name, float(row[place]), int(row[0]))
+                            break
+        return [latest[name] for name in sorted(latest)]
+
+    def series(self, vehicle: str, signals: Sequence[str], from_ms: int, to_ms: int, points: int) -> Series:
+        names = list(dict.fromkeys(signals))
+        if not names:
+            return Series(np.empty(0, np.int64))
+        bucket = bucket_ms(from_ms, to_ms, points)
+        if bucket:
+            select = ", ".join(f"min({identifier(name)}), max({identifier(name)})" for name in names)
+            group = f" GROUP BY time({bucket}ms) fill(none)"
+        else:
+            select, group = ", ".join(identifier(name) for name in names), ""
+        where = f"vehicle = {literal(vehicle)} AND time >= {int(from_ms)}ms AND time < {int(to_ms)}ms"
+        found: dict[int, list[float | None]] = {}
+        for database in self._databases:
+            for series in self._server.query(database, f"SELECT {select} FROM signals WHERE {where}{group}"):
+                for time_ms, *row in series.rows:
+                    if bucket:
+                        _merge(found, int(time_ms), row[0::2])
+                        _merge(found, int(time_ms) + bucket // 2, row[1::2])
+                    else:
+                        _merge(found, int(time_ms), row)
+        axis = sorted(found)
+        table = np.array([found[tick] for tick in axis], np.float64).reshape(len(axis), len(names))
+        return Series(np.array(axis, np.int64), {name: table[:, column].copy() for column, name in enumerate(names)})
+
+
+def _merge(found: dict[int, list[float | None]], tick: int, row: list[float | None]) -> None:
+    """Signals of two buses come as two rows of one time."""
+    there = found.setdefault(tick, row)
+    if there is not row:
+        found[tick] = [new if new is not None else old for old, new in zip(there, row, strict=True)]

@@ -1,0 +1,204 @@
+"""Speaking to an InfluxDB server: which version it is, the write call, InfluxQL queries, and what its refusals mean."""
+
+import base64
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import urllib3
+
+from cloud.config import InfluxConfig
+from cloud.errors import CloudError
+from cloud.store import StoreUnavailable
+
+_NAMED = re.compile(r"unable to parse '(.*?)': ", re.DOTALL)
+_DROPPED = re.compile(r"\bdropped=(\d+)")
+_MISSING = re.compile(r"database not found|bucket .*not found", re.IGNORECASE)
+
+
+class QuerySeries(msgspec.Struct):
+    """One series of an answer; the first value of a row is its time, ms."""
+
+    values: list[list[Any]] = []
+    columns: list[str] = []
+    tags: dict[str, str] = {}
+
+    @property
+    def rows(self) -> list[list[Any]]:
+        return self.values
+
+
+class _Result(msgspec.Struct):
+    series: list[QuerySeries] = []
+    error: str = ""
+
+
+class _Answer(msgspec.Struct):
+    results: list[_Result] = []
+    error: str = ""
+
+
+_ANSWER = msgspec.json.Decoder(_Answer)
+
+
+@dataclass
+class Refused(Exception):
+    """The server will never take some of these lines. `dropped`: how many, where it says so."""
+
+    reason: str
+    status: int
+    dropped: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        found = _DROPPED.search(self.reason)
+        # a parse error says dropped=0: it counts only points that had been read
+        self.dropped = int(found[1]) if found and int(found[1]) else None
+
+    def named(self, lines: Sequence[str]) -> list[int]:
+        """Places of the lines that the refusal quotes (it cuts long ones)."""
+        quoted = tuple(text for text in _NAMED.findall(self.reason) if text)
+        return [place for place, line in enumerate(lines) if quoted and line.startswith(quoted)]
+
+
+class InfluxServer:
+    """One server. `open` reads the secrets; nothing is sent before the first write or query."""
+
+    def __init__(self, config: InfluxConfig) -> None:
+        self.url = config.url.rstrip("/")
+        self._config = config
+        self._headers: dict[str, str] = {}
+        self._token = ""
+        self._pool: urllib3.PoolManager | None = None
+        self._client: Any = None
+        self._lock = threading.Lock()
+        self._version: str | None = None if config.version == "auto" else config.version
+
+    def open(self) -> None:
+        """Raises CloudError when a secret's file cannot be read."""
+        config = self._config
+        if config.token_file:
+            self._token = _secret("store.influx.token_file", config.token_file)
+            self._headers = {"Authorization": f"Token {self._token}"}
+        elif config.username:
+            password = _secret("store.influx.password_file", config.password_file) if config.password_file else ""
+            basic = base64.b64encode(f"{config.username}:{password}".encode()).decode()
+            self._headers = {"Authorization": f"Basic {basic}"}
+        timeout = urllib3.Timeout(connect=min(5.0, config.timeout_s), read=config.timeout_s)
+        self._pool = urllib3.PoolManager(maxsize=8, timeout=timeout, retries=False)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+            if self._pool is not None:
+                self._pool.clear()
+                self._pool = None
+
+    def version(self) -> str:
+        """ "1" or "2" ("2" also for later ones: they take the same write call). Asked once, then remembered."""
+        if self._version is None:
+            answer = self._request("GET", "/ping")
+            told = answer.headers.get("X-Influxdb-Version", "").lstrip("v")
+            self._version = "1" if told.startswith(("0.", "1.")) else "2"
+        return self._version
+
+    def write(self, database: str, body: bytes) -> None:
+        """Write lines with times in ms. Raises Refused for lines it will never take, StoreUnavailable for anything that may pass."""
+        if not body:
+            return
+        status, reason = self._write_1(database, body) if self.version() == "1" else self._write_2(database, body)
+        if status == 404 and self.version() == "1":
+            self._create(database)
+            status, reason = self._write_1(database, body)
+        if status in (400, 413, 422):
+            raise Refused(reason, status)
+        if status >= 300:
+            raise StoreUnavailable(f"{self.url}: writing to {database!r} answered {status}: {reason}")
+
+    def query(self, database: str, text: str) -> list[QuerySeries]:
+        """All series of an InfluxQL query, times in ms. A database that is not there yet has none. Raises StoreUnavailable."""
+        answer = self._request("POST", "/query", fields={"db": database, "epoch": "ms", "q": text})
+        try:
+            decoded = _ANSWER.decode(answer.data)
+        except msgspec.MsgspecError as error:
+            raise StoreUnavailable(f"{self.url}/query: answered {answer.status} with what is not an InfluxQL answer: {error}") from error
+        message = decoded.error or next((result.error for result in decoded.results if result.error), "")
+        if _MISSING.search(message):
+            return []
+        if message or answer.status >= 300:
+            raise StoreUnavailable(f"{self.url}/query: answered {answer.status}: {_one_line(message)}")
+        return [series for result in decoded.results for series in result.series if series.values]
+
+    def _write_1(self, database: str, body: bytes) -> tuple[int, str]:
+        answer = self._request("POST", f"/write?db={database}&precision=ms", body=body)
+        return answer.status, _reason(answer.data)
+
+    def _write_2(self, database: str, body: bytes) -> tuple[int, str]:
+        """influxdb-client's plain write call: its batching writer would lose lines without a word."""
+        from influxdb_client.client.influxdb_client import InfluxDBClient
+        from influxdb_client.client.write_api import SYNCHRONOUS
+        from influxdb_client.rest import ApiException
+
+        with self._lock:
+            if self._client is None:
+                timeout = int(self._config.timeout_s * 1000)
+                self._client = InfluxDBClient(self.url, self._token, org=self._config.organisation or "-", timeout=timeout, retries=False)
+                self._writer = self._client.write_api(write_options=SYNCHRONOUS)
+        try:
+            self._writer.write(database, record=body, write_precision="ms")
+        except ApiException as error:
+            return error.status or 503, _reason(error.body if isinstance(error.body, bytes) else str(error.body or error.reason).encode())
+        except urllib3.exceptions.HTTPError as error:
+            raise StoreUnavailable(f"{self.url}: {_one_line(str(error))}") from error
+        return 204, ""
+
+    def _create(self, database: str) -> None:
+        """1.x: its default retention policy, autogen, keeps everything."""
+        answer = self._request("POST", "/query", fields={"q": f"CREATE DATABASE {identifier(database)}"})
+        if answer.status >= 300:
+            raise StoreUnavailable(f"{self.url}: the database {database!r} is missing and cannot be made: {_reason(answer.data)}")
+
+    def _request(self, method: str, path: str, *, body: bytes | None = None, fields: dict[str, str] | None = None) -> Any:
+        assert self._pool is not None, "the store is used outside its `with`"
+        try:
+            options: dict[str, Any] = {"fields": fields, "encode_multipart": False} if fields else {"body": body}
+            return self._pool.request(method, self.url + path, headers=self._headers, **options)
+        except urllib3.exceptions.HTTPError as error:
+            raise StoreUnavailable(f"{self.url}: {_one_line(str(error))}") from error
+
+
+def literal(text: str) -> str:
+    """An InfluxQL string."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n") + "'"
+
+
+def identifier(text: str) -> str:
+    """An InfluxQL name."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def _secret(key: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CloudError(f"{path}: {key} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _reason(body: bytes) -> str:
+    """`{"error": …}` (1.x) or `{"message": …}` (2.x), else the text itself."""
+    try:
+        decoded = msgspec.json.decode(body)
+    except msgspec.MsgspecError:
+        decoded = None
+    if isinstance(decoded, dict):
+        return str(decoded.get("error") or decoded.get("message") or decoded).strip()
+    return body.decode(errors="replace").strip()
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:500]
