@@ -31,7 +31,9 @@ GOOD = 'vehicle = "01"\n[broker]\nhost = "localhost"\n'
 
 def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD)
-    config = load(path, Config, {"CANSIGHT_BROKER__PORT": "1", "CANSIGHT_VEHICLE": "02 b", "CANSIGHT_PACKS": '["a"]', "CANSIGHT_TEST_DATA": "/x"})
+    config = load(
+        path, Config, {"CANSIGHT_BROKER__PORT": "1", "CANSIGHT_VEHICLE": "02 b", "CANSIGHT_PACKS": '["a"]', "CANSIGHT_TEST_DATA": "/x"}
+    )
     assert config == Config(vehicle="02 b", broker=Broker("localhost", 1), packs=["a"])
 
 
