@@ -1,0 +1,258 @@
+"""`cansight models`: detectors, from healthy drives to a signed pack."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+import click
+
+from cansight.errors import UsageError
+
+if TYPE_CHECKING:
+    from models.manifest import Manifest
+    from models.pack import Pack
+
+MONTH_HOURS = 40
+"""Driving in a vehicle-month."""
+DRIVE_HOURS = 0.25
+
+pack_argument = click.argument("pack_dir", metavar="PACK_DIR", type=click.Path(path_type=Path))
+data_argument = click.argument("data", metavar="DATA...", nargs=-1, required=True)
+dbc_option = click.option(
+    "--dbc", "dbc_files", metavar="FILE[@CHANNEL]", multiple=True, help="DATA are CAN logs, decoded by this DBC; may be repeated."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group()
+def models() -> None:
+    """Train, score and inspect detectors."""
+
+
+@models.command()
+@data_argument
+@dbc_option
+@click.option("--signals", metavar="GLOB,...", multiple=True, help="Only these signals, e.g. 'TMS_*,BMS_Thermal.*'; default: all.")
+@click.option(
+    "--context", metavar="GLOB,...", multiple=True, help="Of these: those that describe the operating point. Default: none (plain PCA)."
+)
+@click.option("--fault", default="anomaly", show_default=True, metavar="CODE", help="Fault code of the catalogue that a finding names.")
+@click.option("--name", metavar="ID", help="The pack's id; default: the folder's name.")
+@click.option("--pack-version", default="1.0.0", show_default=True, metavar="X.Y.Z")
+@click.option(
+    "--window", default=1, show_default=True, type=click.IntRange(1, 3600), metavar="TICKS", help="Seconds that a score looks back on."
+)
+@click.option("--persistence", default="10/12", show_default=True, metavar="N/M", help="Alarm when N of M ticks are over the threshold.")
+@click.option(
+    "--warmup", default=10, show_default=True, type=click.IntRange(0, 3600), metavar="TICKS", help="Scored ticks that are not judged."
+)
+@click.option(
+    "--budget", default=1e-4, show_default=True, type=click.FloatRange(1e-9, 0.5), metavar="P", help="Chance that a healthy drive alarms."
+)
+@click.option("--seed", default=0, show_default=True, type=int, metavar="N", help="Decides which drives calibrate.")
+@click.option("-o", "--output", "pack_dir", required=True, metavar="PACK_DIR", type=click.Path(path_type=Path))
+@json_option
+def train(
+    data: tuple[str, ...],
+    dbc_files: tuple[str, ...],
+    signals: tuple[str, ...],
+    context: tuple[str, ...],
+    fault: str,
+    name: str | None,
+    pack_version: str,
+    window: int,
+    persistence: str,
+    warmup: int,
+    budget: float,
+    seed: int,
+    pack_dir: Path,
+    as_json: bool,
+) -> None:
+    """Learn from healthy drives. Each DATA file is one drive: a CAN log (with --dbc) or a CSV table."""
+    from models.tables import read_table
+    from models.train import Options, train_pca
+
+    need, of = _persistence(persistence)
+    pack_id = name or pack_dir.resolve().name
+    _check_ids(pack_id, fault, pack_version)
+    table = read_table(data, dbc_files, [*_split(signals), *_split(context)] if signals else [], _reading(len(data)))
+    options = Options(
+        pack_id=pack_id,
+        fault_code=fault,
+        version=pack_version,
+        context=_split(context),
+        window=window,
+        seed=seed,
+        need=need,
+        of=of,
+        warmup=warmup,
+        budget=budget,
+    )
+    pack = train_pca(table, options, pack_dir)
+    _show(pack, as_json)
+
+
+@models.command()
+@pack_argument
+@data_argument
+@dbc_option
+@click.option(
+    "-o", "--output", "scores", metavar="SCORES.csv", default="-", show_default=True, help="One row per tick; - is standard output."
+)
+@json_option
+def score(pack_dir: Path, data: tuple[str, ...], dbc_files: tuple[str, ...], scores: str, as_json: bool) -> None:
+    """Score drives as the vehicle would. With --json: the alarms, and rows only with -o."""
+    from models.alarm import Transition
+    from models.pack import Pack
+    from models.runtime import PackRuntime
+    from models.scoring import contributors, read_for, score_drive_ticks, write_header, write_tick
+
+    if scores != "-" and Path(scores).suffix != ".csv":
+        raise UsageError(f"-o {scores}: scores are written as .csv")
+    pack = Pack.load(pack_dir)
+    runtime = PackRuntime(pack)
+    table = read_for(pack, data, dbc_files, _reading(len(data)))
+    summary: dict[str, Any] = {"pack": pack.manifest.pack_id, "ticks": 0, "scored": 0, "unknown": 0, "alarms": []}
+    with click.open_file(scores, "w", encoding="utf-8") as file:
+        stream = cast(TextIO, file)
+        rows = scores != "-" or not as_json
+        if rows:
+            write_header(stream)
+        for drive in table.drives:
+            for tick in score_drive_ticks(runtime, drive):
+                summary["ticks"] += 1
+                summary["scored"] += tick.score.score is not None
+                summary["unknown"] += tick.score.score is not None and not tick.score.known
+                if rows:
+                    write_tick(stream, pack.manifest.names, tick)
+                if tick.transition is Transition.RAISED:
+                    at = [pack.manifest.names.index(name) for name, _ in contributors(pack.manifest.names, tick.score)]
+                    evidence = [
+                        {
+                            "signal": pack.manifest.names[column],
+                            "unit": pack.manifest.signals[column].unit,
+                            "share": float(tick.score.contributions[column]),
+                            "expected": float(tick.score.expected[column]),
+                            "seen": _seen(drive.values, drive.tick_ms, tick.tick_ms, column),
+                        }
+                        for column in at
+                    ]
+                    alarm = {
+                        "source": drive.source,
+                        "fault_code": pack.manifest.fault_code,
+                        "tick_ms": tick.tick_ms,
+                        "since_ms": tick.since_ms,
+                    }
+                    summary["alarms"].append(alarm | {"score": tick.score.score, "p_value": tick.score.p_value, "contributions": evidence})
+    if as_json:
+        click.echo(json.dumps(summary, indent=2))
+    else:
+        counts = f"{summary['ticks']} ticks, {summary['scored']} scored, {summary['unknown']} outside the trained range"
+        click.echo(f"{counts}, {len(summary['alarms'])} alarms", err=True)
+
+
+@models.command()
+@pack_argument
+@json_option
+def inspect(pack_dir: Path, as_json: bool) -> None:
+    """Say what a pack looks at, when it alarms, and what it was trained on."""
+    from models.pack import Pack
+
+    _show(Pack.load(pack_dir), as_json)
+
+
+@models.command()
+@pack_argument
+@click.option("--key", required=True, metavar="PRIVATE.pem", help="Ed25519 private key, as `cansight pki init` makes it (pack.key).")
+def sign(pack_dir: Path, key: str) -> None:
+    """Sign a pack: write its manifest.sig."""
+    from models import pack as packs
+
+    packs.sign(pack_dir, packs.load_private_key(key))
+    click.echo(f"{pack_dir}: signed")
+
+
+@models.command()
+@pack_argument
+@click.option("--key", required=True, metavar="PUBLIC.pem", help="Ed25519 public key that must have signed it (pack.pub.pem).")
+def verify(pack_dir: Path, key: str) -> None:
+    """Check signature, hashes, operators, and that the pack runs here."""
+    from models import pack as packs
+    from models.runtime import PackRuntime
+
+    pack = packs.Pack.load(pack_dir, packs.load_public_key(key))
+    PackRuntime(pack)
+    click.echo(f"{pack_dir}: {pack.manifest.pack_id} {pack.manifest.version} is whole, and signed by this key")
+
+
+def _split(globs: tuple[str, ...]) -> list[str]:
+    return [glob.strip() for text in globs for glob in text.split(",") if glob.strip()]
+
+
+def _persistence(text: str) -> tuple[int, int]:
+    need, _, of = text.partition("/")
+    if not (need.isascii() and need.isdigit() and of.isascii() and of.isdigit() and 1 <= int(need) <= int(of) <= 3600):
+        raise UsageError(f"--persistence {text}: expected N/M with 1 <= N <= M <= 3600, e.g. 10/12")
+    return int(need), int(of)
+
+
+def _check_ids(pack_id: str, fault: str, version: str) -> None:
+    import msgspec
+
+    from models.manifest import Name
+
+    for option, value in (("--name", pack_id), ("--fault", fault)):
+        try:
+            msgspec.convert(value, Name)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"{option} {value}: expected lower-case letters, digits, _ and -, beginning with a letter or digit") from error
+    if not all(part.isascii() and part.isdigit() and len(part) <= 6 for part in version.split(".")) or version.count(".") != 2:
+        raise UsageError(f"--pack-version {version}: expected X.Y.Z")
+
+
+def _reading(count: int) -> Any:
+    """Progress of reading on a terminal; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        return None
+    done = iter(range(1, count + 1))
+    return lambda path: click.echo(f"\r\x1b[Kreading {next(done)}/{count} {path}", nl=False, err=True)
+
+
+def _seen(values: Any, tick_ms: Any, tick: int, column: int) -> float:
+    return float(values[int((tick_ms == tick).argmax()), column])
+
+
+def _show(pack: "Pack", as_json: bool) -> None:
+    from models import manifest as manifests
+
+    if sys.stderr.isatty():
+        click.echo("\r\x1b[K", nl=False, err=True)
+    click.echo(manifests.encode(pack.manifest) if as_json else "\n".join(_describe(pack.manifest)), nl=not as_json)
+
+
+def _describe(manifest: "Manifest") -> list[str]:
+    budget, calibration = manifest.alarm_budget, manifest.calibration
+    a_month = budget.per_drive * MONTH_HOURS / DRIVE_HOURS
+    tail = "Gumbel tail of their highest scores" if budget.tail == "gumbel" else "too few of them for a tail, twice the highest score"
+    schema = manifest.schema_id or "none (a table)"
+    lines = [
+        f"{manifest.pack_id} {manifest.version}: fault {manifest.fault_code}, "
+        + ("expected value at the operating point, then PCA of what remains" if manifest.rung == "expected" else "PCA of the signals"),
+        f"alarm    {manifest.persistence.need} of {manifest.persistence.of} ticks at {manifest.threshold.raise_at:.4g} or over; "
+        f"cleared by {manifest.persistence.of} under {manifest.threshold.clear_below:.4g}; a score looks back on {manifest.window} s",
+        f"trained  {manifest.training.drives} drives, {manifest.training.ticks} ticks, data {manifest.training.data_sha256[:16]}…",
+        f"threshold from {calibration.drives} drives ({calibration.ticks} ticks) held out: highest {calibration.highest:.4g}, {tail}",
+        f"budget   {budget.per_drive:g} false alarms a drive, so {a_month:.2g} in a vehicle-month of {MONTH_HOURS} h "
+        f"({MONTH_HOURS / DRIVE_HOURS:.0f} drives of {DRIVE_HOURS * 60:.0f} min)",
+        f"model    {manifest.model.bytes} bytes, SHA-256 {manifest.model.sha256[:16]}…, DBC schema {schema}",
+        "signals",
+    ]
+    for signal in manifest.signals:
+        explained = manifest.evaluation.explained.get(signal.name)
+        share = f"{explained:.1%} explained" if explained is not None and manifest.rung == "expected" else ""
+        lines.append(f"  {signal.role:9} {signal.name}  {signal.minimum:.6g} … {signal.maximum:.6g} {signal.unit}  {share}".rstrip())
+    if manifest.training.dropped:
+        lines.append(f"not used ({len(manifest.training.dropped)})")
+        lines += [f"  {name}: {reason}" for name, reason in manifest.training.dropped.items()]
+    return lines

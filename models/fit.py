@@ -1,0 +1,256 @@
+"""Fitting a detector, in NumPy: what the ONNX graph then does, number for number.
+
+Two rungs of one model. Each monitored signal gets an expected value from the operating point (ridge over the context signals, their
+products and their trend over the window); without context signals that is its mean. What remains, averaged over the window and scaled, goes
+through a PCA:
+
+    score = T²/t + Q/q    the combined index of Yue and Qin, 2001 (Ind. Eng. Chem. Res. 40); t and q: 99 % quantiles of healthy data
+
+which is one quadratic form r'Mr, so the graph needs M alone. A signal's contribution is reconstruction-based (Alcala and Qin, 2009,
+Automatica 45): (Mr)_i²/M_ii, how much the score falls when that signal takes the value most in keeping with the rest; that value is its
+expected value.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from models.tables import Drive
+
+__all__ = ["Detector", "Scored", "fit", "rounded", "score_drive"]
+
+RIDGE = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+"""Penalties tried, relative to the number of rows; features have unit variance."""
+FOLDS = 5
+EXPLAINED = 0.9
+"""Share of the variance of what remains that the PCA's retained components carry; the rest is judged by Q."""
+LIMIT = 0.99
+DIGITS = 9
+"""Significant digits of every constant of the graph: linear algebra's last bits differ between machines, and a pack should not."""
+MARGIN = 0.1
+"""Of the trained range, on either side, still counts as known."""
+STEP_MS = (500, 1500)
+"""Ticks this far apart follow one another; anything else begins a window anew."""
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Every constant of the graph. k inputs, m monitored, c context signals, f features."""
+
+    window: int
+    monitored: NDArray[np.int64]
+    """(m,) input columns"""
+    context: NDArray[np.int64]
+    """(c,) input columns"""
+    centre: NDArray[np.float64]
+    """(c,) and `spread`, to scale the context signals"""
+    spread: NDArray[np.float64]
+    pairs: NDArray[np.int64]
+    """(p, 2) context signals whose product is a feature"""
+    trend: bool
+    """whether the last tick's distance from the window's mean is a feature of each context signal"""
+    weights: NDArray[np.float64]
+    """(f, m) in the monitored signals' units"""
+    bias: NDArray[np.float64]
+    """(m,)"""
+    scale: NDArray[np.float64]
+    """(m,) standard deviation of what remains, on drives that were not fitted on"""
+    form: NDArray[np.float64]
+    """(m, m) M"""
+    low: NDArray[np.float64]
+    """(k,) and `high`: outside, the answer is "not known here" """
+    high: NDArray[np.float64]
+    ridge: dict[int, float] = field(default_factory=dict)
+    explained: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    """(m,) share of the variance that the expected value explains, on drives that were not fitted on"""
+
+    @property
+    def inputs(self) -> int:
+        """k"""
+        return len(self.low)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a detector says of a drive's ticks: n scores, NaN where a tick has none."""
+
+    score: NDArray[np.float64]
+    known: NDArray[np.bool_]
+
+
+def fit(drives: Sequence[Drive], monitored: Sequence[int], context: Sequence[int], window: int, products: bool = True) -> Detector:
+    """Fit a detector on healthy drives of k columns.
+
+    monitored, context: the columns of each role, every column in one of them. products: whether products of context signals are features.
+    """
+    columns = drives[0].values.shape[1]
+    known_by = np.array(context if len(context) else monitored, np.int64)
+    everything = np.concatenate([drive.values for drive in drives])
+    lowest, highest = np.nanmin(everything, axis=0), np.nanmax(everything, axis=0)
+    # A fault may drive a monitored signal anywhere; only what describes the operating point decides whether that point is known. Without
+    # context every signal does, and the margin is as wide as the range, so that a fault is not mistaken for a new operating point.
+    margin = (MARGIN if len(context) else 1.0) * (highest - lowest)
+    low, high = np.full(columns, -np.inf), np.full(columns, np.inf)
+    low[known_by], high[known_by] = (lowest - margin)[known_by], (highest + margin)[known_by]
+
+    centre = np.nanmean(everything[:, context], axis=0)
+    spread = np.nanstd(everything[:, context], axis=0)
+    count = len(context)
+    pairs = np.array([(i, j) for i in range(count) for j in range(i, count)] if products else [], np.int64).reshape(-1, 2)
+    base = Detector(
+        window=window,
+        monitored=np.array(monitored, np.int64),
+        context=np.array(context, np.int64),
+        centre=rounded(centre),
+        spread=rounded(spread),
+        pairs=pairs,
+        trend=window > 1 and count > 0,
+        weights=np.zeros((0, len(monitored))),
+        bias=np.zeros(len(monitored)),
+        scale=np.ones(len(monitored)),
+        form=np.eye(len(monitored)),
+        low=low,
+        high=high,
+    )
+    parts = [_windows(base, drive) for drive in drives]
+    features = [part[0] for part in parts]
+    targets = [part[1] for part in parts]
+    weights, bias, remains, ridge = _regress(features, targets)
+    scale = remains.std(axis=0)
+    target = np.concatenate(targets)
+    variance = target.var(axis=0)
+    scale = np.where(scale > 1e-9 * np.sqrt(variance), scale, np.sqrt(variance))
+    return Detector(
+        **{
+            **{name: getattr(base, name) for name in base.__dataclass_fields__},
+            "weights": rounded(weights),
+            "bias": rounded(bias),
+            "scale": rounded(scale),
+            "form": rounded(_combined_index(remains / scale)),
+            "low": np.where(np.isfinite(low), rounded(low), low),
+            "high": np.where(np.isfinite(high), rounded(high), high),
+            "ridge": ridge,
+            "explained": 1 - remains.var(axis=0) / variance,
+        }
+    )
+
+
+def score_drive(detector: Detector, drive: Drive) -> Scored:
+    """The reference that the ONNX graph must agree with: score and `known` of each tick of a drive."""
+    features, target, ends = _windows(detector, drive)
+    remains = (target - (features @ detector.weights + detector.bias)) / detector.scale
+    score = np.full(len(drive.tick_ms), np.nan)
+    score[ends] = np.einsum("ni,ij,nj->n", remains, detector.form, remains)
+    known = np.zeros(len(drive.tick_ms), bool)
+    inside: NDArray[np.bool_] = np.all((drive.values >= detector.low) & (drive.values <= detector.high), axis=1)
+    if len(ends):
+        known[ends] = np.all(sliding_window_view(inside, detector.window), axis=1)[ends - (detector.window - 1)]
+    return Scored(score, known)
+
+
+def rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`values` to DIGITS significant digits."""
+    return np.array([float(f"{value:.{DIGITS - 1}e}") for value in values.ravel()], np.float64).reshape(values.shape)
+
+
+def _windows(detector: Detector, drive: Drive) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Features (n, f), window means of the monitored signals (n, m), and the tick (n,) at which each complete, valid window ends."""
+    size = detector.window
+    ticks = len(drive.tick_ms)
+    if ticks < size:
+        return np.zeros((0, detector.weights.shape[0])), np.zeros((0, len(detector.monitored))), np.zeros(0, np.int64)
+    follows = np.ones(ticks, bool)
+    step = np.diff(drive.tick_ms)
+    follows[1:] = (step >= STEP_MS[0]) & (step <= STEP_MS[1])
+    usable = sliding_window_view(np.isfinite(drive.values).all(axis=1), size).all(axis=1)
+    if size > 1:
+        usable &= sliding_window_view(follows, size)[:, 1:].all(axis=1)
+    ends = np.flatnonzero(usable) + size - 1
+
+    scaled = (drive.values[:, detector.context] - detector.centre) / detector.spread
+    terms = np.concatenate([scaled, scaled[:, detector.pairs[:, 0]] * scaled[:, detector.pairs[:, 1]]], axis=1)
+    means = _means(terms, size, ends)
+    if detector.trend:
+        means = np.concatenate([means, scaled[ends] - means[:, : scaled.shape[1]]], axis=1)
+    return means, _means(drive.values[:, detector.monitored], size, ends), ends
+
+
+def _means(values: NDArray[np.float64], size: int, ends: NDArray[np.int64]) -> NDArray[np.float64]:
+    if size == 1:
+        return values[ends]
+    windows = sliding_window_view(values, size, axis=0)
+    return np.asarray(windows.mean(axis=2)[ends - (size - 1)], np.float64)
+
+
+def _regress(
+    features: list[NDArray[np.float64]], targets: list[NDArray[np.float64]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], dict[int, float]]:
+    """Ridge weights (f, m), bias (m,), cross-validated remainders (n, m) and each target's penalty.
+
+    The penalty is chosen, and the remainders are taken, on drives that the fold was not fitted on: what remains on the drives of the fit
+    would promise less noise than the road has.
+    """
+    count = targets[0].shape[1]
+    folds = min(FOLDS, len(features))
+    fold_of = [at % folds for at in range(len(features))]
+    if features[0].shape[1] == 0:
+        everything = np.concatenate(targets)
+        mean = everything.mean(axis=0)
+        return np.zeros((0, count)), mean, everything - mean, {}
+    errors = np.zeros((len(RIDGE), count))
+    remains = np.zeros((len(RIDGE), sum(map(len, targets)), count))
+    starts = np.cumsum([0, *map(len, targets)])
+    for fold in range(folds):
+        inside = [at for at, of in enumerate(fold_of) if of != fold or folds == 1]
+        solve = _Ridge(np.concatenate([features[at] for at in inside]), np.concatenate([targets[at] for at in inside]))
+        for which, penalty in enumerate(RIDGE):
+            weights, bias = solve(penalty)
+            for at in (at for at, of in enumerate(fold_of) if of == fold):
+                left = targets[at] - (features[at] @ weights + bias)
+                remains[which, starts[at] : starts[at + 1]] = left
+                errors[which] += (left**2).sum(axis=0)
+    best = errors.argmin(axis=0)
+    solve = _Ridge(np.concatenate(features), np.concatenate(targets))
+    weights = np.zeros((features[0].shape[1], count))
+    bias = np.zeros(count)
+    for which, penalty in enumerate(RIDGE):
+        chosen = best == which
+        if chosen.any():
+            some, offset = solve(penalty)
+            weights[:, chosen], bias[chosen] = some[:, chosen], offset[chosen]
+    return weights, bias, np.take_along_axis(remains, best[None, None, :], axis=0)[0], {at: RIDGE[which] for at, which in enumerate(best)}
+
+
+class _Ridge:
+    """Ridge regression with unpenalised intercept, for several penalties over one factorisation."""
+
+    def __init__(self, features: NDArray[np.float64], targets: NDArray[np.float64]) -> None:
+        self._mean, self._target_mean = features.mean(axis=0), targets.mean(axis=0)
+        centred = features - self._mean
+        deviation = centred.std(axis=0)
+        self._deviation = np.where(deviation > 1e-9, deviation, np.inf)
+        centred = centred / self._deviation
+        self._values, self._vectors = np.linalg.eigh(centred.T @ centred / len(centred))
+        self._projected = self._vectors.T @ (centred.T @ (targets - self._target_mean) / len(centred))
+
+    def __call__(self, penalty: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        weights = self._vectors @ (self._projected / (np.maximum(self._values, 0) + penalty)[:, None]) / self._deviation[:, None]
+        return weights, self._target_mean - self._mean @ weights
+
+
+def _combined_index(remains: NDArray[np.float64]) -> NDArray[np.float64]:
+    """M (m, m) of the combined index of standardised remainders (n, m)."""
+    count = remains.shape[1]
+    values, vectors = np.linalg.eigh(remains.T @ remains / len(remains))
+    values, vectors = np.maximum(values[::-1], 1e-12), vectors[:, ::-1]
+    kept = min(int(np.searchsorted(np.cumsum(values) / values.sum(), EXPLAINED)) + 1, count)
+    scores = remains @ vectors
+    t2 = (scores[:, :kept] ** 2 / values[:kept]).sum(axis=1)
+    form = (vectors[:, :kept] / values[:kept]) @ vectors[:, :kept].T / np.quantile(t2, LIMIT)
+    if kept < count:
+        q = (scores[:, kept:] ** 2).sum(axis=1)
+        form = form + vectors[:, kept:] @ vectors[:, kept:].T / max(float(np.quantile(q, LIMIT)), 1e-12)
+    return np.asarray((form + form.T) / 2, np.float64)

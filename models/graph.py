@@ -1,0 +1,120 @@
+"""A fitted detector as an ONNX graph: a window of values in; score, p-value, contributions, expected values and `known` out; in doubles.
+
+docs/packs.md has the picture. Whatever turns values into a judgement is in here, so that no runtime can differ from the training.
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from models.calibrate import Knots
+from models.fit import Detector
+from models.runtime import INPUT
+
+__all__ = ["build"]
+
+OPSET = 17
+"""The oldest that has every operator used here; onnxruntime 1.20, the oldest supported, reads up to 21."""
+IR_VERSION = 8
+
+
+class _Graph:
+    """Nodes and constants in the order in which they are named."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def constant(self, name: str, values: NDArray[Any]) -> str:
+        self.constants.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
+        return name
+
+    def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+        return output
+
+
+def build(detector: Detector, knots: Knots) -> bytes:
+    """The bytes of model.onnx; the same for the same detector."""
+    graph = _Graph()
+    last = graph.node("Gather", [INPUT, graph.constant("last_tick", np.array(detector.window - 1))], "last", axis=0)
+    seen = graph.node("Gather", [INPUT, graph.constant("monitored", detector.monitored)], "monitored_values", axis=1)
+    seen = graph.node("ReduceMean", [seen], "monitored_mean", axes=[0], keepdims=0)
+    remains = graph.node("Sub", [seen, _operating_point(graph, detector)], "difference")
+    remains = graph.node("Div", [remains, graph.constant("scale", detector.scale)], "remains")
+
+    diagonal = np.diag(detector.form)
+    pull = graph.node("MatMul", [remains, graph.constant("form", detector.form)], "pull")
+    score = graph.node("ReduceSum", [graph.node("Mul", [remains, pull], "terms")], "score", keepdims=0)
+
+    strength = graph.node("Div", [graph.node("Mul", [pull, pull], "pull_squared"), graph.constant("diagonal", diagonal)], "strength")
+    total = graph.node("ReduceSum", [strength], "strength_sum", keepdims=0)
+    total = graph.node("Max", [total, graph.constant("tiny", np.array(1e-300))], "strength_total")
+    place = np.zeros((len(detector.monitored), detector.inputs))
+    place[np.arange(len(detector.monitored)), detector.monitored] = 1
+    share = graph.node("Div", [strength, total], "share")
+    graph.node("MatMul", [share, graph.constant("place", place)], "contributions")
+    correction = place * (detector.scale / diagonal)[:, None]
+    graph.node("Sub", [last, graph.node("MatMul", [pull, graph.constant("correction", correction)], "excess")], "expected")
+
+    at_least = graph.node("GreaterOrEqual", [graph.constant("healthy_scores", knots.score), score], "at_least")
+    at_least = graph.node("Cast", [at_least], "at_least_number", to=TensorProto.DOUBLE)
+    count = graph.node("Mul", [at_least, graph.constant("healthy_weights", knots.weight)], "at_least_ticks")
+    count = graph.node("ReduceSum", [count], "at_least_sum", keepdims=0)
+    count = graph.node("Add", [count, graph.constant("one", np.array(1.0))], "at_least_count")
+    graph.node("Div", [count, graph.constant("healthy_count", np.array(knots.ticks + 1.0))], "p_value")
+
+    over = graph.node("GreaterOrEqual", [INPUT, graph.constant("low", detector.low)], "over_low")
+    under = graph.node("LessOrEqual", [INPUT, graph.constant("high", detector.high)], "under_high")
+    inside = graph.node("Cast", [graph.node("And", [over, under], "inside")], "inside_number", to=TensorProto.DOUBLE)
+    inside = graph.node("ReduceMin", [inside], "inside_all", keepdims=0)
+    graph.node("Cast", [inside], "known", to=TensorProto.BOOL)
+
+    k = detector.inputs
+    model = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            "cansight_detector",
+            [helper.make_tensor_value_info(INPUT, TensorProto.DOUBLE, [detector.window, k])],
+            [
+                helper.make_tensor_value_info("score", TensorProto.DOUBLE, []),
+                helper.make_tensor_value_info("p_value", TensorProto.DOUBLE, []),
+                helper.make_tensor_value_info("contributions", TensorProto.DOUBLE, [k]),
+                helper.make_tensor_value_info("expected", TensorProto.DOUBLE, [k]),
+                helper.make_tensor_value_info("known", TensorProto.BOOL, []),
+            ],
+            graph.constants,
+        ),
+        producer_name="cansight",
+        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+    )
+    onnx.checker.check_model(model)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def _operating_point(graph: _Graph, detector: Detector) -> str:
+    """Name of the (m,) expected window means of the monitored signals."""
+    bias = graph.constant("bias", detector.bias)
+    if not len(detector.context):
+        return bias
+    scaled = graph.node("Gather", [INPUT, graph.constant("context", detector.context)], "context_values", axis=1)
+    scaled = graph.node("Sub", [scaled, graph.constant("centre", detector.centre)], "context_centred")
+    scaled = graph.node("Div", [scaled, graph.constant("spread", detector.spread)], "context_scaled")
+    means = graph.node("ReduceMean", [scaled], "context_mean", axes=[0], keepdims=0)
+    parts = [means]
+    if len(detector.pairs):
+        left = graph.node("Gather", [scaled, graph.constant("pair_left", detector.pairs[:, 0])], "left", axis=1)
+        right = graph.node("Gather", [scaled, graph.constant("pair_right", detector.pairs[:, 1])], "right", axis=1)
+        product = graph.node("Mul", [left, right], "products")
+        parts.append(graph.node("ReduceMean", [product], "product_mean", axes=[0], keepdims=0))
+    if detector.trend:
+        newest = graph.node("Gather", [scaled, "last_tick"], "context_last", axis=0)
+        parts.append(graph.node("Sub", [newest, means], "trend"))
+    features = graph.node("Concat", parts, "features", axis=0)
+    weighted = graph.node("MatMul", [features, graph.constant("weights", detector.weights)], "weighted")
+    return graph.node("Add", [weighted, bias], "operating_point")

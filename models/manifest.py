@@ -1,0 +1,169 @@
+"""manifest.json: what a pack says of itself. docs/packs.md describes each field; the signature covers the file's bytes."""
+
+import hashlib
+from typing import Annotated, Literal
+
+import msgspec
+
+from models.alarm import Alarm
+
+FORMAT = 1
+"""Raised when an older runtime could misread a newer pack."""
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+"""Ids become folder names and topics elsewhere, so they hold neither dots nor slashes."""
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Finite = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
+
+
+class SignalSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """One input column of the model, in the order of the graph's input."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    unit: Annotated[str, msgspec.Meta(max_length=40)]
+    role: Literal["monitored", "context"]
+    """monitored: may be at fault and is explained; context: describes the operating point and is trusted."""
+    minimum: Finite
+    maximum: Finite
+    """The range seen in training, in the signal's unit; the graph judges `known` by these and a margin."""
+
+
+class Threshold(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Scores at which the alarm is raised and under which it is cleared."""
+
+    raise_at: Annotated[float, msgspec.Meta(gt=0.0, le=1e12)]
+    clear_below: Annotated[float, msgspec.Meta(gt=0.0, le=1e12)]
+
+
+class Persistence(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """`need` of the last `of` scored ticks, after `warmup_ticks` scored ticks; a gap of `gap_s` forgets what was before."""
+
+    need: Annotated[int, msgspec.Meta(ge=1, le=3600)]
+    of: Annotated[int, msgspec.Meta(ge=1, le=3600)]
+    warmup_ticks: Annotated[int, msgspec.Meta(ge=0, le=3600)]
+    gap_s: Annotated[int, msgspec.Meta(ge=1, le=3600)]
+
+
+class Calibration(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The healthy drives that no parameter was fitted on and that p-values and thresholds come from."""
+
+    drives: Positive
+    ticks: Positive
+    highest: Finite
+    """Highest persistent score of any of these drives: the smallest threshold that would have stayed silent on all of them."""
+
+
+class AlarmBudget(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """How many false findings the threshold was set for."""
+
+    per_drive: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
+    tail: Literal["gumbel", "highest"]
+    """gumbel: fitted to the calibration drives' highest scores; highest: too few drives to fit one, the highest score with a margin."""
+
+
+class Training(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What the model was fitted on, enough to do it again."""
+
+    data_sha256: Sha256
+    drives: Positive
+    ticks: Positive
+    seed: int
+    ridge: dict[str, float]
+    """Chosen ridge penalty of each monitored signal, relative to the number of ticks; empty without context."""
+    dropped: dict[str, str]
+    """Signals that were offered and not used, with the reason."""
+
+
+class Evaluation(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """How the finished pack does on its own calibration drives; an evaluation on unseen data is not the trainer's to write."""
+
+    calibration_alarms: Count
+    score_p50: float
+    score_p99: float
+    explained: dict[str, float]
+    """Share of each monitored signal's variance that its expected value explains, on drives that it was not fitted on."""
+
+
+class ModelFile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """model.onnx beside the manifest; there is no path in a manifest, so none can lead elsewhere."""
+
+    sha256: Sha256
+    bytes: Positive
+
+
+class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A pack's manifest; `parse` and `encode` are its only ways in and out."""
+
+    format: int
+    pack_id: Name
+    version: Annotated[str, msgspec.Meta(pattern=r"^\d{1,6}\.\d{1,6}\.\d{1,6}$")]
+    fault_code: Name
+    rung: Literal["pca", "expected"]
+    """pca: correlations between the signals; expected: what remains after each signal's expected value at the operating point."""
+    signals: Annotated[list[SignalSpec], msgspec.Meta(min_length=1, max_length=4096)]
+    schema_id: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{32})?$")]
+    """Id of the whole DBC schema in training; empty: trained on a table."""
+    signals_id: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{32})?$")]
+    """Fingerprint of the definitions of this pack's signals alone: what `Pack.columns` insists on."""
+    window: Annotated[int, msgspec.Meta(ge=1, le=3600)]
+    threshold: Threshold
+    persistence: Persistence
+    calibration: Calibration
+    alarm_budget: AlarmBudget
+    training: Training
+    evaluation: Evaluation
+    model: ModelFile
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the input columns, in order."""
+        return [signal.name for signal in self.signals]
+
+    def alarm(self) -> Alarm:
+        """The threshold stage that this manifest asks for."""
+        rule = self.persistence
+        return Alarm(
+            raise_at=self.threshold.raise_at,
+            clear_below=self.threshold.clear_below,
+            need=rule.need,
+            of=rule.of,
+            warmup=rule.warmup_ticks,
+            gap_ms=rule.gap_s * 1000,
+        )
+
+
+def encode(manifest: Manifest) -> bytes:
+    """The file's bytes: the same for the same manifest, readable, one final line end."""
+    return msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=2) + b"\n"
+
+
+def parse(data: bytes) -> Manifest:
+    """The checked manifest. Raises ValueError with the field's path, what was expected and what was found."""
+    try:
+        version = msgspec.json.decode(data, type=_FormatOnly).format
+        if version != FORMAT:
+            raise ValueError(f"format {version}; this version reads format {FORMAT}")
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    names = manifest.names
+    if len(set(names)) != len(names):
+        raise ValueError(f"signal {next(name for name in names if names.count(name) > 1)} is listed twice - at `$.signals`")
+    if manifest.threshold.clear_below > manifest.threshold.raise_at:
+        raise ValueError("clear_below is over raise_at - at `$.threshold`")
+    if manifest.persistence.need > manifest.persistence.of:
+        raise ValueError("need is over of - at `$.persistence`")
+    if not any(signal.role == "monitored" for signal in manifest.signals):
+        raise ValueError("no signal has the role monitored - at `$.signals`")
+    return manifest
+
+
+class _FormatOnly(msgspec.Struct):
+    format: int
+
+
+def sha256(data: bytes) -> str:
+    """Lower-case hex."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,155 @@
+"""Running a pack: one tick in, score, p-value, contributions and expected values out. Light: onnxruntime and NumPy, nothing of training.
+
+One thread and no arenas: a telematics unit has few cores and little memory, and a detector of this size takes microseconds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from models.errors import PackError, ScoreError
+from models.pack import Pack
+
+__all__ = ["INPUT", "OUTPUTS", "PackRuntime", "Score"]
+
+INPUT = "values"
+OUTPUTS = ("score", "p_value", "contributions", "expected", "known")
+_ELEMENT: dict[str, type[np.float64] | type[np.float32]] = {"tensor(double)": np.float64, "tensor(float)": np.float32}
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a pack says of one tick.
+
+    score, p_value: None where there is none; `reason` then says why in a few words.
+    contributions: (k,) float64, shares of the score that sum to 1, 0 for context signals.
+    expected: (k,) float64 in the signals' units: the value that would be most in keeping with the rest; context signals: their own value.
+    known: False outside the trained operating range, where a high score means nothing and no alarm may follow from it.
+    """
+
+    score: float | None
+    p_value: float | None
+    contributions: NDArray[np.float64]
+    expected: NDArray[np.float64]
+    known: bool
+    reason: str = ""
+
+    @property
+    def judged(self) -> float | None:
+        """The score that an alarm may follow from: None where there is none, or outside the trained operating range."""
+        return self.score if self.known else None
+
+
+class PackRuntime:
+    """A pack ready to score ticks, one after another.
+
+    It keeps the pack's window (the last `window` ticks) itself. A tick with an invalid value, or one that does not follow the last by about
+    a second, begins the window anew.
+    """
+
+    def __init__(self, pack: Pack) -> None:
+        """Start onnxruntime on the bytes that `Pack.load` checked. Raises PackError if onnxruntime refuses them or they are no detector."""
+        self.pack = pack
+        self.names: Sequence[str] = pack.manifest.names
+        self.window = pack.manifest.window
+        self._label = f"pack {pack.folder}"
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+        options.log_severity_level = 4  # what goes wrong is raised; onnxruntime would print it on stderr too
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = ort.InferenceSession(pack.model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions share no base but Exception
+            raise PackError(f"{self._label}: onnxruntime refuses model.onnx: {_one_line(error)}") from error
+        self._dtype = self._check_interface()
+        self._rows = np.full((self.window, len(self.names)), np.nan, self._dtype)
+        self._filled = 0
+        self._last_ms: int | None = None
+        self._check_outputs()
+
+    def reset(self) -> None:
+        """Forget the window: the next tick is the first."""
+        self._filled = 0
+        self._last_ms = None
+
+    def score(self, values: NDArray[np.float64], tick_ms: int | None = None) -> Score:
+        """Score one tick.
+
+        values: (k,) float64 in the order of `names`, NaN where the signal is not valid.
+        tick_ms: the tick's time; where it is given, a tick that does not follow within 1.5 s begins the window anew.
+        Raises ScoreError if onnxruntime fails.
+        """
+        if tick_ms is not None:
+            if self._last_ms is not None and not 0 < tick_ms - self._last_ms <= 1500:
+                self._filled = 0
+            self._last_ms = tick_ms
+        if values.shape != (len(self.names),):
+            raise ScoreError(f"{self._label}: expected {len(self.names)} values, found an array of shape {values.shape}")
+        invalid = np.flatnonzero(~np.isfinite(values))
+        if invalid.size:
+            self._filled = 0
+            more = f" and {invalid.size - 1} more" if invalid.size > 1 else ""
+            return self._nothing(f"no valid value of {self.names[invalid[0]]}{more}")
+        if self.window > 1:
+            self._rows[:-1] = self._rows[1:]
+        self._rows[-1] = values
+        self._filled = min(self._filled + 1, self.window)
+        if self._filled < self.window:
+            return self._nothing(f"{self._filled} of the {self.window} ticks that it looks back on")
+        return self._run(self._rows)
+
+    def _run(self, rows: NDArray[np.floating]) -> Score:
+        try:
+            score, p_value, contributions, expected, known = self._session.run(list(OUTPUTS), {INPUT: rows})
+        except Exception as error:  # onnxruntime's exceptions share no base but Exception
+            raise ScoreError(f"{self._label}: onnxruntime failed: {_one_line(error)}") from error
+        value = float(np.asarray(score).reshape(()))
+        if not np.isfinite(value):
+            return self._nothing("the score is not finite")
+        inside = bool(np.asarray(known).reshape(()))
+        return Score(
+            score=value,
+            p_value=float(np.asarray(p_value).reshape(())),
+            contributions=np.asarray(contributions, np.float64).reshape(-1),
+            expected=np.asarray(expected, np.float64).reshape(-1),
+            known=inside,
+            reason="" if inside else "outside the operating range of its training",
+        )
+
+    def _nothing(self, reason: str) -> Score:
+        empty = np.full(len(self.names), np.nan)
+        return Score(None, None, np.zeros(len(self.names)), empty, False, reason)
+
+    def _check_interface(self) -> type[np.float64] | type[np.float32]:
+        inputs, outputs = self._session.get_inputs(), {output.name for output in self._session.get_outputs()}
+        expected = [self.window, len(self.names)]
+        if [entry.name for entry in inputs] != [INPUT] or list(inputs[0].shape) != expected or inputs[0].type not in _ELEMENT:
+            found = ", ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in inputs)
+            raise PackError(
+                f"{self._label}: model.onnx must have one input, {INPUT} of doubles or floats {expected}; it has {found or 'none'}"
+            )
+        missing = [name for name in OUTPUTS if name not in outputs]
+        if missing:
+            raise PackError(f"{self._label}: model.onnx has no output {missing[0]}; a detector's outputs are {', '.join(OUTPUTS)}")
+        return _ELEMENT[inputs[0].type]
+
+    def _check_outputs(self) -> None:
+        """One run on the middle of the trained ranges: what fails only when it runs is refused here and not on the road."""
+        middle = [(signal.minimum + signal.maximum) / 2 for signal in self.pack.manifest.signals]
+        rows = np.tile(np.array(middle, self._dtype), (self.window, 1))
+        try:
+            result = self._run(rows)
+        except (ScoreError, ValueError) as error:
+            raise PackError(f"{self._label}: model.onnx does not run: {_one_line(error)}") from error
+        for name, output in (("contributions", result.contributions), ("expected", result.expected)):
+            if output.shape != (len(self.names),):
+                raise PackError(f"{self._label}: model.onnx gives {output.size} {name}, expected one for each of {len(self.names)} signals")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

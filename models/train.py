@@ -1,0 +1,189 @@
+"""Healthy drives in, a pack out. Everything is decided by the data and the seed; the same input gives the same bytes.
+
+screen -> split by drive -> fit (fit.py) -> calibrate on the held-out drives (calibrate.py) -> graph (graph.py) -> check the graph -> write.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from models import manifest as manifests
+from models.alarm import AlarmState, Transition
+from models.calibrate import p_value, p_value_knots, thresholds
+from models.errors import TrainingDataError, TrainingFailed
+from models.fit import Detector, Scored, fit, rounded, score_drive
+from models.graph import build
+from models.manifest import Evaluation, Manifest, ModelFile, Persistence, SignalSpec, Training
+from models.pack import Pack, signals_fingerprint, write
+from models.runtime import PackRuntime
+from models.screening import screen
+from models.tables import Drive, Table, fingerprint
+
+__all__ = ["Options", "train_pca"]
+
+HELD_OUT = 0.35
+"""Share of the drives that calibrate; thresholds are tails and need many drives, coefficients need fewer."""
+LEAST_TICKS = 60
+"""A minute: less shows no correlation that would last."""
+BLOCKS = 4
+"""A single recording is cut into this many stretches of time, the last of which calibrates."""
+AGREEMENT = 1e-9
+"""Relative; what the graph and NumPy may differ by in double precision."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a training may be told. context: globs of the signals that describe the operating point; none: plain PCA."""
+
+    pack_id: str
+    fault_code: str
+    version: str = "1.0.0"
+    context: Sequence[str] = ()
+    window: int = 1
+    seed: int = 0
+    need: int = 10
+    of: int = 12
+    warmup: int = 10
+    gap_s: int = 5
+    budget: float = 1e-4
+    """Probability that a healthy drive raises an alarm."""
+    products: bool = True
+
+
+def train_pca(table: Table, options: Options, folder: str | Path) -> Pack:
+    """Train on healthy drives and write an unsigned pack into `folder`. Raises TrainingDataError or TrainingFailed."""
+    _check_size(table)
+    usable, dropped = screen(table)
+    context = [at for at, name in enumerate(usable.names) if any(fnmatchcase(name, glob) for glob in options.context)]
+    monitored = [at for at in range(len(usable.names)) if at not in set(context)]
+    _check_roles(table, usable, dropped, options, monitored)
+    fitted, held = _split(usable.drives, options.seed)
+    detector = fit(fitted, monitored, context, options.window, options.products)
+    persistence = Persistence(need=options.need, of=options.of, warmup_ticks=options.warmup, gap_s=options.gap_s)
+    scored = [score_drive(detector, drive) for drive in held]
+    judged = [one.score[one.known & np.isfinite(one.score)] for one in scored]
+    if min(map(len, judged)) <= options.warmup + options.of:
+        short = held[int(np.argmin([len(one) for one in judged]))]
+        raise TrainingDataError(
+            f"{short.source}: {min(map(len, judged))} ticks of it can be scored, expected over {options.warmup + options.of}; "
+            f"give longer drives, or drives that cover the same operating range"
+        )
+    threshold, calibration, budget = thresholds(judged, persistence, options.budget)
+    knots = p_value_knots(np.concatenate(judged))
+    model = build(detector, knots)
+    manifest = Manifest(
+        format=manifests.FORMAT,
+        pack_id=options.pack_id,
+        version=options.version,
+        fault_code=options.fault_code,
+        rung="expected" if context else "pca",
+        signals=_signals(usable, fitted, set(context)),
+        schema_id=usable.schema.schema_id.hex() if usable.schema is not None else "",
+        signals_id=signals_fingerprint(usable.schema, usable.columns) if usable.schema is not None and usable.columns is not None else "",
+        window=options.window,
+        threshold=threshold,
+        persistence=persistence,
+        calibration=calibration,
+        alarm_budget=budget,
+        training=Training(
+            data_sha256=fingerprint(table),
+            drives=len(fitted),
+            ticks=sum(len(drive.tick_ms) for drive in fitted),
+            seed=options.seed,
+            ridge={usable.names[monitored[at]]: penalty for at, penalty in detector.ridge.items()},
+            dropped=dropped,
+        ),
+        evaluation=Evaluation(
+            calibration_alarms=0,
+            score_p50=_figure(np.quantile(np.concatenate(judged), 0.5)),
+            score_p99=_figure(np.quantile(np.concatenate(judged), 0.99)),
+            explained={usable.names[monitored[at]]: _figure(share) for at, share in enumerate(detector.explained)},
+        ),
+        model=ModelFile(sha256=manifests.sha256(model), bytes=len(model)),
+    )
+    write(folder, manifest, model)
+    pack = Pack.load(folder)
+    _check_agreement(pack, detector, held[0], scored[0], p_value(knots, scored[0].score))
+    _check_silent(pack, held, scored)
+    return pack
+
+
+def _check_size(table: Table) -> None:
+    for drive in table.drives:
+        if len(drive.tick_ms) < LEAST_TICKS:
+            raise TrainingDataError(
+                f"{drive.source}: {len(drive.tick_ms)} ticks of a second, expected at least {LEAST_TICKS}; give a longer recording"
+            )
+
+
+def _check_roles(table: Table, usable: Table, dropped: dict[str, str], options: Options, monitored: Sequence[int]) -> None:
+    for glob in options.context:
+        if not any(fnmatchcase(name, glob) for name in table.names):
+            raise TrainingDataError(f"no chosen signal fits the context {glob!r}; it must be among the signals of the training")
+    least = 1 if options.context else 2
+    if len(monitored) < least:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(dropped.items())[:3])
+        raise TrainingDataError(
+            f"{len(usable.names)} of {len(table.names)} signals are usable and {len(monitored)} of them would be monitored, "
+            f"expected at least {least} ({reasons or 'none was dropped'})"
+        )
+
+
+def _split(drives: Sequence[Drive], seed: int) -> tuple[list[Drive], list[Drive]]:
+    """Drives to fit on and drives to calibrate on. A single recording is cut in time; a drive is never on both sides otherwise."""
+    if len(drives) < 2:
+        drive = drives[0]
+        ends = np.linspace(0, len(drive.tick_ms), BLOCKS + 1).astype(np.int64)
+        parts = [Drive(drive.source, drive.tick_ms[a:b], drive.values[a:b]) for a, b in pairwise(ends)]
+        return parts[:-1], parts[-1:]
+    order = np.random.default_rng(seed).permutation(len(drives))
+    held = max(1, round(HELD_OUT * len(drives)))
+    return [drives[at] for at in sorted(order[held:])], [drives[at] for at in sorted(order[:held])]
+
+
+def _signals(usable: Table, fitted: Sequence[Drive], context: set[int]) -> list[SignalSpec]:
+    values = np.concatenate([drive.values for drive in fitted])
+    low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+    return [
+        SignalSpec(
+            name=name, unit=unit, role="context" if at in context else "monitored", minimum=_figure(low[at]), maximum=_figure(high[at])
+        )
+        for at, (name, unit) in enumerate(zip(usable.names, usable.units, strict=True))
+    ]
+
+
+def _figure(value: float | np.floating) -> float:
+    return float(rounded(np.array([float(value)]))[0])
+
+
+def _check_agreement(pack: Pack, detector: Detector, drive: Drive, scored: Scored, p_values: np.ndarray) -> None:
+    """The written pack, run as the vehicle runs it, must say what NumPy said."""
+    runtime = PackRuntime(pack)
+    for at in range(min(len(drive.tick_ms), 300)):
+        result = runtime.score(drive.values[at], int(drive.tick_ms[at]))
+        expected = scored.score[at]
+        if (result.score is None) != bool(np.isnan(expected)):
+            raise TrainingFailed(f"pack {pack.folder}: the graph and the training disagree whether tick {at} of {drive.source} has a score")
+        if result.score is None or result.p_value is None:
+            continue
+        if abs(result.score - expected) > AGREEMENT * max(1.0, abs(expected)) or abs(result.p_value - p_values[at]) > AGREEMENT:
+            raise TrainingFailed(
+                f"pack {pack.folder}: the graph scores tick {at} of {drive.source} {result.score!r}, the training {expected!r}"
+            )
+        if result.known != bool(scored.known[at]):
+            raise TrainingFailed(f"pack {pack.folder}: the graph and the training disagree whether tick {at} of {drive.source} is known")
+
+
+def _check_silent(pack: Pack, drives: Sequence[Drive], scored: Sequence[Scored]) -> None:
+    """The alarm itself, as the vehicle runs it, over every calibration drive: it was calibrated to stay silent there."""
+    alarm = pack.manifest.alarm()
+    for drive, one in zip(drives, scored, strict=True):
+        state = AlarmState()
+        for tick, score, known in zip(drive.tick_ms, one.score, one.known, strict=True):
+            state, transition = alarm.step(state, float(score) if known and np.isfinite(score) else None, int(tick))
+            if transition is Transition.RAISED:
+                raise TrainingFailed(f"pack {pack.folder}: the alarm rises on its own calibration drive {drive.source} at {int(tick)} ms")
