@@ -44,11 +44,13 @@ class Rows:
 
     tick_ms: (t,) int64, ms on the boot axis, strictly increasing. raw: (t, m) int64, the DBC's raw integers (uint64 and float
     bit patterns bit-cast). reason: (t, m) uint8, 0 = valid, else why not. raw of a value that is not valid is kept as it is.
+    widths: of a baseline only, (2, m) uint8 0..64, the bit widths to expect of a first and of a following delta; see the codec.
     """
 
     tick_ms: NDArray[np.int64]
     raw: NDArray[np.int64]
     reason: NDArray[np.uint8]
+    widths: NDArray[np.uint8] | None = None
 
 
 class Clock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -1,0 +1,138 @@
+"""Bits of the row codec, vectorised: Rice codes, and integers of known width. Bit order: least significant first, in bytes and in fields.
+
+A *Rice array* of n values: 6 bits k, then for each value `value >> k` zeros and a one, then for each value its low k bits. The unary
+parts stand together, so that one search for ones decodes them all.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wire.errors import FormatError
+
+Unsigned = NDArray[np.uint64]
+Bits = NDArray[np.uint8]  # one element a bit, 0 or 1
+_K_BITS = 6
+_ONE = np.uint64(1)
+
+
+def bit_width(values: Unsigned) -> NDArray[np.int64]:
+    """Bits needed for each value, 0 for 0 and 64 at most; same shape."""
+    width = np.frexp(values.astype(np.float64))[1].astype(np.int64)
+    if width.size and width.max() > 53:  # float64 rounds up what is just below a power of two
+        width -= (width > 0) & ((values >> np.maximum(width - 1, 0).astype(np.uint64)) == 0)
+        return np.minimum(width, 64)
+    return width
+
+
+def zigzag(values: NDArray[np.int64]) -> Unsigned:
+    """0, -1, 1, -2 ... -> 0, 1, 2, 3 ..."""
+    return ((values << 1) ^ (values >> 63)).view(np.uint64)
+
+
+def unzigzag(values: Unsigned) -> NDArray[np.int64]:
+    """The inverse of `zigzag`."""
+    return (values >> _ONE).view(np.int64) ^ -(values & _ONE).view(np.int64)
+
+
+def rice_bits(values: NDArray[np.int64]) -> list[Bits]:
+    """A Rice array of (n,) values >= 0, n > 0, with the k that makes it about the shortest."""
+    total = int(values.sum())
+    k = (total * 7 // (10 * len(values))).bit_length()  # for geometric values log2(mean * ln 2) is the best k
+    if k and int((values >> (k - 1)).sum()) - int((values >> k).sum()) <= len(values):
+        k -= 1
+    ends = np.cumsum((values >> k) + 1)
+    unary = np.zeros(int(ends[-1]), np.uint8)
+    unary[ends - 1] = 1
+    parts = [np.array([k >> bit & 1 for bit in range(_K_BITS)], np.uint8), unary]
+    if k:
+        parts.append(((values[:, None] >> np.arange(k)) & 1).astype(np.uint8).reshape(-1))
+    return parts
+
+
+def field_bits(values: Unsigned, widths: NDArray[np.int64]) -> Bits:
+    """The low widths[i] bits of values[i], one after the other; both (n,)."""
+    ends = np.cumsum(widths)
+    total = int(ends[-1]) if len(ends) else 0
+    place = np.arange(total) - np.repeat(ends - widths, widths)
+    return ((np.repeat(values, widths) >> place.astype(np.uint64)) & _ONE).astype(np.uint8)
+
+
+class BitReader:
+    """Reads what the functions above wrote; FormatError when there are not enough bits or a value is out of its range."""
+
+    def __init__(self, data: bytes) -> None:
+        self._bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+        self._at = 0
+
+    def rice(self, count: int, limit: int, field: str) -> NDArray[np.int64]:
+        """(count,) values, each 0..limit."""
+        if count == 0:
+            return np.zeros(0, np.int64)
+        k = int(self._take(_K_BITS, field) @ (1 << np.arange(_K_BITS)))
+        ones = np.flatnonzero(self._bits[self._at :])[:count] if count < len(self._bits) else np.zeros(0, np.intp)
+        if len(ones) < count:
+            raise FormatError(f"rows {field}: expected {count} values, the bits end before")
+        self._at += int(ones[-1]) + 1
+        high = np.diff(ones, prepend=-1) - 1
+        if int(high.max()) > limit >> k:
+            raise FormatError(f"rows {field}: expected at most {limit}, found {int(high.max()) << k} or more")
+        values = high << k
+        if k:
+            values = values + self._take(count * k, field).reshape(count, k) @ (1 << np.arange(k, dtype=np.int64))
+            if int(values.max()) > limit:
+                raise FormatError(f"rows {field}: expected at most {limit}, found {int(values.max())}")
+        return values.astype(np.int64)
+
+    def fields(self, widths: NDArray[np.int64], field: str) -> Unsigned:
+        """(n,) integers of the given widths, each 0..64 bits."""
+        ends = np.cumsum(widths)
+        total = int(ends[-1]) if len(ends) else 0
+        bits = self._take(total, field).astype(np.uint64)
+        values = np.zeros(len(widths), np.uint64)
+        if total:
+            place = np.arange(total) - np.repeat(ends - widths, widths)
+            some = np.flatnonzero(widths)
+            values[some] = np.add.reduceat(bits << place.astype(np.uint64), (ends - widths)[some])
+        return values
+
+    def end(self) -> None:
+        """Checks that only the padding of the last byte is left."""
+        rest = self._bits[self._at :]
+        if len(rest) > 7 or rest.any():
+            raise FormatError(f"rows: expected the end, found {len(rest)} bits more")
+
+    def _take(self, count: int, field: str) -> Bits:
+        if count > len(self._bits) - self._at:
+            raise FormatError(f"rows {field}: expected {count} bits, found {len(self._bits) - self._at}")
+        self._at += count
+        return self._bits[self._at - count : self._at]
+
+
+def pack(parts: list[Bits]) -> bytes:
+    """Bits to bytes, the last one padded with zeros."""
+    return np.packbits(np.concatenate(parts), bitorder="little").tobytes() if parts else b""
+
+
+def varint(value: int) -> bytes:
+    """LEB128 of a value >= 0."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def read_varint(data: bytes, at: int, limit: int, field: str) -> tuple[int, int]:
+    """(value 0..limit, offset behind it); FormatError otherwise, and for an encoding that is longer than it need be."""
+    value = 0
+    for count in range(10):
+        if at + count >= len(data):
+            break
+        byte = data[at + count]
+        value |= (byte & 0x7F) << 7 * count
+        if byte < 0x80:
+            if value > limit or (count and byte == 0):
+                break
+            return value, at + count + 1
+    raise FormatError(f"rows {field}: expected a number up to {limit} at byte {at}")
