@@ -197,9 +197,10 @@ def _read(path: Path, limit: int) -> bytes:
     except OSError as error:
         reason = "is a link, which packs may not hold" if path.is_symlink() else f"cannot be read: {error.strerror}"
         raise PackError(f"{path.name} {reason}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise PackError(f"{path.name} is not a plain file")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise PackError(f"{path.name} is not a plain file")
         data = file.read(limit + 1)
     if len(data) > limit:
         raise PackError(f"{path.name} is over {limit} bytes, the most that is read")

@@ -62,14 +62,17 @@ def _unusable(name: str, column: NDArray[np.float64], choices: Mapping[int, str]
 
 
 def _is_counter(valid: NDArray[np.float64], distinct: NDArray[np.float64]) -> bool:
-    """Steps by the same amount modulo its range at nearly every tick."""
-    span = distinct[-1] - distinct[0] + 1
-    steps = np.mod(np.diff(valid), span)
-    if steps.size < 20:
+    """Steps by the same amount at nearly every tick, modulo its span or, where it does not step through all of it, a power of two."""
+    if valid.size < 20:
         return False
-    common = np.unique(steps, return_counts=True)
-    most = int(np.argmax(common[1]))
-    return bool(common[0][most] != 0 and common[1][most] > 0.9 * steps.size)
+    span = distinct[-1] - distinct[0] + 1
+    power = 2.0 ** np.ceil(np.log2(span))
+    for modulus in (span, power, 2 * power):
+        steps, counts = np.unique(np.mod(np.diff(valid), modulus), return_counts=True)
+        most = int(np.argmax(counts))
+        if steps[most] != 0 and counts[most] > 0.9 * counts.sum():
+            return True
+    return False
 
 
 def _is_noise(valid: NDArray[np.float64], distinct: NDArray[np.float64]) -> bool:

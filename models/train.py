@@ -23,7 +23,7 @@ from models.runtime import PackRuntime
 from models.screening import screen
 from models.tables import Drive, Table, fingerprint
 
-__all__ = ["Options", "train_pca"]
+__all__ = ["Options", "split_drives", "train_pca"]
 
 HELD_OUT = 0.35
 """Share of the drives that calibrate; thresholds are tails and need many drives, coefficients need fewer."""
@@ -61,7 +61,7 @@ def train_pca(table: Table, options: Options, folder: str | Path) -> Pack:
     context = [at for at, name in enumerate(usable.names) if any(fnmatchcase(name, glob) for glob in options.context)]
     monitored = [at for at in range(len(usable.names)) if at not in set(context)]
     _check_roles(table, usable, dropped, options, monitored)
-    fitted, held = _split(usable.drives, options.seed)
+    fitted, held = split_drives(usable.drives, options.seed)
     detector = fit(fitted, monitored, context, options.window, options.products)
     persistence = Persistence(need=options.need, of=options.of, warmup_ticks=options.warmup, gap_s=options.gap_s)
     scored = [score_drive(detector, drive) for drive in held]
@@ -133,7 +133,7 @@ def _check_roles(table: Table, usable: Table, dropped: dict[str, str], options: 
         )
 
 
-def _split(drives: Sequence[Drive], seed: int) -> tuple[list[Drive], list[Drive]]:
+def split_drives(drives: Sequence[Drive], seed: int) -> tuple[list[Drive], list[Drive]]:
     """Drives to fit on and drives to calibrate on. A single recording is cut in time; a drive is never on both sides otherwise."""
     if len(drives) < 2:
         drive = drives[0]

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from models.tables import Drive, Table
+
 NAMES = (
     "Pack.Current",
     "Pack.CellTemperature",
@@ -18,6 +20,7 @@ NAMES = (
     "Loop.OutletTemperature",
     "Pump.Current",
 )
+UNITS = ("A", "degC", "degC", "km/h", "rpm", "L/min", "degC", "A")
 CONTEXT = ("Pack.*", "Air.*", "Motion.*", "Pump.Speed")
 RESOLUTION = np.array([0.1, 0.1, 0.1, 0.01, 1.0, 0.01, 0.1, 0.01])
 
@@ -60,3 +63,9 @@ def write_csv(path: Path, values: NDArray[np.float64], start: float = 1_700_000_
     lines += [",".join([f"{start + at:.0f}", *(f"{value:.10g}" for value in row)]) for at, row in enumerate(values)]
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def table(seeds: range, ticks: int = 600, leak_at: int | None = None) -> Table:
+    """A drive for each seed."""
+    times = 1_700_000_000_000 + 1000 * np.arange(ticks)
+    return Table(NAMES, UNITS, tuple(Drive(f"drive {seed}", times, drive(seed, ticks, leak_at)) for seed in seeds))

@@ -1,0 +1,129 @@
+"""`cansight models`: the four commands from healthy tables to a deployed pack, and its one-line errors, through the real command line."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from thermal_loop import CONTEXT, drive, write_csv
+
+from cansight.main import main
+from models.pack import Pack
+from models.runtime import PackRuntime
+from models.scoring import score_drive_ticks
+from models.tables import read_csv
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return int(stop.value.code or 0), out, err
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("tables")
+    return [write_csv(folder / f"{seed}.csv", drive(seed)) for seed in range(12)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tables: list[Path]) -> Path:
+    """Trained by the command line."""
+    folder = tmp_path_factory.mktemp("trained") / "loop"
+    with pytest.raises(SystemExit) as stop:
+        main(
+            [
+                "models",
+                "train",
+                *map(str, tables),
+                "--context",
+                ",".join(CONTEXT),
+                "--window",
+                "10",
+                "--fault",
+                "coolant_leak",
+                "-o",
+                str(folder),
+            ]
+        )
+    assert not stop.value.code
+    return folder
+
+
+def test_train_inspect_sign_verify(capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path) -> None:
+    code, out, _ = run(capsys, "models", "inspect", folder)
+    assert code == 0
+    assert "fault coolant_leak" in out
+    assert "monitored Loop.Flow" in out
+    assert json.loads(run(capsys, "models", "inspect", folder, "--json")[1])["pack_id"] == "loop"
+
+    key = Ed25519PrivateKey.generate()
+    (tmp_path / "pack.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    (tmp_path / "pack.pub.pem").write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    code, _, err = run(capsys, "models", "verify", folder, "--key", tmp_path / "pack.pub.pem")
+    assert code == 2
+    assert "not signed" in err
+    assert run(capsys, "models", "sign", folder, "--key", tmp_path / "pack.key")[0] == 0
+    code, out, _ = run(capsys, "models", "verify", folder, "--key", tmp_path / "pack.pub.pem")
+    assert code == 0
+    assert "whole, and signed by this key" in out
+
+
+def test_score_writes_a_row_for_each_row_and_agrees_with_the_runtime(
+    capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+) -> None:
+    leak = write_csv(tmp_path / "leak.csv", drive(77, ticks=300, leak_at=60))
+    code, out, _ = run(capsys, "models", "score", folder, leak, "-o", tmp_path / "scores.csv", "--json")
+    assert code == 0
+    (alarm,) = json.loads(out)["alarms"]
+    assert alarm["fault_code"] == "coolant_leak"
+    assert alarm["contributions"][0]["signal"] in ("Loop.Flow", "Loop.OutletTemperature")
+
+    pack = Pack.load(folder)
+    table = read_csv([str(leak)])
+    table = table.choose([table.names.index(name) for name in pack.manifest.names])
+    ticks = list(score_drive_ticks(PackRuntime(pack), table.drives[0]))
+    with (tmp_path / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 300
+    for row, tick in zip(rows, ticks, strict=True):
+        assert float(row["timestamp"]) * 1000 == tick.tick_ms
+        assert (float(row["score"]) if row["score"] else None) == tick.score.score
+        assert (float(row["p_value"]) if row["p_value"] else None) == tick.score.p_value
+        assert row["alarm"] == str(int(tick.alarm))
+
+
+def test_scores_go_to_standard_output(capsys: pytest.CaptureFixture[str], folder: Path, tables: list[Path]) -> None:
+    code, out, err = run(capsys, "models", "score", folder, tables[0])
+    assert code == 0
+    assert out.startswith("timestamp,score,p_value,alarm,contributors\n")
+    assert out.count("\n") == 601
+    assert "600 ticks, 591 scored" in err
+
+
+def test_bad_input_is_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], folder: Path, tables: list[Path], tmp_path: Path
+) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("a,b\n1,2\n")
+    output = tmp_path / "pack"
+    for arguments, words in [
+        (("score", tmp_path / "none", tables[0]), "no such folder"),
+        (("score", folder, other), "the table has no column 'Pack.Current'"),
+        (("score", folder, tables[0], "-o", "x.parquet"), "scores are written as .csv"),
+        (("score", folder, tmp_path / "none.csv"), "cannot be read"),
+        (("train", other, "-o", output), "1 ticks of a second, expected at least 60"),
+        (("train", tables[0], "-o", output, "--persistence", "9/3"), "expected N/M"),
+        (("train", tables[0], "-o", output, "--fault", "Leak!"), "--fault Leak!"),
+        (("train", tables[0], "-o", output, "--pack-version", "1"), "expected X.Y.Z"),
+        (("train", tables[0], "-o", output, "--dbc", tmp_path / "none.dbc"), "none.dbc"),
+        (("train", "-o", output), "DATA"),
+    ]:
+        code, out, err = run(capsys, "models", *arguments)
+        assert (code, out, err.count("\n")) == (2, "", 1), err
+        assert err.startswith("cansight: ")
+        assert words in err
+    assert not output.exists()
