@@ -1,0 +1,105 @@
+"""`cansight edge`: the agent on the vehicle."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cansight.errors import UsageError
+
+if TYPE_CHECKING:
+    from edge.config import EdgeConfig
+
+CONFIG = click.option(
+    "-c",
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("edge.toml"),
+    show_default=True,
+    help="settings",
+)
+SILENT_S = 5.0  # the agent writes its status once a second
+
+
+@click.group()
+def edge() -> None:
+    """The agent on the vehicle."""
+
+
+@edge.command()
+@CONFIG
+@click.option("-v", "--verbose", is_flag=True, help="say more on stderr")
+def run(config_file: Path, verbose: bool) -> None:
+    """Run the agent until SIGTERM, Ctrl-C, or (with run.stop_when_drained) the receipted end of the log."""
+    import logging
+
+    config = _load(config_file)
+    from edge.agent import run as run_agent
+
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    run_agent(config)
+
+
+@edge.command()
+@CONFIG
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+def status(config_file: Path, as_json: bool) -> None:
+    """Show what the agent last said of itself."""
+    from edge.health import STATUS_FILE
+
+    config = _load(config_file)
+    path = Path(config.state) / STATUS_FILE
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: is not there; the agent has not run with {config_file} yet") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read as a status: {error}") from error
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    age_s = max(0.0, time.time() - found["updated_utc_ms"] / 1000)
+    state = "drained" if found["drained"] else f"silent for {age_s:.0f} s" if age_s > SILENT_S else "running"
+    click.echo(f"vehicle {found['vehicle']}: {state}, {'connected' if found['connected'] else 'not connected'}")
+    for key, value in found.items():
+        if isinstance(value, int) and not isinstance(value, bool) and not key.endswith("_utc_ms"):
+            click.echo(f"  {key:<22}{value:>14,}")
+
+
+@edge.command(name="config")
+@CONFIG
+@click.option("--resolved", is_flag=True, help="with defaults, overrides from the environment, and absolute paths")
+@click.option("--json", "as_json", is_flag=True, help="print JSON instead of TOML")
+def show_config(config_file: Path, resolved: bool, as_json: bool) -> None:
+    """Check the settings, and print them."""
+    import msgspec
+
+    if not resolved:
+        _load(config_file)
+        click.echo(config_file.read_text(encoding="utf-8"), nl=False)
+        return
+    document = msgspec.to_builtins(_load(config_file))
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+        return
+    tables = {key: value for key, value in document.items() if isinstance(value, dict)}
+    for key, value in document.items():
+        if key not in tables:
+            click.echo(f"{key} = {json.dumps(value)}")  # TOML writes these strings, numbers, booleans and lists as JSON does
+    for name, table in tables.items():
+        click.echo(f"\n[{name}]")
+        for key, value in table.items():
+            click.echo(f"{key} = {json.dumps(value)}")
+
+
+def _load(config_file: Path) -> "EdgeConfig":
+    from cansight import settings
+    from edge.config import EdgeConfig, resolved
+
+    return resolved(settings.load(config_file, EdgeConfig), config_file.absolute().parent)

@@ -1,0 +1,247 @@
+"""The agent: source -> decoder -> sampler -> detectors and recorder -> outbox -> uplink.
+
+Three threads: `source` reads frames, `uplink` owns the socket, and this one does everything else and owns every file of the state folder.
+"""
+
+import itertools
+import logging
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dbc.catalogue import Catalogue
+from dbc.compiler import load_compiled
+from dbc.decoder import Decoder, SignalBlock
+from dbc.frames import FrameBlock
+from dbc.sampler import Sampler, Snapshot
+from dbc.schema import Schema
+from dbc.validity import Reason
+from edge.config import STDIN, EdgeConfig
+from edge.detectors import Detectors
+from edge.errors import ConfigError
+from edge.health import Ledger, Status, StatusFile
+from edge.identity import load_identity
+from edge.outbox import Outbox
+from edge.outbox_store import OutboxStore
+from edge.recorder import Recorder
+from edge.sources.log import check_log, log_frames
+from edge.sources.reader import Reader
+from edge.streams import Journey, Record
+from edge.uplink import Uplink
+from models.pack import load_public_key
+from wire.messages import Clock
+
+POLL_S = 0.1  # how late a stop, a receipt or a partial batch is seen when no frames come
+MAINTAIN_S = 0.1
+STATUS_S = 1.0
+GOODBYE_S = 0.5  # of the 2 s that an ignition-off leaves; sealing and syncing come first
+
+log = logging.getLogger(__name__)
+
+
+def run(config: EdgeConfig) -> None:
+    """Run until SIGTERM, SIGINT, or the drained end of the log. Called in the main thread.
+
+    Raises EdgeError, or the error of the package whose file it is, before anything is started when a file is missing or invalid; and
+    afterwards when the source breaks, once everything that was read is sealed and synced.
+    """
+    stop = threading.Event()
+    with ExitStack() as stack:
+        agent = Agent(config, stop, stack)
+        stack.enter_context(_signals(stop))
+        agent.run()
+
+
+class Agent:
+    """One run. What the constructor opens belongs to `stack`."""
+
+    def __init__(self, config: EdgeConfig, stop: threading.Event, stack: ExitStack) -> None:
+        self._config = config
+        self._stop = stop
+        state = Path(config.state)
+        identity = load_identity(config)
+        check_log(config.source)
+        _make_folder(state)
+        compiled = load_compiled(config.dbc.files, state / "cache")
+        catalogue = Catalogue.load(config.dbc.catalogue) if config.dbc.catalogue else Catalogue.empty()
+        self._detectors = _detectors(config, compiled.schema)
+        self._decoder = Decoder(compiled, compiled.schema.channels)
+        self._sampler = Sampler(compiled.schema)
+        journey = Journey(
+            boot_id=os.urandom(16),
+            clock=Clock(boot_ms=0, utc_ms=0, source="log"),  # a log's stamps are UTC already, and its own
+            schema_id=compiled.schema.schema_id,
+            pack_ids=self._detectors.pack_ids,
+            agent=f"cansight {version('cansight')}",
+        )
+        self._recorder = Recorder(compiled.schema, catalogue.consent_class, identity, journey, config.batch.ticks)
+        self._outbox = Outbox(lambda most: random.uniform(0, most))
+        self._store = stack.enter_context(OutboxStore(state / "outbox", config.outbox.bytes, self._outbox))
+        self._ledger = stack.enter_context(Ledger(config.health.ledger))
+        self._uplink = Uplink(config.broker, identity, self._outbox, self._store.lock)
+        self._status = Status(config.vehicle, signals=len(compiled.schema))
+        self._status_file = StatusFile(state)
+        self._seen: NDArray[np.bool_] = np.zeros(len(compiled.schema), dtype=np.bool_)
+        self._reader = Reader(self._first_checked(log_frames(config.source, stop)), stop)
+        self._maintain_s = self._status_s = 0.0
+        log.info(
+            "vehicle %s: %d signals, %d detectors, %d batches in the outbox",
+            config.vehicle,
+            len(compiled.schema),
+            len(self._detectors.pack_ids),
+            self._store.pending,
+        )
+
+    def run(self) -> None:
+        """The loop."""
+        self._reader.start()
+        self._uplink.start()
+        broken: Exception | None = None
+        try:
+            while not self._stop.is_set():
+                try:
+                    block = self._reader.get(POLL_S)
+                except Exception as error:  # noqa: BLE001 - whatever the source raised; what was read before is recorded first
+                    block, broken = None, error
+                now_s = time.monotonic()
+                if block is not None:
+                    self._frames(block, now_s)
+                elif self._reader.finished and not self._status.source_finished:
+                    self._finish(now_s)
+                else:
+                    self._append(self._recorder.flush(now_s))
+                self._commit(now_s)
+                self._report(now_s)
+                if self._status.source_finished:
+                    if self._config.run.stop_when_drained and self._status.drained:
+                        break
+                    if broken is not None and not self._config.run.stop_when_drained:
+                        break
+        finally:
+            self._end()
+        if broken is not None:
+            raise broken
+
+    def _frames(self, block: FrameBlock, now_s: float) -> None:
+        signals = self._decoder.decode(block)
+        self._status.frames += len(block)
+        self._status.frames_unknown += len(block) - _frames_known(signals)
+        for snapshot in self._sampler.feed(block, signals):
+            self._tick(snapshot, now_s)
+
+    def _finish(self, now_s: float) -> None:
+        for snapshot in self._sampler.finish():
+            self._tick(snapshot, now_s)
+        self._append(self._recorder.flush())
+        self._status.source_finished = True
+        log.info("the source is finished: %d frames, %d ticks", self._status.frames, self._status.ticks)
+
+    def _tick(self, snapshot: Snapshot, now_s: float) -> None:
+        self._ledger.add(snapshot.tick_ns, snapshot.entered_ns)
+        self._seen |= snapshot.reason != Reason.NOT_SEEN
+        self._status.ticks += 1
+        self._append(self._recorder.snapshot(snapshot, now_s))
+        for finding in self._detectors.step(snapshot):
+            log.info("finding %s: %s, score %.3g, threshold %.3g", finding.state, finding.fault_code, finding.score, finding.threshold)
+            self._status.findings += finding.state == "active"
+            self._append(self._recorder.message(finding))
+
+    def _append(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self._store.append(record)
+            self._status.bytes_sealed += len(record.sealed.data) if record.is_rows else 0
+
+    def _commit(self, now_s: float) -> None:
+        self._store.commit()
+        if now_s - self._maintain_s >= MAINTAIN_S:
+            self._maintain_s = now_s
+            for gap in self._store.maintain(now_s):
+                log.warning("gap: batches %d to %d of a stream are lost: %s", gap.first, gap.last, gap.reason)
+                self._status.gaps += 1
+                self._append(self._recorder.message(gap))
+            self._store.commit()
+        if self._store.offered():
+            self._uplink.wake()
+
+    def _report(self, now_s: float) -> None:
+        status, store = self._status, self._store
+        status.drained = status.source_finished and not store.pending
+        if now_s - self._status_s < STATUS_S and not status.drained:
+            return
+        self._status_s = now_s
+        counts = store.counts
+        status.signals_seen = int(np.count_nonzero(self._seen))
+        status.samples, status.samples_changed = self._recorder.samples.recorded, self._recorder.samples.changed
+        status.batches_recorded, status.batches_receipted = counts.recorded, counts.receipted
+        status.batches_quarantined, status.batches_refused, status.batches_lost = counts.quarantined, counts.refused, counts.lost
+        status.receipts_forged = self._outbox.forged
+        status.outbox_bytes = store.size_bytes
+        status.in_flight = self._outbox.in_flight
+        status.connected = self._uplink.connected
+        self._status_file.write(status)
+
+    def _end(self) -> None:
+        """Seal and sync what there is. Not the sampler's unfinished tick: the next run may record that second, and ticks never repeat."""
+        self._append(self._recorder.flush())
+        self._store.commit()
+        self._stop.set()
+        self._uplink.stop(GOODBYE_S)
+        self._store.close()
+        self._status_s = float("-inf")
+        self._report(time.monotonic())
+
+    def _first_checked(self, blocks: Iterator[FrameBlock]) -> Iterator[FrameBlock]:
+        """Of a plain file the first block is read now, so that a file of another format is refused before anything is started."""
+        source = self._config.source.log
+        if source == STDIN or not Path(source).is_file():
+            return blocks
+        first = next(blocks, None)
+        return iter(()) if first is None else itertools.chain([first], blocks)
+
+
+def _detectors(config: EdgeConfig, schema: Schema) -> Detectors:
+    packs = config.packs
+    if not packs.folders:
+        return Detectors([])
+    if not packs.trusted_key:
+        raise ConfigError("packs.trusted_key: is not set; packs are run only when this key has signed them")
+    return Detectors.load(packs.folders, load_public_key(packs.trusted_key), schema)
+
+
+def _frames_known(signals: SignalBlock) -> int:
+    """Frames that gave at least one signal; `signals.frame` is in frame order."""
+    return int(np.count_nonzero(np.diff(signals.frame))) + 1 if len(signals.frame) else 0
+
+
+def _make_folder(state: Path) -> None:
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"state: {state}: cannot be made: {error.strerror}") from error
+    if not os.access(state, os.W_OK | os.X_OK):
+        raise ConfigError(f"state: {state}: the agent may not write there")
+
+
+@contextmanager
+def _signals(stop: threading.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT end the loop in order."""
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

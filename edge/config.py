@@ -1,0 +1,120 @@
+"""The agent's settings, as the TOML file lays them out. Plain checked values: reading the file is the command line's part.
+
+A path is absolute, or relative to the settings file's folder (`resolved` makes it absolute). docs/edge.md is the reference.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+STDIN = "-"
+
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Files = Annotated[list[str], msgspec.Meta(min_length=1)]
+
+
+class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where frames come from: a recorded log of any known format, a FIFO, or `-` for standard input.
+
+    speed: 0 = as fast as they come; 1 = at the pace of the frames' own time stamps; 10 = ten times that.
+    """
+
+    log: Annotated[str, msgspec.Meta(min_length=1)]
+    speed: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0.0
+
+
+class DbcConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The DBC files, each `FILE` or `FILE@CHANNEL`, and the signal catalogue (empty: every signal is of the class technical)."""
+
+    files: Files
+    catalogue: str = ""
+
+
+class PacksConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The detectors' packs, and the public key (PEM) that their signatures must verify with."""
+
+    folders: list[str] = msgspec.field(default_factory=list)
+    trusted_key: str = ""
+
+
+class BrokerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the MQTT broker is, and the mutual certificates to reach it with (PEM)."""
+
+    ca: str
+    certificate: str
+    key: str
+    host: Annotated[str, msgspec.Meta(min_length=1)] = "localhost"
+    port: Port = 8883
+
+
+class RecipientsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Signed documents of the keys that may read this vehicle's streams; at most three."""
+
+    files: Annotated[list[str], msgspec.Meta(min_length=1, max_length=3)]
+
+
+class BatchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """ticks: snapshots in a batch. More is smaller on the wire and later in the cloud."""
+
+    ticks: Annotated[int, msgspec.Meta(ge=1, le=300)] = 2
+
+
+class OutboxConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """bytes: what the outbox may take on the flash; a tenth of it is kept for findings."""
+
+    bytes: Annotated[int, msgspec.Meta(ge=1 << 20)] = 256 << 20
+
+
+class HealthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """ledger: CSV `tick_ms,entered_ns`, one line for each tick, to measure latency with; empty: none."""
+
+    ledger: str = ""
+
+
+class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """stop_when_drained: end with exit code 0 once the source is finished and every batch has its receipt."""
+
+    stop_when_drained: bool = False
+
+
+class EdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that `cansight edge run` needs. vehicle: 16 lower-case hexadecimal digits, the certificate's common name."""
+
+    vehicle: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}$")]
+    state: Annotated[str, msgspec.Meta(min_length=1)]
+    source: SourceConfig
+    dbc: DbcConfig
+    broker: BrokerConfig
+    recipients: RecipientsConfig
+    packs: PacksConfig = msgspec.field(default_factory=PacksConfig)
+    batch: BatchConfig = msgspec.field(default_factory=BatchConfig)
+    outbox: OutboxConfig = msgspec.field(default_factory=OutboxConfig)
+    health: HealthConfig = msgspec.field(default_factory=HealthConfig)
+    run: RunConfig = msgspec.field(default_factory=RunConfig)
+
+
+def resolved(config: EdgeConfig, base: Path) -> EdgeConfig:
+    """`config` with every relative path made absolute against `base` (the settings file's folder)."""
+
+    def absolute(path: str) -> str:
+        return str((base / path).absolute()) if path else ""
+
+    def dbc(entry: str) -> str:
+        # the channel's name has no slash, so the last @ parts it from the path
+        match = re.fullmatch(r"(.+?)(@[^/@]+)?", entry)
+        return absolute(match[1]) + (match[2] or "") if match else entry
+
+    replace = msgspec.structs.replace
+    broker, packs, source = config.broker, config.packs, config.source
+    return replace(
+        config,
+        state=absolute(config.state),
+        source=replace(source, log=source.log if source.log == STDIN else absolute(source.log)),
+        dbc=replace(config.dbc, files=[dbc(entry) for entry in config.dbc.files], catalogue=absolute(config.dbc.catalogue)),
+        packs=replace(packs, folders=[absolute(folder) for folder in packs.folders], trusted_key=absolute(packs.trusted_key)),
+        broker=replace(broker, ca=absolute(broker.ca), certificate=absolute(broker.certificate), key=absolute(broker.key)),
+        recipients=replace(config.recipients, files=[absolute(path) for path in config.recipients.files]),
+        health=replace(config.health, ledger=absolute(config.health.ledger)),
+    )

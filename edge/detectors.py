@@ -1,0 +1,141 @@
+"""The detectors' schedule: every pack scores every snapshot, and says something when its alarm is raised or cleared."""
+
+import logging
+import math
+import os
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from numpy.typing import NDArray
+
+from dbc.sampler import Snapshot
+from dbc.schema import Schema
+from models.alarm import AlarmState, Transition
+from models.errors import ModelsError, ScoreError
+from models.pack import Pack
+from models.runtime import PackRuntime, Score
+from wire.messages import WINDOW_TICKS, Contribution, FindingMessage, Window
+
+CONTRIBUTIONS = 8  # signals named in a finding
+WINDOW_SIGNALS = 5  # of these, drawn in its window
+SCORE = "score"
+
+NS_PER_MS = 1_000_000
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tick:
+    """What a window is made of. values: (k,) float64, NaN = not valid."""
+
+    tick_ms: int
+    values: NDArray[np.float64]
+    score: float | None
+
+
+class Detector:
+    """One pack at work."""
+
+    def __init__(self, pack: Pack, schema: Schema) -> None:
+        """Raises PackSchemaError or PackError when the pack does not fit the schema or does not run."""
+        self.pack = pack
+        self._columns = pack.columns(schema)
+        self._runtime = PackRuntime(pack)
+        self._alarm = pack.manifest.alarm()
+        self._state = AlarmState()
+        self._history: deque[_Tick] = deque(maxlen=WINDOW_TICKS)
+        self._finding_id = b""
+        self._since_ms = 0
+
+    def step(self, snapshot: Snapshot) -> FindingMessage | None:
+        """Score one tick; a finding when this tick raised or cleared the alarm. Raises ScoreError."""
+        tick_ms = snapshot.tick_ns // NS_PER_MS
+        values = snapshot.value[self._columns]
+        score = self._runtime.score(values, tick_ms)
+        self._history.append(_Tick(tick_ms, values, score.score))
+        self._state, transition = self._alarm.step(self._state, score.judged, tick_ms)
+        if transition is None or score.score is None:
+            return None
+        if transition is Transition.RAISED:
+            self._finding_id = os.urandom(16)
+            self._since_ms = self._state.since_ms if self._state.since_ms is not None else tick_ms
+        return self._finding(transition, score, score.score, tick_ms, values)
+
+    def _finding(self, transition: Transition, score: Score, value: float, tick_ms: int, values: NDArray[np.float64]) -> FindingMessage:
+        manifest = self.pack.manifest
+        order = np.argsort(-score.contributions, kind="stable")
+        top = [int(at) for at in order[:CONTRIBUTIONS] if score.contributions[at] > 0]
+        return FindingMessage(
+            finding_id=self._finding_id,
+            state="active" if transition is Transition.RAISED else "cleared",
+            pack_id=manifest.pack_id,
+            fault_code=manifest.fault_code,
+            tick_ms=tick_ms,
+            since_ms=self._since_ms,
+            score=value,
+            threshold=self._alarm.raise_at,
+            p_value=None if score.p_value is None else _finite(score.p_value),
+            contributions=[
+                Contribution(
+                    signal=manifest.signals[at].name,
+                    unit=manifest.signals[at].unit,
+                    expected=_finite(score.expected[at]),
+                    seen=_finite(values[at]),
+                    share=float(score.contributions[at]),
+                )
+                for at in top
+            ],
+            window=self._window(top[:WINDOW_SIGNALS]),
+        )
+
+    def _window(self, top: list[int]) -> Window:
+        ticks = list(self._history)
+        return Window(
+            tick_ms=[tick.tick_ms for tick in ticks],
+            signals=[SCORE, *(self.pack.manifest.signals[at].name for at in top)],
+            values=[[tick.score for tick in ticks], *([_finite(tick.values[at]) for tick in ticks] for at in top)],
+        )
+
+
+class Detectors:
+    """All packs that could be loaded. One that breaks is left out with one line in the log; the others and the recording go on."""
+
+    def __init__(self, detectors: Sequence[Detector]) -> None:
+        self._detectors = list(detectors)
+
+    @classmethod
+    def load(cls, folders: Sequence[str], trusted: Ed25519PublicKey | None, schema: Schema) -> "Detectors":
+        """Load every pack that is signed by `trusted` and fits the schema."""
+        detectors = []
+        for folder in folders:
+            try:
+                detectors.append(Detector(Pack.load(folder, trusted), schema))
+            except ModelsError as error:
+                log.error("%s; the agent runs without this detector", error)
+        return cls(detectors)
+
+    @property
+    def pack_ids(self) -> tuple[str, ...]:
+        return tuple(detector.pack.manifest.pack_id for detector in self._detectors)
+
+    def step(self, snapshot: Snapshot) -> list[FindingMessage]:
+        """What the detectors say of this tick."""
+        findings = []
+        for detector in list(self._detectors):
+            try:
+                finding = detector.step(snapshot)
+            except ScoreError as error:
+                log.error("%s; the agent goes on without this detector", error)
+                self._detectors.remove(detector)
+                continue
+            if finding is not None:
+                findings.append(finding)
+        return findings
+
+
+def _finite(value: float | np.floating) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,93 @@
+"""What the agent says of itself: status.json, replaced once a second, and the ledger of ticks that latency is measured with."""
+
+import logging
+import os
+import time
+from io import TextIOWrapper
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from edge.errors import ConfigError
+from edge.files import replace_file
+
+STATUS_FILE = "status.json"
+NS_PER_MS = 1_000_000
+
+log = logging.getLogger(__name__)
+
+
+class Status(msgspec.Struct):
+    """The file's content. Counters run since this start of the agent; `batches_*` include what an earlier run left without a receipt."""
+
+    vehicle: str
+    pid: int = msgspec.field(default_factory=os.getpid)
+    started_utc_ms: int = msgspec.field(default_factory=lambda: time.time_ns() // NS_PER_MS)
+    updated_utc_ms: int = 0
+    frames: int = 0
+    frames_unknown: int = 0  # of an identifier that no DBC has
+    signals: int = 0  # in the schema
+    signals_seen: int = 0  # that any frame has carried
+    ticks: int = 0
+    samples: int = 0  # valid values recorded
+    samples_changed: int = 0  # of these, other than at the tick before
+    batches_recorded: int = 0
+    batches_receipted: int = 0  # the cloud has said stored, quarantined or refused
+    batches_quarantined: int = 0
+    batches_refused: int = 0
+    batches_lost: int = 0  # that gaps stand for
+    receipts_forged: int = 0
+    bytes_sealed: int = 0  # batches of rows, envelope included
+    findings: int = 0
+    gaps: int = 0
+    outbox_bytes: int = 0
+    in_flight: int = 0
+    connected: bool = False
+    source_finished: bool = False
+    drained: bool = False
+
+
+class StatusFile:
+    """Writes the status beside the outbox. A file that cannot be written is said once and does not stop the agent."""
+
+    def __init__(self, state: Path) -> None:
+        self.path = state / STATUS_FILE
+        self._failed = False
+
+    def write(self, status: Status) -> None:
+        status.updated_utc_ms = time.time_ns() // NS_PER_MS
+        try:
+            replace_file(self.path, msgspec.json.format(msgspec.json.encode(status)) + b"\n", durable=False)
+            self._failed = False
+        except OSError as error:
+            if not self._failed:
+                log.error("%s: cannot be written: %s", self.path, error.strerror)
+            self._failed = True
+
+
+class Ledger:
+    """CSV `tick_ms,entered_ns`: each tick, and the wall clock at which the first frame of it entered the source. "" keeps none."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file: TextIOWrapper | None = None
+
+    def __enter__(self) -> Self:
+        if self._path:
+            try:
+                self._file = Path(self._path).open("a", encoding="ascii", buffering=1)
+            except OSError as error:
+                raise ConfigError(f"health.ledger: {self._path}: cannot be written: {error.strerror}") from error
+            if self._file.tell() == 0:
+                self._file.write("tick_ms,entered_ns\n")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, tick_ns: int, entered_ns: int) -> None:
+        if self._file is not None:
+            self._file.write(f"{tick_ns // NS_PER_MS},{entered_ns}\n")

@@ -1,0 +1,266 @@
+"""The outbox's rules: which batch is sent when, and what ends the vehicle's custody of it. Pure: no clock, no socket, no file.
+
+    put ─▶ fresh ─due─▶ in flight ─receipt with the right tag─▶ answered
+                  ▲          │ no receipt in 5 s, or the broker says that nobody listens
+                  └─ waiting ◀┘ 5 s doubling to 5 min, full jitter
+
+A PUBACK ends nothing: a broker that is killed, or whose queue is full, loses what it has acknowledged. Only a receipt does.
+
+While nothing at all is receipted (the aggregator is away), one batch at a time is sent as a probe, ever more rarely: a backlog
+is not played again and again to a broker that nobody listens to. Probes alternate between batches sent before and new ones, so that
+batches that are never answered cannot block the others.
+"""
+
+import heapq
+import math
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from wire.receipts import Status, tags_match
+
+MAX_IN_FLIGHT = 16
+MAX_RETRIES_IN_FLIGHT = 4  # while new batches are there: what is never answered must not take every place
+RECEIPT_S = 5.0  # the landing log commits within 50 ms; this leaves a slow mobile network its time
+BACK_OFF_S = 5.0
+MAX_BACK_OFF_S = 300.0
+REQUEST_S = 5.0  # a request for an announcement can be forged by the broker; it is honoured this often
+
+Key = tuple[bytes, int]  # stream, sequence
+
+
+class Lane(IntEnum):
+    """Where a batch lies in the outbox, in the order of sending."""
+
+    RESERVED = 0  # findings, gaps and announcements
+    BULK = 1  # rows
+
+
+class _State(IntEnum):
+    FRESH = 0
+    IN_FLIGHT = 1
+    WAITING = 2
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """A sealed batch in the vehicle's custody. position: in its lane's log; -1 for an announcement (sequence 0)."""
+
+    stream: bytes
+    sequence: int
+    lane: Lane
+    position: int
+    data: bytes
+    tags: Mapping[Status, bytes]  # what a receipt of that status must carry
+    attempts: int = 0
+    sent_s: float = -math.inf
+    due_s: float = -math.inf
+    answered: Status | None = None
+    state: _State = field(default=_State.FRESH)
+
+    @property
+    def key(self) -> Key:
+        return self.stream, self.sequence
+
+
+class Outbox:
+    """Holds the batches that may be sent now; what lies further back on the flash is the store's part.
+
+    uniform: returns a random number in [0, its argument]. Times are seconds of any monotonic clock.
+    """
+
+    def __init__(self, uniform: Callable[[float], float]) -> None:
+        self._uniform = uniform
+        self._connected = False
+        self._held: dict[Key, Batch] = {}  # everything that has no receipt yet
+        self._fresh: dict[Lane, deque[Batch]] = {lane: deque() for lane in Lane}
+        self._in_flight: OrderedDict[Key, Batch] = OrderedDict()  # in the order of sending
+        self._waiting: list[tuple[float, int, Batch]] = []
+        self._announcements: dict[bytes, Batch] = {}
+        self._requested_s: dict[bytes, float] = {}
+        self._pushes = 0
+        self._last_receipt_s = -math.inf
+        self._silence = 0  # rounds of sending in a row that nobody answered
+        self._silence_s = -math.inf
+        self._quiet_until_s = -math.inf
+        self._probe_fresh = False
+        self._answered: list[Batch] = []
+        self.forged = 0  # receipts whose tag was wrong
+
+    @property
+    def connected(self) -> bool:
+        return self._connected
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._in_flight)
+
+    @property
+    def held(self) -> int:
+        """Batches and announcements here without a receipt."""
+        return len(self._held)
+
+    @property
+    def fresh(self) -> int:
+        """Batches here that have not been sent yet (at most; some may have been answered already)."""
+        return sum(len(queue) for queue in self._fresh.values())
+
+    def put(self, batch: Batch) -> None:
+        """Take a durable batch over. A stream's announcement is put before its first batch, and is sent before it."""
+        if batch.key in self._held:
+            raise ValueError(f"stream {batch.stream.hex()} sequence {batch.sequence} is held already")
+        if batch.sequence == 0:
+            self._announcements[batch.stream] = batch
+        self._held[batch.key] = batch
+        self._fresh[batch.lane].append(batch)
+
+    def due(self, now_s: float) -> list[Batch]:
+        """The batches to send now; they are in flight from here on."""
+        if not self._connected:
+            return []
+        while self._in_flight and (oldest := next(iter(self._in_flight.values()))).sent_s + RECEIPT_S <= now_s:
+            self._missed(oldest, now_s)
+        chosen = []
+        while (batch := self._choose(now_s)) is not None:
+            batch.state = _State.IN_FLIGHT
+            batch.attempts += 1
+            batch.sent_s = now_s
+            self._in_flight[batch.key] = batch
+            chosen.append(batch)
+        return chosen
+
+    def wake_s(self) -> float | None:
+        """When `due` has something to do next, if nothing else happens; None: not before something else happens."""
+        if not self._connected:
+            return None
+        times = []
+        if self._in_flight:
+            times.append(next(iter(self._in_flight.values())).sent_s + RECEIPT_S)
+        if len(self._in_flight) < self._window:
+            self._tidy()
+            if any(self._fresh.values()):
+                times.append(self._quiet_until_s)
+            elif self._waiting:
+                times.append(max(self._waiting[0][0], self._quiet_until_s))
+        return min(times) if times else None
+
+    def receipt(self, stream: bytes, sequence: int, status: Status, tag: bytes, now_s: float) -> Batch | None:
+        """The cloud's word on one batch. Returns the batch whose custody it ended; None when it is forged, or not ours any more."""
+        batch = self._held.get((stream, sequence))
+        if batch is None:
+            return None
+        if not tags_match(batch.tags[status], tag):
+            self.forged += 1
+            return None
+        self._release(batch)
+        if batch.answered is None:  # an announcement that was asked for again is answered again
+            batch.answered = status
+            self._answered.append(batch)
+        self._last_receipt_s = now_s
+        self._trust()
+        return batch
+
+    def request(self, stream: bytes, now_s: float) -> bool:
+        """The cloud lacks the announcement of `stream`: send it again, at most every REQUEST_S. Returns whether it will be sent."""
+        batch = self._announcements.get(stream)
+        if batch is None or batch.state is _State.FRESH or now_s - self._requested_s.get(stream, -math.inf) < REQUEST_S:
+            return False
+        self._requested_s[stream] = now_s
+        self._held[batch.key] = batch  # even when it was receipted: the cloud may have been restored from a backup
+        self._in_flight.pop(batch.key, None)
+        self._wait(batch, now_s)
+        self._quiet_until_s = now_s
+        return True
+
+    def undelivered(self, key: Key, now_s: float) -> None:
+        """The broker took the batch but says that it went to nobody (MQTT 5: 0x10), or refused it: as good as no receipt."""
+        if (batch := self._in_flight.get(key)) is not None:
+            self._missed(batch, now_s)
+
+    def connect(self) -> None:
+        """The broker is there, and receipts can arrive."""
+        self._connected = True
+        self._trust()
+
+    def disconnect(self, now_s: float) -> None:
+        """The broker is away: what was in flight may be lost, so it is sent again first when the broker is back."""
+        self._connected = False
+        for batch in list(self._in_flight.values()):
+            del self._in_flight[batch.key]
+            self._wait(batch, now_s)
+
+    def forget(self, lane: Lane, before: int) -> None:
+        """The store had to drop the lane's records before this position."""
+        for batch in [batch for batch in self._held.values() if batch.lane is lane and 0 <= batch.position < before]:
+            self._release(batch)
+
+    def forget_stream(self, stream: bytes) -> None:
+        """Nothing of this stream is left: its announcement is not needed any more."""
+        if (batch := self._announcements.pop(stream, None)) is not None:
+            self._release(batch)
+        self._requested_s.pop(stream, None)
+
+    def take_answered(self) -> list[Batch]:
+        """The batches whose custody ended since the last call."""
+        answered, self._answered = self._answered, []
+        return answered
+
+    @property
+    def _window(self) -> int:
+        return 1 if self._silence else MAX_IN_FLIGHT
+
+    def _choose(self, now_s: float) -> Batch | None:
+        if len(self._in_flight) >= self._window or now_s < self._quiet_until_s:
+            return None
+        self._tidy()
+        retry = bool(self._waiting) and self._waiting[0][0] <= now_s
+        fresh = next((queue for queue in self._fresh.values() if queue), None)
+        if retry and fresh is not None:
+            if self._silence:
+                retry, self._probe_fresh = not self._probe_fresh, not self._probe_fresh
+            else:
+                retry = sum(batch.attempts > 1 for batch in self._in_flight.values()) < MAX_RETRIES_IN_FLIGHT
+        if retry:
+            return heapq.heappop(self._waiting)[2]
+        return fresh.popleft() if fresh is not None else None
+
+    def _tidy(self) -> None:
+        """Remove what was answered, dropped or scheduled anew from the heads of the queues."""
+        while self._waiting and not self._is_waiting(self._waiting[0]):
+            heapq.heappop(self._waiting)
+        for queue in self._fresh.values():
+            while queue and self._held.get(queue[0].key) is not queue[0]:
+                queue.popleft()
+
+    def _is_waiting(self, entry: tuple[float, int, Batch]) -> bool:
+        due_s, _, batch = entry
+        return self._held.get(batch.key) is batch and batch.state is _State.WAITING and batch.due_s == due_s
+
+    def _missed(self, batch: Batch, now_s: float) -> None:
+        del self._in_flight[batch.key]
+        self._wait(batch, now_s + self._uniform(_back_off_s(batch.attempts)))
+        # One round of batches that were sent together counts once: those sent before silence was noticed add nothing.
+        if self._last_receipt_s < batch.sent_s and batch.sent_s >= self._silence_s:
+            self._silence += 1
+            self._silence_s = now_s
+            self._quiet_until_s = now_s + self._uniform(_back_off_s(self._silence))
+
+    def _wait(self, batch: Batch, due_s: float) -> None:
+        batch.state = _State.WAITING
+        batch.due_s = due_s
+        self._pushes += 1
+        heapq.heappush(self._waiting, (due_s, self._pushes, batch))
+
+    def _release(self, batch: Batch) -> None:
+        self._held.pop(batch.key, None)
+        self._in_flight.pop(batch.key, None)
+
+    def _trust(self) -> None:
+        self._silence = 0
+        self._silence_s = self._quiet_until_s = -math.inf
+
+
+def _back_off_s(attempts: int) -> float:
+    """The longest pause after that many attempts."""
+    return float(min(MAX_BACK_OFF_S, BACK_OFF_S * 2.0 ** min(attempts - 1, 16)))

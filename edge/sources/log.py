@@ -1,0 +1,36 @@
+"""A recorded log, a FIFO or standard input as a source of frames."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+
+from dbc.frames import FrameBlock
+from dbc.logs import open_log
+from edge.config import STDIN, SourceConfig
+from edge.errors import SourceError
+from edge.sources.pacing import paced
+
+
+def check_log(config: SourceConfig) -> None:
+    """Raises SourceError when the path cannot be a log. What is in it is seen when it is read."""
+    if config.log == STDIN:
+        return
+    path = Path(config.log)
+    try:
+        if path.is_dir():
+            raise SourceError(f"source.log: {path}: is a folder; expected a log file, a FIFO or -")
+        if path.is_fifo():
+            return  # opening it would wait for whoever writes it
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise SourceError(f"source.log: {path}: cannot be read: {error.strerror}") from error
+
+
+def log_frames(config: SourceConfig, stop: Event) -> Iterator[FrameBlock]:
+    """The log's frames, paced if `speed` is set. Raises dbc's LogFormatError, at the latest where the log stops being one."""
+    blocks = open_log(config.log)
+    if config.speed <= 0:
+        return blocks
+    return paced(blocks, config.speed, time.monotonic, time.time_ns, stop.wait)
