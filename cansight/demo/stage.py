@@ -84,13 +84,14 @@ class Stage:
 
     def sign_packs(self) -> list[Path]:
         """Copies of the shipped packs, signed with this fleet's key: an agent trusts its own fleet, not the factory."""
-        from models.pack import sign
+        from models.pack import load_private_key, sign
 
+        key = load_private_key(self.pki / "pack.key")
         folders = []
         for source in sorted(path for path in PACKS.iterdir() if (path / "manifest.json").exists()):
             folder = self.folder / "packs" / source.name
             shutil.copytree(source, folder)
-            sign(folder, self.pki / "pack.key")
+            sign(folder, key)
             folders.append(folder)
         return folders
 
