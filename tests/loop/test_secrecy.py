@@ -30,8 +30,12 @@ BO_ 512 Identity: 8 ECU
 
 CM_ SG_ 512 Vin0 "vehicle identification number, part 1";
 """
-CATALOGUE = "".join(
-    f'[signals."Identity.{name}"]\nsubsystem = "body"\npurpose = "identification"\nclass = "identity"\nen = "VIN"\nzh = "车辆识别码"\n\n'
+CATALOGUE = """vehicle = "car"
+faults = {}
+subsystems.body = { en = "Body", zh = "车身" }
+purposes.identification = { en = "To tell the car apart", zh = "车内识别" }
+""" + "".join(
+    f'[signals."Identity.{name}"]\nsubsystem = "body"\npurpose = "identification"\nprivacy = "identity"\nen = "VIN"\nzh = "车辆识别码"\n\n'
     for name in ("Part", "Vin0", "Vin1", "Vin2")
 )
 
