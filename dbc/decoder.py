@@ -278,9 +278,11 @@ class _Payload:
     @property
     def reversed(self) -> Words:
         if self._reversed is None:
-            # For 8 bytes this is a byte swap, and NumPy's own is faster than copying backwards.
-            backwards: Words = np.ascontiguousarray(self._data[:, ::-1]).view("<u8").reshape(-1) if self.fd else self.little.byteswap()
-            self._reversed = backwards
+            if self.fd:
+                self._reversed = np.ascontiguousarray(self._data[:, ::-1]).view("<u8").reshape(-1)
+            else:  # a byte swap, at which NumPy is faster than at copying backwards
+                swapped: Words = self.little.byteswap()
+                self._reversed = swapped
         return self._reversed
 
     @property
