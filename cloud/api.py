@@ -216,7 +216,7 @@ class _Api:
         # SQLite's ids are 63 bits
         ticket = await asyncio.to_thread(self._tickets.ticket, int(number)) if re.fullmatch(r"[0-9]{1,18}", number) else None
         if ticket is None or ticket.evidence is None or ticket.history is None:
-            return answer({"error": f"ticket {number[:40]!r}: there is no such ticket"}, 404)
+            return answer({"error": f"ticket {number[:40]}: there is no such ticket"}, 404)
         _, catalogue = self._models.get(ticket.model, (None, None))
         body = _ticket(ticket, language)
         evidence = ticket.evidence

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import hashlib
 import importlib.util
+import re
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +18,8 @@ __all__ = ["Assets"]
 PAGE = Path(__file__).parent / "page"
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 A_YEAR_S = 365 * 24 * 3600
+# The bundle's map library writes a <style> as it loads, unless an element of this id (a hash, another in each build) is there.
+MAP_STYLE_ID = re.compile(rb'getElementById\("([0-9a-f]{64})"\)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Asset:
 
 
 class Assets:
-    """Our own files are read by `start`; Plotly is read and compressed beside it, and who asks early waits for that."""
+    """Our own files are read by `start`; Plotly is compressed beside it (0.2 s), and who asks early waits for that."""
 
     def __init__(self) -> None:
         self._ours: dict[str, Asset] = {}
@@ -41,8 +44,9 @@ class Assets:
         """Read the files (aiohttp signal `on_startup`). Raises CloudError when Plotly is not installed."""
         path = _plotly_path()
         self._plotly_version = metadata.version("plotly")
-        self._ours = await asyncio.to_thread(_read_page, self._plotly_version)
-        self._plotly = asyncio.create_task(asyncio.to_thread(_read_asset, path))
+        plotly = await asyncio.to_thread(path.read_bytes)
+        self._ours = await asyncio.to_thread(_read_page, plotly, self._plotly_version)
+        self._plotly = asyncio.create_task(asyncio.to_thread(_asset, plotly, TYPES[path.suffix]))
 
     async def stop(self, _app: web.Application) -> None:
         """Wait for the reading thread (aiohttp signal `on_cleanup`)."""
@@ -77,16 +81,14 @@ def _respond(request: web.Request, asset: Asset, cache_control: str) -> web.Resp
     return web.Response(body=asset.plain, content_type=asset.content_type, charset="utf-8", headers=headers)
 
 
-def _read_page(plotly_version: str) -> dict[str, Asset]:
-    assets = {path.name: _read_asset(path) for path in PAGE.iterdir() if path.suffix in TYPES}
+def _read_page(plotly: bytes, plotly_version: str) -> dict[str, Asset]:
+    assets = {path.name: _asset(path.read_bytes(), TYPES[path.suffix]) for path in PAGE.iterdir() if path.suffix in TYPES}
     index = assets["index.html"]
     plain = index.plain.replace(b"/static/plotly.min.js", f"/static/plotly.min.js?v={plotly_version}".encode())
+    if found := MAP_STYLE_ID.search(plotly):
+        plain = plain.replace(b"plotly-map-style", found[1])
     assets["index.html"] = _asset(plain, index.content_type)
     return assets
-
-
-def _read_asset(path: Path) -> Asset:
-    return _asset(path.read_bytes(), TYPES[path.suffix])
 
 
 def _asset(plain: bytes, content_type: str) -> Asset:

@@ -1,7 +1,7 @@
 // The page: the fleet on the left, one vehicle or ticket beside it. The address after # says which, so the back button and links work.
 
 import { el, get, HttpError, keep, say } from "./dom.js";
-import { ago, language, named, t, when } from "./texts.js";
+import { ago, language, named, shortly, t } from "./texts.js";
 import { TicketView } from "./ticket.js";
 import { VehicleView } from "./vehicle.js";
 
@@ -48,7 +48,6 @@ function mark(link) {
 
 function showFleet() {
   const { vehicles, tickets } = fleet;
-  say($("summary"), t(vehicles.length === 1 ? "summaryOne" : "summary", { vehicles: vehicles.length, tickets: tickets.length }));
   say($("vehicles-count"), vehicles.length ? String(vehicles.length) : "");
   say($("tickets-count"), tickets.length ? String(tickets.length) : "");
   list($("vehicles"), vehicles, (one) => one.vehicle, "noVehicles",
@@ -56,15 +55,15 @@ function showFleet() {
     (child, one) => {
       const [, second, badge] = child.firstElementChild.children;
       // A recorded log's ticks lie in the past however live they come; so where the cloud knows when it last heard, that counts.
-      const seen = one.online_ms ? ago(Date.now() - one.online_ms) : when(one.last_tick_ms);
+      const seen = one.online_ms ? ago(Date.now() - one.online_ms) : shortly(one.last_tick_ms);
       say(second, `${one.model} · ${t("signalsOf", { count: one.signals })} · ${seen}`);
-      say(badge, one.open_tickets ? t("ticketsOf", { count: one.open_tickets }) : "");
+      say(badge, one.open_tickets ? t(one.open_tickets === 1 ? "ticketOne" : "ticketsOf", { count: one.open_tickets }) : "");
     });
   list($("tickets"), tickets, (one) => one.id, "noTickets",
     (one) => item(`#ticket=${one.id}`, "words", one.fault_words),
     (child, one) => {
       const [, second, badge] = child.firstElementChild.children;
-      say(second, `${one.vehicle.slice(0, 8)} · ${when(one.opened_ms)} · ${named("handling", one.handling)}`);
+      say(second, `${one.vehicle.slice(0, 8)} · ${shortly(one.opened_ms)} · ${named("handling", one.handling)}`);
       badge.className = `pill ${one.condition}`;
       say(badge, named("condition", one.condition));
     });
@@ -112,9 +111,8 @@ async function live() {
         await round();
         state("live", t("live"));
       } catch (error) {
-        // An answer with an error is worth reading; without one the cloud is not there.
-        state("lost", error instanceof HttpError ? error.message : t("lost"));
-        if (!(error instanceof HttpError) && !(error instanceof TypeError)) console.error(error);
+        state("lost", error.message);
+        if (!(error instanceof HttpError)) console.error(error); // a bug of this page, not of the world
       }
     }
     await Promise.race([woken, new Promise((resolve) => setTimeout(resolve, EVERY_MS))]);

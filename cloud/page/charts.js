@@ -1,7 +1,7 @@
 // Charts: one panel for each unit, one time axis below, the reader's local time.
 
 import { el } from "./dom.js";
-import { number, t, zone } from "./texts.js";
+import { named, number, t, zone } from "./texts.js";
 
 export const COLOURS = 8; // how many --series-N the style sheet has
 
@@ -43,7 +43,7 @@ export class Chart {
   // `label`: what a screen reader says the picture is.
   constructor(label) {
     this.plot = el("div", { class: "plot" });
-    this.note = el("p", { class: "note", text: "" }, t("chartLoading"));
+    this.note = el("p", { class: "note" }, t("chartLoading"));
     this.element = el("div", { class: "chart", role: "img", "aria-label": label }, this.plot, this.note);
     this.last = null;
     this.busy = false;
@@ -73,7 +73,7 @@ export class Chart {
       this.note.hidden = true;
       do {
         view = this.last;
-        await Plotly.react(this.plot, ...figure(view, getComputedStyle(this.element)));
+        await Plotly.react(this.plot, ...figure(view, getComputedStyle(this.element), this.plot.clientWidth));
         this.drawn = true;
       } while (view !== this.last && !this.closed);
     } catch (error) {
@@ -85,7 +85,8 @@ export class Chart {
   }
 }
 
-function figure(view, style) {
+// `width` in px: how many times fit below the chart.
+function figure(view, style, width) {
   const colour = (name) => style.getPropertyValue(`--${name}`).trim();
   const units = [...new Set(view.lines.map((line) => line.unit))];
   const gap = units.length > 1 ? 0.05 : 0;
@@ -95,7 +96,7 @@ function figure(view, style) {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: style.fontFamily, color: colour("ink"), size: 12 },
-    margin: { l: 62, r: 14, t: 10, b: 44 },
+    margin: { l: 56, r: 14, t: 10, b: 44 },
     showlegend: false,
     hovermode: "x unified",
     hoversubplots: "axis",
@@ -108,14 +109,15 @@ function figure(view, style) {
       ...axis,
       type: "date",
       anchor: `y${units.length > 1 ? units.length : ""}`,
-      title: { text: t("localTime", { zone: zone() }), font: { color: colour("muted"), size: 11 }, standoff: 8 },
+      title: { text: t("localTime", { zone: zone(view.tickMs.at(-1) ?? Date.now()) }), font: { color: colour("muted"), size: 11 }, standoff: 8 },
       hoverformat: "%H:%M:%S",
       tickformatstops: [
         { dtickrange: [null, 60000], value: "%H:%M:%S" },
         { dtickrange: [60000, 86400000], value: "%H:%M" },
         { dtickrange: [86400000, null], value: "%d %b" },
       ],
-      nticks: 8,
+      tickangle: 0,
+      nticks: Math.max(3, Math.floor(width / 90)),
       ...(view.range ? { range: view.range.map(local) } : {}),
     },
   };
@@ -124,7 +126,7 @@ function figure(view, style) {
     layout[`yaxis${i ? i + 1 : ""}`] = {
       ...axis,
       domain: [Math.max(0, top - height), top],
-      title: { text: unit || t("noUnit"), font: { color: colour("muted"), size: 12 }, standoff: 6 },
+      title: { text: named("units", unit) || t("noUnit"), font: { color: colour("muted"), size: 12 }, standoff: 6 },
       nticks: units.length > 2 ? 4 : 6,
       rangemode: "normal",
     };
@@ -137,7 +139,7 @@ function figure(view, style) {
     ...broken(view.tickMs, line.values),
     yaxis: `y${reference(units.indexOf(line.unit))}`,
     line: { color: colour(`series-${line.colour}`), width: 1.8 },
-    hovertemplate: "%{y:.6~g} " + line.unit.replaceAll("%", "&#37;") + " %{fullData.name}<extra></extra>",
+    hovertemplate: `%{y:.6~g} ${named("units", line.unit).replaceAll("%", "&#37;")} %{fullData.name}<extra></extra>`,
   }));
   for (const line of view.lines) {
     if (line.limit === undefined) continue;

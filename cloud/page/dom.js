@@ -1,14 +1,22 @@
-// Elements without markup in strings: names and words come from DBC files and catalogues, and stay text.
+// The document and the API. Elements without markup in strings: names and words come from DBC files and catalogues, and stay text.
+
+import { t } from "./texts.js";
 
 export function el(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name in element && name !== "list" && typeof value !== "string") element[name] = value;
-    else if (value !== null && value !== undefined) element.setAttribute(name, value);
+    else if (typeof value === "boolean") element[name] = value;
+    else element.setAttribute(name, value);
   }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
+  element.append(...children);
   return element;
+}
+
+// "Message.Signal" that may break after the dot and not inside a word.
+export function breakable(name) {
+  const dot = name.lastIndexOf(".") + 1;
+  return [name.slice(0, dot), document.createElement("wbr"), name.slice(dot)];
 }
 
 // Sets text only where it differs: a rewritten text node loses the reader's selection and costs a layout.
@@ -45,7 +53,9 @@ export class HttpError extends Error {
 export async function get(path, query = {}) {
   const url = new URL(path, location.origin);
   for (const [name, value] of Object.entries(query)) for (const one of [value].flat()) url.searchParams.append(name, one);
-  const response = await fetch(url, { headers: { Accept: "application/json" } });
+  const response = await fetch(url, { headers: { Accept: "application/json" } }).catch(() => {
+    throw new HttpError(0, t("lost")); // fetch's own error is a TypeError, as a bug's would be
+  });
   const body = await response.json();
   if (!response.ok) throw new HttpError(response.status, body.error);
   return body;

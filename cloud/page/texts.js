@@ -9,13 +9,12 @@ const texts = {
     noTickets: "None. A finding on a vehicle opens one.",
     choose: "Choose a vehicle or a ticket.",
     back: "All vehicles and tickets",
-    summary: "{vehicles} vehicles, {tickets} open tickets",
-    summaryOne: "1 vehicle, {tickets} open tickets",
     live: "Live",
     lost: "No answer from the cloud, trying again",
     newest: "newest data {time}",
     signalsOf: "{count} signals",
-    ticketsOf: "{count} open",
+    ticketsOf: "{count} tickets",
+    ticketOne: "1 ticket",
     signals: "Signals",
     search: "Search {count} signals by name, words or unit",
     searchLabel: "Search signals",
@@ -39,7 +38,6 @@ const texts = {
     hours: "{n} h ago",
     days: "{n} d ago",
     now: "now",
-    held: "last changed {time}",
     noValue: "no valid value",
     ticket: "Ticket {id}",
     missing: "There is no such vehicle or ticket (any more).",
@@ -73,6 +71,7 @@ const texts = {
     threshold: "threshold",
     began: "began",
     history: "History",
+    facts: "Facts",
     events: {
       "opened": "opened",
       "occurred again": "occurred again",
@@ -83,6 +82,7 @@ const texts = {
       "in workshop": "in workshop",
       "closed": "closed",
     },
+    units: { degC: "°C", degF: "°F", deg: "°" }, // a DBC file's ASCII
     ranges: { 60: "1 min", 300: "5 min", 1800: "30 min", 7200: "2 h", 86400: "24 h" },
   },
 };
@@ -102,11 +102,17 @@ export function named(kind, value) {
 
 const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const date = new Intl.DateTimeFormat(language, { year: "numeric", month: "short", day: "numeric" });
+const brief = new Intl.DateTimeFormat(language, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 // Local time of day; with its date when that is not today.
 export function when(ms) {
   const at = new Date(ms);
   return at.toDateString() === new Date().toDateString() ? clock.format(at) : `${date.format(at)}, ${clock.format(at)}`;
+}
+
+// The same without year and seconds, for lists.
+export function shortly(ms) {
+  return new Date(ms).toDateString() === new Date().toDateString() ? clock.format(ms) : brief.format(ms);
 }
 
 export function ago(ms) {
@@ -126,8 +132,21 @@ export function number(value) {
   return size !== 0 && (size < 1e-4 || size >= 1e9) ? value.toExponential(3) : plain.format(value);
 }
 
-export function zone() {
-  const minutes = -new Date().getTimezoneOffset();
+// Two values to be compared, with as many decimals as their difference deserves.
+export function pair(a, b) {
+  const apart = a === null || b === null ? 0 : Math.abs(a - b);
+  if (apart === 0 || apart < 1e-6 || apart >= 1e6) return [number(rounded(a)), number(rounded(b))];
+  const decimals = Math.max(0, 1 - Math.floor(Math.log10(apart)));
+  return [a.toFixed(decimals), b.toFixed(decimals)];
+}
+
+export function rounded(value) {
+  return value === null ? null : Number(value.toPrecision(3));
+}
+
+// The reader's distance from UTC at an instant: it is not the same in summer and in winter.
+export function zone(ms) {
+  const minutes = -new Date(ms).getTimezoneOffset();
   const two = (n) => String(n).padStart(2, "0");
   return `UTC${minutes < 0 ? "−" : "+"}${two(Math.floor(Math.abs(minutes) / 60))}:${two(Math.abs(minutes) % 60)}`;
 }

@@ -1,8 +1,8 @@
 // A ticket: what the vehicle's detector found, why, and what to do.
 
 import { Chart, COLOURS } from "./charts.js";
-import { el, get, keep, say } from "./dom.js";
-import { language, named, number, t, when } from "./texts.js";
+import { breakable, el, get, keep, say } from "./dom.js";
+import { language, named, number, pair, rounded, t, when } from "./texts.js";
 
 const SCORE = "score"; // the window's name for the detector's own score
 
@@ -32,11 +32,7 @@ export class TicketView {
     this.verdict = el("dd");
     this.history = el("ol", { class: "history" });
     const fact = (name, value) => el("div", {}, el("dt", {}, t(name)), value instanceof HTMLElement ? value : el("dd", {}, value));
-    this.element.append(
-      el("a", { class: "back", href: "#" }, `‹ ${t("back")}`),
-      el("div", { class: "heading" }, el("h1", {}, ticket.fault_words), this.pills),
-      ticket.action ? el("p", { class: "action card" }, el("strong", {}, t("action")), el("span", {}, ticket.action)) : null,
-      el("dl", { class: "facts card" },
+    const facts = el("dl", { class: "facts" },
         fact("factVehicle", el("dd", {}, el("a", { class: "id", href: `#vehicle=${ticket.vehicle}${seriesOf(evidence)}` }, ticket.vehicle), ` ${ticket.model}`)),
         fact("factCode", ticket.fault_code),
         fact("factOpened", when(ticket.opened_ms)),
@@ -45,10 +41,16 @@ export class TicketView {
         fact("factScore", t("scoreOf", { score: number(rounded(evidence.score)), threshold: number(rounded(evidence.threshold)) })),
         fact("factP", number(rounded(evidence.p_value))),
         fact("factPack", evidence.pack_id),
-        fact("factVerdict", this.verdict)),
+        fact("factVerdict", this.verdict));
+    this.element.append(
+      el("a", { class: "back", href: "#" }, `‹ ${t("back")}`),
+      el("div", { class: "heading" }, el("h1", {}, ticket.fault_words), this.pills),
       el("div", { class: "columns" },
-        el("section", { class: "card why" }, el("h2", {}, t("why")), el("p", { class: "note" }, t("whyNote")), contributions(evidence.contributions),
-          el("h2", {}, t("history")), this.history),
+        el("div", { class: "stack" },
+          ticket.action ? el("section", { class: "card" }, el("h2", {}, t("action")), el("p", {}, ticket.action)) : "",
+          el("section", { class: "card" }, el("h2", {}, t("why")), el("p", { class: "note" }, t("whyNote")), contributions(evidence.contributions)),
+          el("section", { class: "card small" }, el("h2", {}, t("facts")), facts),
+          el("section", { class: "card small" }, el("h2", {}, t("history")), this.history)),
         el("section", { class: "card drawing" }, el("h2", {}, t("window")), legend(evidence), this.chart.element)),
     );
     this.chart.draw(windowView(evidence));
@@ -74,17 +76,13 @@ export class TicketView {
   }
 }
 
-function rounded(value) {
-  return value === null ? null : Number(value.toPrecision(3));
-}
-
 // In the window the score comes first; the other signals keep the colours of their rows.
 function windowView(evidence) {
   const { tick_ms: tickMs, signals, values } = evidence.window;
   const units = new Map(evidence.contributions.map((one) => [one.signal, one.unit]));
   const order = drawn(evidence);
   const lines = order.map((signal, i) => ({
-    name: signal === SCORE ? t("score") : signal,
+    name: label(evidence, signal),
     unit: signal === SCORE ? t("score") : units.get(signal) ?? "",
     values: values[signals.indexOf(signal)],
     colour: i,
@@ -98,20 +96,26 @@ function drawn(evidence) {
   return [...signals.filter((signal) => signal === SCORE), ...signals.filter((signal) => signal !== SCORE)].slice(0, COLOURS);
 }
 
+function label(evidence, signal) {
+  return signal === SCORE ? t("score") : evidence.contributions.find((one) => one.signal === signal)?.words || signal;
+}
+
 function legend(evidence) {
   return el("ul", { class: "chips" }, ...drawn(evidence).map((signal, i) =>
-    el("li", { class: `chip series-${i}` }, el("span", { class: "name" }, signal === SCORE ? t("score") : signal))));
+    el("li", { class: `chip series-${i}` }, el("span", { class: "name", title: signal }, label(evidence, signal)))));
 }
 
 function contributions(list) {
   const head = ["signal", "expected", "seen", "unit", "share"].map((key) => el("th", { scope: "col", class: key }, t(key)));
-  const rows = list.map((one) =>
-    el("tr", {},
-      el("th", { scope: "row", class: "signal" }, el("span", { class: "words" }, one.words || one.signal), one.words ? el("span", { class: "name" }, one.signal) : null),
-      el("td", { class: "expected" }, number(rounded(one.expected))),
-      el("td", { class: "seen" }, number(rounded(one.seen))),
-      el("td", { class: "unit" }, one.unit),
-      el("td", { class: "share" }, el("meter", { min: "0", max: "1", value: String(one.share) }), el("span", {}, `${Math.round(one.share * 100)} %`))));
+  const rows = list.map((one) => {
+    const [expected, seen] = pair(one.expected, one.seen);
+    return el("tr", {},
+      el("th", { scope: "row", class: "signal" }, el("span", { class: "words" }, one.words || one.signal), one.words ? el("span", { class: "name" }, ...breakable(one.signal)) : ""),
+      el("td", { class: "expected" }, expected),
+      el("td", { class: "seen" }, seen),
+      el("td", { class: "unit" }, named("units", one.unit)),
+      el("td", { class: "share" }, `${Math.round(one.share * 100)} %`));
+  });
   return el("table", { class: "contributions" }, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows));
 }
 

@@ -1,12 +1,14 @@
 // A vehicle: its signals, searchable and live, and a chart of the chosen ones.
 
 import { Chart, COLOURS } from "./charts.js";
-import { el, get, keep, say } from "./dom.js";
+import { breakable, el, get, keep, say } from "./dom.js";
 import { ago, language, named, number, t, when } from "./texts.js";
 
 const RANGES_S = [60, 300, 1800, 7200, 86400];
 const DEFAULT_RANGE_S = 300;
-const FIRST_CHOICE = /speed|soc|temp/i; // what a newcomer wants to see move, when the address does not say what to draw
+// What a newcomer wants to see move where neither the address nor a ticket says what to draw.
+const FIRST_CHOICE = [/vehicle.?speed/, /state.of.charge|\bsoc/, /coolant.*temperature/, /speed/, /temp/];
+const FIRST_COUNT = 3;
 
 export class VehicleView {
   // `address`: {id, signals: [name], range_s}; `moved(address)` is told of the reader's choices, so that the address bar can be shared.
@@ -32,7 +34,7 @@ export class VehicleView {
     this.hint = el("p", { class: "note" }, t("pick"));
     const ranges = RANGES_S.map((s) =>
       el("label", {}, el("input", { type: "radio", name: "range", value: String(s), checked: s === this.range_s, onchange: () => this.setRange(s) }),
-        el("span", {}, t("ranges")[s])));
+        el("span", {}, named("ranges", s))));
     this.search = el("input", {
       type: "search", id: "search", autocomplete: "off", spellcheck: "false", "aria-label": t("searchLabel"), title: t("searchKey"),
       oninput: () => this.filter(),
@@ -49,8 +51,8 @@ export class VehicleView {
           el("div", { class: "bar" }, el("h2", {}, t("signals")), this.count),
           this.search, this.list, this.none),
         el("section", { class: "card drawing", "aria-label": t("chart") },
-          el("div", { class: "bar" }, this.chips, el("fieldset", { class: "ranges" }, el("legend", {}, t("range")), ...ranges)),
-          this.hint, this.chart.element)));
+          el("div", { class: "bar" }, el("h2", {}, t("chart")), el("fieldset", { class: "ranges" }, el("legend", {}, t("range")), ...ranges)),
+          this.chips, this.hint, this.chart.element)));
   }
 
   close() {
@@ -72,6 +74,7 @@ export class VehicleView {
     const items = await get(`/api/vehicles/${encodeURIComponent(this.id)}/signals`, { lang: language });
     this.newest = vehicle ? vehicle.last_tick_ms : Math.max(...items.map((one) => one.tick_ms));
     this.show(items);
+    if (this.untouched && this.rows.size) await this.begin(fleet.tickets.find((one) => one.vehicle === this.id));
     await this.draw();
   }
 
@@ -81,7 +84,6 @@ export class VehicleView {
     if (fresh.length) {
       const sorted = [...this.rows.values()].sort((a, b) => a.item.signal.localeCompare(b.item.signal));
       this.list.append(...sorted.map((row) => row.element));
-      if (this.untouched) this.begin(sorted);
       this.filter();
     }
     const now = new Set();
@@ -109,12 +111,10 @@ export class VehicleView {
     const box = el("input", { type: "checkbox", checked: this.chosen.has(item.signal), "aria-label": t("draw", { signal: item.signal }), onchange: () => this.toggle(item.signal) });
     const value = el("output", { class: "value" });
     const age = el("span", { class: "age" });
-    const dot = item.signal.lastIndexOf(".") + 1;
-    const element = el("li", {}, el("label", {}, box,
-      el("span", { class: "name" }, el("span", { class: "message" }, item.signal.slice(0, dot)), item.signal.slice(dot)),
-      value, el("span", { class: "unit" }, item.unit),
-      el("span", { class: "words" }, item.words), age));
-    return { item, element, box, value, age, haystack: `${item.signal} ${item.words} ${item.unit}`.toLowerCase() };
+    const element = el("li", {}, el("label", { title: item.signal }, box,
+      el("span", { class: "words" }, wordsOf(item)), value, el("span", { class: "unit" }, named("units", item.unit)),
+      el("span", { class: "name" }, ...breakable(item.signal)), age));
+    return { item, element, box, value, age, haystack: `${item.signal} ${item.words} ${item.unit} ${named("units", item.unit)}`.toLowerCase() };
   }
 
   filter() {
@@ -132,16 +132,18 @@ export class VehicleView {
     say(this.none, t("noMatch", { query: this.search.value.trim() }));
   }
 
-  // Nothing was asked for: begin with a few that are likely to move, of different units.
-  begin(rows) {
-    const units = new Set();
-    for (const row of rows) {
-      if (units.size >= 3 || !FIRST_CHOICE.test(row.item.signal) || !row.item.unit || units.has(row.item.unit)) continue;
-      units.add(row.item.unit);
-      this.choose(row.item.signal);
+  // Nothing was asked for: begin with what an open ticket is about, or else with a few that are likely to move.
+  async begin(ticket) {
+    this.untouched = false;
+    const about = ticket ? (await get(`/api/tickets/${ticket.id}`)).evidence.contributions.map((one) => one.signal) : [];
+    let first = about.filter((signal) => this.rows.has(signal));
+    if (!first.length) {
+      const rows = [...this.rows.values()].filter((row) => row.item.unit);
+      first = FIRST_CHOICE.map((likely) => rows.find((row) => likely.test(row.haystack))?.item.signal).filter(Boolean);
     }
-    if (!units.size) for (const row of rows.slice(0, 2)) this.choose(row.item.signal);
-    for (const row of rows) row.box.checked = this.chosen.has(row.item.signal);
+    for (const signal of [...new Set(first)].slice(0, FIRST_COUNT)) this.choose(signal);
+    for (const row of this.rows.values()) row.box.checked = this.chosen.has(row.item.signal);
+    this.chip();
   }
 
   choose(signal) {
@@ -175,14 +177,20 @@ export class VehicleView {
 
   chip() {
     keep(this.chips, [...this.chosen], ([signal]) => signal,
-      ([signal, colour]) => el("li", { class: `chip series-${colour}` }, el("span", { class: "name" }, signal), el("output", {}),
+      ([signal, colour]) => el("li", { class: `chip series-${colour}` }, el("span", { class: "name", title: signal }, signal), el("output", {}),
         el("button", { type: "button", "aria-label": t("remove", { signal }), title: t("remove", { signal }), onclick: () => this.toggle(signal) }, "×")),
       (child, [signal]) => {
         const item = this.rows.get(signal)?.item;
-        say(child.querySelector("output"), item ? item.choice ?? `${number(item.value)} ${item.unit}`.trim() : "");
+        say(child.querySelector(".name"), item ? wordsOf(item) : signal);
+        say(child.querySelector("output"), item ? item.choice ?? `${number(item.value)} ${named("units", item.unit)}`.trim() : "");
       });
     this.hint.hidden = this.chosen.size > 0;
     this.chart.element.hidden = this.chosen.size === 0;
+  }
+
+  label(signal) {
+    const row = this.rows.get(signal);
+    return row ? wordsOf(row.item) : signal;
   }
 
   wanted() {
@@ -199,7 +207,12 @@ export class VehicleView {
     this.drawnFor = wanted;
     const signals = Object.keys(answer.series).filter((signal) => this.chosen.has(signal));
     this.chart.element.setAttribute("aria-label", t("chartOf", { signals: signals.join(", ") }));
-    const lines = signals.map((signal) => ({ name: signal, unit: answer.units[signal], values: answer.series[signal], colour: this.chosen.get(signal) }));
+    const lines = signals.map((signal) => ({ name: this.label(signal), unit: answer.units[signal], values: answer.series[signal], colour: this.chosen.get(signal) }));
     await this.chart.draw({ tickMs: answer.tick_ms, lines, range: [from, this.newest], key: `${this.range_s} ${[...this.chosen.keys()].join(" ")}` });
   }
+}
+
+// The catalogue's words; where it has none, the signal's name without its message's.
+function wordsOf(item) {
+  return item.words || item.signal.slice(item.signal.lastIndexOf(".") + 1);
 }
