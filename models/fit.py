@@ -1,7 +1,8 @@
 """Fitting a detector, in NumPy: what the ONNX graph then does, number for number.
 
-Two rungs of one model. Each monitored signal gets an expected value from the operating point (ridge over the context signals, their
-products and their trend over the window); without context signals that is its mean. What remains, averaged over the window and scaled, goes
+Two rungs of one model. Each monitored signal, averaged over `average` ticks, gets an expected value from the operating point: ridge over
+the context signals and their products, averaged over that time, twice, four times ... up to the window, so that what follows the operating
+point with a lag (a temperature) is expected with it. Without context signals the expected value is the mean. What remains, scaled, goes
 through a PCA:
 
     score = T²/t + Q/q    the combined index of Yue and Qin, 2001 (Ind. Eng. Chem. Res. 40); t and q: 99 % quantiles of healthy data
@@ -40,6 +41,10 @@ STEP_MS = (500, 1500)
 class Detector:
     """Every constant of the graph. k inputs, m monitored, c context signals, f features."""
 
+    average: int
+    """ticks over which the monitored signals are averaged"""
+    kernel: NDArray[np.float64]
+    """(h, window) weights of the ticks in each of the h averages of the context; h = 0 without context"""
     window: int
     monitored: NDArray[np.int64]
     """(m,) input columns"""
@@ -50,8 +55,6 @@ class Detector:
     spread: NDArray[np.float64]
     pairs: NDArray[np.int64]
     """(p, 2) context signals whose product is a feature"""
-    trend: bool
-    """whether the last tick's distance from the window's mean is a feature of each context signal"""
     weights: NDArray[np.float64]
     """(f, m) in the monitored signals' units"""
     bias: NDArray[np.float64]
@@ -81,10 +84,11 @@ class Scored:
     known: NDArray[np.bool_]
 
 
-def fit(drives: Sequence[Drive], monitored: Sequence[int], context: Sequence[int], window: int, products: bool = True) -> Detector:
+def fit(drives: Sequence[Drive], monitored: Sequence[int], context: Sequence[int], average: int, window: int) -> Detector:
     """Fit a detector on healthy drives of k columns.
 
-    monitored, context: the columns of each role, every column in one of them. products: whether products of context signals are features.
+    monitored, context: the columns of each role, every column in one of them. average <= window, in ticks; without context the detector
+    looks back no further than it averages.
     """
     columns = drives[0].values.shape[1]
     known_by = np.array(context if len(context) else monitored, np.int64)
@@ -98,16 +102,18 @@ def fit(drives: Sequence[Drive], monitored: Sequence[int], context: Sequence[int
 
     centre = np.nanmean(everything[:, context], axis=0)
     spread = np.nanstd(everything[:, context], axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
     count = len(context)
-    pairs = np.array([(i, j) for i in range(count) for j in range(i, count)] if products else [], np.int64).reshape(-1, 2)
+    pairs = np.array([(i, j) for i in range(count) for j in range(i, count)], np.int64).reshape(-1, 2)
     base = Detector(
-        window=window,
+        average=average,
+        kernel=_kernel(average, window) if count else np.zeros((0, average)),
+        window=window if count else average,
         monitored=np.array(monitored, np.int64),
         context=np.array(context, np.int64),
         centre=rounded(centre),
         spread=rounded(spread),
         pairs=pairs,
-        trend=window > 1 and count > 0,
         weights=np.zeros((0, len(monitored))),
         bias=np.zeros(len(monitored)),
         scale=np.ones(len(monitored)),
@@ -120,9 +126,10 @@ def fit(drives: Sequence[Drive], monitored: Sequence[int], context: Sequence[int
     targets = [part[1] for part in parts]
     weights, bias, remains, ridge = _regress(features, targets)
     scale = remains.std(axis=0)
-    target = np.concatenate(targets)
-    variance = target.var(axis=0)
-    scale = np.where(scale > 1e-9 * np.sqrt(variance), scale, np.sqrt(variance))
+    variance = np.concatenate(targets).var(axis=0)
+    variance = np.where(variance > 0, variance, 1.0)
+    # A signal that the operating point gives exactly would turn its last bit into an alarm.
+    scale = np.maximum(scale, 1e-6 * np.sqrt(variance))
     return Detector(
         **{
             **{name: getattr(base, name) for name in base.__dataclass_fields__},
@@ -172,13 +179,24 @@ def _windows(detector: Detector, drive: Drive) -> tuple[NDArray[np.float64], NDA
 
     scaled = (drive.values[:, detector.context] - detector.centre) / detector.spread
     terms = np.concatenate([scaled, scaled[:, detector.pairs[:, 0]] * scaled[:, detector.pairs[:, 1]]], axis=1)
-    means = _means(terms, size, ends)
-    if detector.trend:
-        means = np.concatenate([means, scaled[ends] - means[:, : scaled.shape[1]]], axis=1)
-    return means, _means(drive.values[:, detector.monitored], size, ends), ends
+    spans = [int(np.count_nonzero(row)) for row in detector.kernel]
+    means = np.concatenate([np.zeros((len(ends), 0)), *(_means(terms, span, ends) for span in spans)], axis=1)
+    return means, _means(drive.values[:, detector.monitored], detector.average, ends), ends
+
+
+def _kernel(average: int, window: int) -> NDArray[np.float64]:
+    """(h, window): uniform weights over the last `average`, twice, four times ... and `window` ticks."""
+    spans = [average]
+    while spans[-1] < window:
+        spans.append(min(2 * spans[-1], window))
+    kernel = np.zeros((len(spans), window))
+    for row, span in enumerate(spans):
+        kernel[row, window - span :] = 1 / span
+    return kernel
 
 
 def _means(values: NDArray[np.float64], size: int, ends: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(n, f) means over the `size` ticks up to each of `ends` (n,)."""
     if size == 1:
         return values[ends]
     windows = sliding_window_view(values, size, axis=0)

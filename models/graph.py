@@ -42,7 +42,9 @@ def build(detector: Detector, knots: Knots) -> bytes:
     graph = _Graph()
     last = graph.node("Gather", [INPUT, graph.constant("last_tick", np.array(detector.window - 1))], "last", axis=0)
     seen = graph.node("Gather", [INPUT, graph.constant("monitored", detector.monitored)], "monitored_values", axis=1)
-    seen = graph.node("ReduceMean", [seen], "monitored_mean", axes=[0], keepdims=0)
+    recent = np.zeros(detector.window)
+    recent[-detector.average :] = 1 / detector.average
+    seen = graph.node("MatMul", [graph.constant("recent", recent), seen], "monitored_mean")
     remains = graph.node("Sub", [seen, _operating_point(graph, detector)], "difference")
     remains = graph.node("Div", [remains, graph.constant("scale", detector.scale)], "remains")
 
@@ -105,16 +107,10 @@ def _operating_point(graph: _Graph, detector: Detector) -> str:
     scaled = graph.node("Gather", [INPUT, graph.constant("context", detector.context)], "context_values", axis=1)
     scaled = graph.node("Sub", [scaled, graph.constant("centre", detector.centre)], "context_centred")
     scaled = graph.node("Div", [scaled, graph.constant("spread", detector.spread)], "context_scaled")
-    means = graph.node("ReduceMean", [scaled], "context_mean", axes=[0], keepdims=0)
-    parts = [means]
-    if len(detector.pairs):
-        left = graph.node("Gather", [scaled, graph.constant("pair_left", detector.pairs[:, 0])], "left", axis=1)
-        right = graph.node("Gather", [scaled, graph.constant("pair_right", detector.pairs[:, 1])], "right", axis=1)
-        product = graph.node("Mul", [left, right], "products")
-        parts.append(graph.node("ReduceMean", [product], "product_mean", axes=[0], keepdims=0))
-    if detector.trend:
-        newest = graph.node("Gather", [scaled, "last_tick"], "context_last", axis=0)
-        parts.append(graph.node("Sub", [newest, means], "trend"))
-    features = graph.node("Concat", parts, "features", axis=0)
+    left = graph.node("Gather", [scaled, graph.constant("pair_left", detector.pairs[:, 0])], "left", axis=1)
+    right = graph.node("Gather", [scaled, graph.constant("pair_right", detector.pairs[:, 1])], "right", axis=1)
+    terms = graph.node("Concat", [scaled, graph.node("Mul", [left, right], "products")], "terms_of_context", axis=1)
+    means = graph.node("MatMul", [graph.constant("kernel", detector.kernel), terms], "means")
+    features = graph.node("Reshape", [means, graph.constant("flat", np.array([-1]))], "features")
     weighted = graph.node("MatMul", [features, graph.constant("weights", detector.weights)], "weighted")
     return graph.node("Add", [weighted, bias], "operating_point")

@@ -108,6 +108,9 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     signals_id: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{32})?$")]
     """Fingerprint of the definitions of this pack's signals alone: what `Pack.columns` insists on."""
     window: Annotated[int, msgspec.Meta(ge=1, le=3600)]
+    """Ticks that the graph is given."""
+    average: Annotated[int, msgspec.Meta(ge=1, le=3600)]
+    """Of these: the newest ones, over which the monitored signals are averaged."""
     threshold: Threshold
     persistence: Persistence
     calibration: Calibration
@@ -153,6 +156,8 @@ def parse(data: bytes) -> Manifest:
         raise ValueError(f"signal {next(name for name in names if names.count(name) > 1)} is listed twice - at `$.signals`")
     if manifest.threshold.clear_below > manifest.threshold.raise_at:
         raise ValueError("clear_below is over raise_at - at `$.threshold`")
+    if manifest.average > manifest.window:
+        raise ValueError("average is over window - at `$.average`")
     if manifest.persistence.need > manifest.persistence.of:
         raise ValueError("need is over of - at `$.persistence`")
     if not any(signal.role == "monitored" for signal in manifest.signals):

@@ -4,12 +4,12 @@ Each is recognised by what the DBC says, by its name, or by how it behaves, so t
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.tables import Table
+from models.tables import Drive, Table
 
 __all__ = ["screen"]
 
@@ -21,9 +21,12 @@ _SAME = 0.99999
 """Correlation over which two signals are one (the same quantity in two messages or units); quantised copies lie lower and both stay."""
 
 
-def screen(table: Table) -> tuple[Table, dict[str, str]]:
-    """The table with the usable signals, and the reason why each of the others was dropped."""
-    values = np.concatenate([drive.values for drive in table.drives])
+def screen(table: Table, fitted: Sequence[Drive]) -> tuple[list[int], dict[str, str]]:
+    """The table's usable columns, and the reason why each of the others was dropped.
+
+    fitted: the drives that decide; a signal that moves only in the drives held out cannot be learned.
+    """
+    values = np.concatenate([drive.values for drive in fitted])
     dropped: dict[str, str] = {}
     keep: list[int] = []
     for at, name in enumerate(table.names):
@@ -33,9 +36,9 @@ def screen(table: Table) -> tuple[Table, dict[str, str]]:
             dropped[name] = reason
         else:
             keep.append(at)
-    for copy, original in _copies(values[:, keep]):
-        dropped[table.names[keep[copy]]] = f"copy of {table.names[keep[original]]}"
-    return table.choose([at for at in keep if table.names[at] not in dropped]), dropped
+    copies = _copies(values[:, keep])
+    dropped |= {table.names[keep[copy]]: f"copy of {table.names[keep[original]]}" for copy, original in copies.items()}
+    return [column for at, column in enumerate(keep) if at not in copies], dropped
 
 
 def _unusable(name: str, column: NDArray[np.float64], choices: Mapping[int, str] | None) -> str:
@@ -85,20 +88,18 @@ def _is_noise(valid: NDArray[np.float64], distinct: NDArray[np.float64]) -> bool
     return abs(float(centred[1:] @ centred[:-1])) < 0.1 * variance and 0.7 < variance / valid.size / even < 1.3
 
 
-def _copies(values: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """(column, earlier column that it copies) pairs."""
+def _copies(values: NDArray[np.float64]) -> dict[int, int]:
+    """The earlier column that a column copies."""
     rows = values[np.isfinite(values).all(axis=1)]
     if rows.shape[0] < 3 or rows.shape[1] < 2:
-        return []
+        return {}
     centred = rows - rows.mean(axis=0)
     norm = np.sqrt((centred**2).sum(axis=0))
     norm[norm == 0] = np.inf
     correlation = np.abs((centred / norm).T @ (centred / norm))
-    found: list[tuple[int, int]] = []
-    copies: set[int] = set()
+    copies: dict[int, int] = {}
     for at in range(rows.shape[1]):
-        same = [earlier for earlier in np.flatnonzero(correlation[at, :at] > _SAME) if int(earlier) not in copies]
+        same = [int(earlier) for earlier in np.flatnonzero(correlation[at, :at] > _SAME) if int(earlier) not in copies]
         if same:
-            copies.add(at)
-            found.append((at, int(same[0])))
-    return found
+            copies[at] = same[0]
+    return copies

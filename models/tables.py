@@ -37,6 +37,10 @@ class Drive:
     tick_ms: NDArray[np.int64]
     values: NDArray[np.float64]
 
+    def choose(self, keep: Sequence[int]) -> "Drive":
+        """The columns `keep`, in that order."""
+        return Drive(self.source, self.tick_ms, self.values[:, np.array(keep, np.int64)])
+
 
 @dataclass(frozen=True)
 class Table:
@@ -50,13 +54,12 @@ class Table:
 
     def choose(self, keep: Sequence[int]) -> "Table":
         """The same drives with the columns `keep`, in that order."""
-        order = np.array(keep, np.int64)
         return Table(
             names=tuple(self.names[at] for at in keep),
             units=tuple(self.units[at] for at in keep),
-            drives=tuple(Drive(drive.source, drive.tick_ms, drive.values[:, order]) for drive in self.drives),
+            drives=tuple(drive.choose(keep) for drive in self.drives),
             schema=self.schema,
-            columns=None if self.columns is None else self.columns[order],
+            columns=None if self.columns is None else self.columns[np.array(keep, np.int64)],
         )
 
 

@@ -29,7 +29,7 @@ HELD_OUT = 0.35
 """Share of the drives that calibrate; thresholds are tails and need many drives, coefficients need fewer."""
 LEAST_TICKS = 60
 """A minute: less shows no correlation that would last."""
-BLOCKS = 4
+BLOCKS = 3
 """A single recording is cut into this many stretches of time, the last of which calibrates."""
 AGREEMENT = 1e-9
 """Relative; what the graph and NumPy may differ by in double precision."""
@@ -43,7 +43,10 @@ class Options:
     fault_code: str
     version: str = "1.0.0"
     context: Sequence[str] = ()
+    average: int = 1
+    """ticks over which a score averages"""
     window: int = 1
+    """ticks of context that it looks back on; at least `average`"""
     seed: int = 0
     need: int = 10
     of: int = 12
@@ -51,18 +54,19 @@ class Options:
     gap_s: int = 5
     budget: float = 1e-4
     """Probability that a healthy drive raises an alarm."""
-    products: bool = True
 
 
 def train_pca(table: Table, options: Options, folder: str | Path) -> Pack:
     """Train on healthy drives and write an unsigned pack into `folder`. Raises TrainingDataError or TrainingFailed."""
     _check_size(table)
-    usable, dropped = screen(table)
+    fitted, held = split_drives(table.drives, options.seed)
+    keep, dropped = screen(table, fitted)
+    usable = table.choose(keep)
+    fitted, held = [drive.choose(keep) for drive in fitted], [drive.choose(keep) for drive in held]
     context = [at for at, name in enumerate(usable.names) if any(fnmatchcase(name, glob) for glob in options.context)]
     monitored = [at for at in range(len(usable.names)) if at not in set(context)]
     _check_roles(table, usable, dropped, options, monitored)
-    fitted, held = split_drives(usable.drives, options.seed)
-    detector = fit(fitted, monitored, context, options.window, options.products)
+    detector = fit(fitted, monitored, context, options.average, max(options.average, options.window))
     persistence = Persistence(need=options.need, of=options.of, warmup_ticks=options.warmup, gap_s=options.gap_s)
     scored = [score_drive(detector, drive) for drive in held]
     judged = [one.score[one.known & np.isfinite(one.score)] for one in scored]
@@ -84,7 +88,8 @@ def train_pca(table: Table, options: Options, folder: str | Path) -> Pack:
         signals=_signals(usable, fitted, set(context)),
         schema_id=usable.schema.schema_id.hex() if usable.schema is not None else "",
         signals_id=signals_fingerprint(usable.schema, usable.columns) if usable.schema is not None and usable.columns is not None else "",
-        window=options.window,
+        window=detector.window,
+        average=detector.average,
         threshold=threshold,
         persistence=persistence,
         calibration=calibration,

@@ -41,7 +41,10 @@ def models() -> None:
 @click.option("--name", metavar="ID", help="The pack's id; default: the folder's name.")
 @click.option("--pack-version", default="1.0.0", show_default=True, metavar="X.Y.Z")
 @click.option(
-    "--window", default=1, show_default=True, type=click.IntRange(1, 3600), metavar="TICKS", help="Seconds that a score looks back on."
+    "--window", default=1, show_default=True, type=click.IntRange(1, 3600), metavar="TICKS", help="Seconds of context it looks back on."
+)
+@click.option(
+    "--average", default=1, show_default=True, type=click.IntRange(1, 3600), metavar="TICKS", help="Seconds that a score averages."
 )
 @click.option("--persistence", default="10/12", show_default=True, metavar="N/M", help="Alarm when N of M ticks are over the threshold.")
 @click.option(
@@ -62,6 +65,7 @@ def train(
     name: str | None,
     pack_version: str,
     window: int,
+    average: int,
     persistence: str,
     warmup: int,
     budget: float,
@@ -82,6 +86,7 @@ def train(
         fault_code=fault,
         version=pack_version,
         context=_split(context),
+        average=average,
         window=window,
         seed=seed,
         need=need,
@@ -240,7 +245,8 @@ def _describe(manifest: "Manifest") -> list[str]:
         f"{manifest.pack_id} {manifest.version}: fault {manifest.fault_code}, "
         + ("expected value at the operating point, then PCA of what remains" if manifest.rung == "expected" else "PCA of the signals"),
         f"alarm    {manifest.persistence.need} of {manifest.persistence.of} ticks at {manifest.threshold.raise_at:.4g} or over; "
-        f"cleared by {manifest.persistence.of} under {manifest.threshold.clear_below:.4g}; a score looks back on {manifest.window} s",
+        f"cleared by {manifest.persistence.of} under {manifest.threshold.clear_below:.4g}; "
+        f"a score averages {manifest.average} s and looks back on {manifest.window} s",
         f"trained  {manifest.training.drives} drives, {manifest.training.ticks} ticks, data {manifest.training.data_sha256[:16]}…",
         f"threshold from {calibration.drives} drives ({calibration.ticks} ticks) held out: highest {calibration.highest:.4g}, {tail}",
         f"budget   {budget.per_drive:g} false alarms a drive, so {a_month:.2g} in a vehicle-month of {MONTH_HOURS} h "

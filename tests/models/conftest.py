@@ -21,7 +21,7 @@ def healthy() -> Table:
 def trained(tmp_path_factory: pytest.TempPathFactory, healthy: Table) -> Pack:
     """The pack of the healthy drives; not to be written to."""
     folder = tmp_path_factory.mktemp("packs") / "loop"
-    return train_pca(healthy, Options("loop", "coolant_leak", context=CONTEXT, window=10), folder)
+    return train_pca(healthy, Options("loop", "coolant_leak", context=CONTEXT, average=10, window=20), folder)
 
 
 @pytest.fixture

@@ -41,8 +41,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tables: list[Path]) -> Path
                 *map(str, tables),
                 "--context",
                 ",".join(CONTEXT),
-                "--window",
+                "--average",
                 "10",
+                "--window",
+                "20",
                 "--fault",
                 "coolant_leak",
                 "-o",
@@ -101,7 +103,7 @@ def test_scores_go_to_standard_output(capsys: pytest.CaptureFixture[str], folder
     assert code == 0
     assert out.startswith("timestamp,score,p_value,alarm,contributors\n")
     assert out.count("\n") == 601
-    assert "600 ticks, 591 scored" in err
+    assert "600 ticks, 581 scored" in err
 
 
 def test_bad_input_is_one_line_and_exit_code_2(

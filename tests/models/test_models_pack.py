@@ -134,7 +134,7 @@ def other_model(operator: str, domain: str = "", **attributes: Any) -> bytes:
     graph = helper.make_graph(
         [node],
         "other",
-        [helper.make_tensor_value_info("values", TensorProto.DOUBLE, [10, 8])],
+        [helper.make_tensor_value_info("values", TensorProto.DOUBLE, [20, 8])],
         [helper.make_tensor_value_info("score", TensorProto.DOUBLE, None)],
     )
     data: bytes = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()

@@ -88,8 +88,8 @@ def test_screening_says_why_a_signal_is_not_used() -> None:
         "Counter.Speed": walk**2,
     }
     table = Table(tuple(columns), ("",) * len(columns), (Drive("a", np.arange(n) * 1000, np.stack(list(columns.values()), axis=1)),))
-    usable, dropped = screen(table)
-    assert usable.names == ("M.Temperature", "M.Current", "Counter.Speed")
+    keep, dropped = screen(table, table.drives)
+    assert table.choose(keep).names == ("M.Temperature", "M.Current", "Counter.Speed")
     assert dropped["M.Constant"] == "constant"
     assert dropped["M.Never"] == "never valid"
     assert dropped["M.Rarely"].startswith("valid in ")

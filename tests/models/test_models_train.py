@@ -65,16 +65,18 @@ def test_contributions_are_shares_of_the_monitored_signals(trained: Pack) -> Non
     assert (score.expected[context] == drive.values[-1, context]).all()
 
 
-@pytest.mark.parametrize(("context", "window"), [((), 1), ((), 7), (CONTEXT, 1), (CONTEXT, 10)])
-def test_graph_and_numpy_agree_on_unseen_drives(healthy: Table, tmp_path: Path, context: tuple[str, ...], window: int) -> None:
+@pytest.mark.parametrize(("context", "average", "window"), [((), 1, 1), ((), 7, 7), (CONTEXT, 1, 1), (CONTEXT, 5, 30)])
+def test_graph_and_numpy_agree_on_unseen_drives(
+    healthy: Table, tmp_path: Path, context: tuple[str, ...], average: int, window: int
+) -> None:
     few = Table(healthy.names, healthy.units, healthy.drives[:12])
-    pack = train_pca(few, Options("loop", "x", context=context, window=window), tmp_path)
+    pack = train_pca(few, Options("loop", "x", context=context, average=average, window=window), tmp_path)
     unseen = table(range(3000, 3003), ticks=200).choose(columns(pack))
     roles = [signal.role for signal in pack.manifest.signals]
     monitored = [at for at, role in enumerate(roles) if role == "monitored"]
     context_columns = [at for at, role in enumerate(roles) if role == "context"]
     fitted, _ = split_drives(few.choose(columns(pack)).drives, 0)
-    detector = fit(fitted, monitored, context_columns, window)
+    detector = fit(fitted, monitored, context_columns, average, window)
     runtime = PackRuntime(pack)
     for drive in unseen.drives:
         reference = score_drive(detector, drive)
@@ -85,7 +87,7 @@ def test_graph_and_numpy_agree_on_unseen_drives(healthy: Table, tmp_path: Path, 
 
 
 def test_the_same_data_and_seed_give_the_same_bytes(healthy: Table, trained: Pack, tmp_path: Path) -> None:
-    again = train_pca(healthy, Options("loop", "coolant_leak", context=CONTEXT, window=10), tmp_path)
+    again = train_pca(healthy, Options("loop", "coolant_leak", context=CONTEXT, average=10, window=20), tmp_path)
     for name in ("model.onnx", "manifest.json"):
         assert (again.folder / name).read_bytes() == (trained.folder / name).read_bytes()
     assert len(trained.model) < 200_000
@@ -108,16 +110,16 @@ def test_an_invalid_value_gives_no_score_and_begins_the_window_anew(trained: Pac
     values[30, 2] = np.nan
     ticks = list(score_drive_ticks(PackRuntime(trained), Drive("", drive.tick_ms, values)))
     have = [tick.score.score is not None for tick in ticks]
-    assert have == [at >= 9 and not 30 <= at < 40 for at in range(60)]
+    assert have == [at >= 19 and not 30 <= at < 50 for at in range(60)]
     assert ticks[30].score.reason == f"no valid value of {trained.manifest.names[2]}"
     assert ticks[30].score.p_value is None
 
 
 def test_a_gap_begins_the_window_anew(trained: Pack) -> None:
-    drive = table(range(1000, 1001), ticks=40).choose(columns(trained)).drives[0]
-    times = drive.tick_ms + np.where(np.arange(40) >= 20, 7000, 0)
+    drive = table(range(1000, 1001), ticks=50).choose(columns(trained)).drives[0]
+    times = drive.tick_ms + np.where(np.arange(50) >= 25, 7000, 0)
     have = [tick.score.score is not None for tick in score_drive_ticks(PackRuntime(trained), Drive("", times, drive.values))]
-    assert have == [9 <= at < 20 or at >= 29 for at in range(40)]
+    assert have == [19 <= at < 25 or at >= 44 for at in range(50)]
 
 
 def test_p_values_are_conformal_and_condensed_ones_err_to_the_large_side() -> None:
