@@ -200,9 +200,11 @@ class Decoder:
             next_frame, next_node = [], []
             slots = self._slots.take(here_node)
             for number in range(int(slots.max())):
-                has = slots > number
-                slot = self._slot_first.take(here_node[has]) + number
-                row, frame = self._slot_row.take(slot), here_frame[has]
+                if number:  # the first pass has them all
+                    has = slots > number
+                    here_frame, here_node, slots = here_frame[has], here_node[has], slots[has]
+                slot = self._slot_first.take(here_node) + number
+                row, frame = self._slot_row.take(slot), here_frame
                 value = self._cut(payload, frame, row)
                 key = slot.astype(np.uint64) << np.uint64(SELECTOR_BITS) | value
                 near = np.minimum(self._plan.child_key.searchsorted(key), len(self._plan.child_key) - 1)
@@ -221,6 +223,7 @@ class Decoder:
 
     def _cut(self, payload: _Payload, frame: Index, row: Index) -> Words:
         """(k,) raw bits of row of frame, pair by pair."""
+        value: Words
         if payload.fd:
             words, start = payload.both, (frame + self._row_big.take(row) * payload.n) * 8
             value = words.take(start + self._fd_word.take(row)) >> self._fd_shift.take(row)
@@ -236,7 +239,7 @@ class Decoder:
     ) -> NDArray[np.int64]:
         """(k,) raw values of all runs. The classic payload is one word: it is repeated, which is cheaper than gathering it."""
         if payload.fd:
-            of_run = self._numbers[: payload.n] if frame is None else frame
+            of_run = np.arange(payload.n) if frame is None else frame
             value = self._cut(payload, of_run.repeat(count), row)
         else:
             if big is None:
