@@ -1,0 +1,226 @@
+"""The aggregator: verifies and opens what arrives, lands it, and says what has landed.
+
+It works in groups: everything that has arrived while the last group was being written. One `fdatasync` makes a group durable, then
+its receipts go out and the broker gets its acknowledgements; so a busy aggregator writes in large groups and a quiet one waits for
+nothing. No receipt is ever given for what does not authenticate: it would make a vehicle delete the genuine batch of that sequence.
+"""
+
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from cloud.database import Database, StoredStream
+from cloud.landed import Landed
+from cloud.landing import Landing, Quarantine
+from cloud.streams import Opened, Stream, Streams, UnknownStream, Unreadable
+from wire.errors import FormatError, Unsupported, WireError
+from wire.header import Header
+from wire.messages import Announcement, Clock, Kind
+from wire.receipts import MAX_ENTRIES, Status, encode_receipt, encode_request
+from wire.topics import down, vehicle_of
+
+REQUEST_EVERY_MS = 5_000  # how often one stream's announcement is asked for
+MAX_REQUESTS = 20_000  # streams that are remembered as asked for
+FORGET_MS = 100 * 86_400_000  # an outbox keeps nothing for longer than 90 days, so no older stream sends again
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One MQTT message. `token` is what the inlet acknowledges it by."""
+
+    topic: str
+    data: bytes
+    received_ms: int
+    token: object = None
+
+
+@dataclass
+class Counts:
+    """Messages since this process started."""
+
+    landed: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    refused: int = 0
+    receipts: int = 0
+    requests: int = 0
+    findings: int = 0
+    refusals: Counter[str] = field(default_factory=Counter)  # by what was wrong
+
+
+@dataclass
+class _Group:
+    """What is decided about a group before it is durable."""
+
+    landed: list[tuple[Opened, bytes]] = field(default_factory=list)
+    quarantined: list[tuple[Header, int, str, bytes]] = field(default_factory=list)
+    receipts: list[tuple[Stream, Header, Status]] = field(default_factory=list)
+    streams: list[StoredStream] = field(default_factory=list)
+    clocks: dict[tuple[str, bytes], Clock] = field(default_factory=dict)
+    seen: dict[tuple[bytes, int], Status] = field(default_factory=dict)
+    duplicates: int = 0
+    requests: list[tuple[str, bytes]] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+
+class Aggregator:
+    """All methods run in one thread. `open` first; `take` for each group; `save` now and then and at the end."""
+
+    def __init__(self, database: Database, streams: Streams, landing: Landing, quarantine: Quarantine) -> None:
+        self._database = database
+        self._streams = streams
+        self._landing = landing
+        self._quarantine = quarantine
+        self._landed = Landed()
+        self._aside = Landed()  # sequences in quarantine
+        self._asked: OrderedDict[bytes, int] = OrderedDict()
+        self._new: dict[bytes, StoredStream] = {}  # announcements whose row is not durable yet
+        self.counts = Counts()
+        self.heard_ms: dict[str, int] = {}  # when each vehicle was last heard, UTC ms
+
+    def open(self) -> None:
+        """Rebuild what has landed: from the last save, and from the landing log after it."""
+        position, saved = self._database.load_landed()
+        self._landed = Landed(saved)
+        for _, _, data in self._landing.raw(position):
+            header = Header.unpack(data)
+            self._landed.add(header.stream, header.sequence)
+        for _, _, data in self._quarantine.items():
+            header = Header.unpack(data)
+            self._aside.add(header.stream, header.sequence)
+
+    def save(self, now_ms: int) -> None:
+        """Save what has landed, so that the next start need not read the whole log."""
+        self._database.save_landed(self._landing.next, self._landed.take_changed(), now_ms, now_ms - FORGET_MS)
+
+    def take(self, arrivals: Sequence[Arrival]) -> list[tuple[str, bytes]]:
+        """Judge, land and answer a group; returns (topic, payload) to publish. It is durable when this returns.
+
+        Raises SegmentLogError or SQLAlchemy's errors when the disk does not take it: nothing is counted then, and the same group
+        may be given again.
+        """
+        group = _Group()
+        for arrival in arrivals:
+            self._judge(arrival, group)
+        try:
+            self._commit(group)
+        except BaseException:
+            self._landing.abandon()
+            raise
+        self._count(group)
+        return [*self._receipts(group.receipts), *((down(vehicle), encode_request(stream)) for vehicle, stream in group.requests)]
+
+    def _judge(self, arrival: Arrival, group: _Group) -> None:
+        try:
+            header = Header.unpack(arrival.data)
+            if vehicle_of(arrival.topic) != header.vehicle:
+                raise FormatError(f"vehicle {header.vehicle} sent on another's topic")
+            self._admit(arrival, header, group)
+        except UnknownStream:
+            if self._may_ask(header.stream, arrival.received_ms):
+                group.requests.append((header.vehicle, header.stream))
+        except WireError as error:
+            group.refused.append(f"{type(error).__name__}: {error}")
+
+    def _admit(self, arrival: Arrival, header: Header, group: _Group) -> None:
+        key = (header.stream, header.sequence)
+        if status := self._status(key, group):
+            stream = self._streams.find(header.stream)
+            if stream is None or stream.vehicle != header.vehicle:
+                raise UnknownStream(f"stream {header.stream.hex()}: no announcement is known")
+            group.duplicates += 1
+            group.receipts.append((stream, header, status))
+            return
+        if header.sequence == 0:
+            stored = StoredStream(header.stream, header.vehicle, arrival.received_ms, arrival.data)
+            self._streams.admit(stored)
+            self._new[header.stream] = stored
+        try:
+            opened = self._streams.open(arrival.data, arrival.received_ms)
+        except (Unreadable, Unsupported) as error:
+            stream = self._streams.find(header.stream)
+            assert stream is not None  # an authentic message has one
+            group.quarantined.append((header, arrival.received_ms, str(error), arrival.data))
+            group.receipts.append((stream, header, Status.QUARANTINED))
+            group.seen[key] = Status.QUARANTINED
+            return
+        group.landed.append((opened, arrival.data))
+        group.receipts.append((opened.stream, header, Status.STORED))
+        group.seen[key] = Status.STORED
+        self._note_clock(opened, group)
+
+    def _status(self, key: tuple[bytes, int], group: _Group) -> Status | None:
+        """What was said about this sequence before, if anything."""
+        if key in group.seen:
+            return group.seen[key]
+        if key in self._landed:
+            return Status.STORED
+        return Status.QUARANTINED if key in self._aside else None
+
+    def _note_clock(self, opened: Opened, group: _Group) -> None:
+        message = opened.message
+        clock = message.clock if isinstance(message, Announcement) else message
+        if isinstance(clock, Clock):
+            group.clocks.setdefault((opened.header.vehicle, opened.stream.announcement.boot_id), clock)
+
+    def _may_ask(self, stream: bytes, now_ms: int) -> bool:
+        if now_ms - self._asked.get(stream, -REQUEST_EVERY_MS) < REQUEST_EVERY_MS:
+            return False
+        self._asked[stream] = now_ms
+        self._asked.move_to_end(stream)
+        while len(self._asked) > MAX_REQUESTS:
+            self._asked.popitem(last=False)
+        return True
+
+    def _commit(self, group: _Group) -> None:
+        """Streams first: a landed message whose announcement is lost could never be opened again."""
+        if self._new or group.clocks:
+            self._database.learn(self._new.values(), group.clocks)
+            self._new.clear()
+        self._quarantine.put_all([(received_ms, reason, data) for _, received_ms, reason, data in group.quarantined])
+        for header, *_ in group.quarantined:
+            self._aside.add(header.stream, header.sequence)
+        for opened, data in group.landed:
+            self._landing.append(opened, data)
+        self._landing.commit()
+        for opened, _ in group.landed:
+            self._landed.add(opened.header.stream, opened.header.sequence)
+
+    def _count(self, group: _Group) -> None:
+        counts = self.counts
+        counts.landed += len(group.landed)
+        counts.duplicates += group.duplicates
+        counts.quarantined += len(group.quarantined)
+        counts.refused += len(group.refused)
+        counts.receipts += len(group.receipts)
+        counts.requests += len(group.requests)
+        counts.findings += sum(opened.kind is Kind.FINDING for opened, _ in group.landed)
+        for opened, _ in group.landed:
+            self.heard_ms[opened.header.vehicle] = max(opened.received_ms, self.heard_ms.get(opened.header.vehicle, 0))
+        for header, _, reason, _ in group.quarantined:
+            _say_once(counts, log.warning, "quarantined", f"vehicle {header.vehicle}: {reason}")
+        for reason in group.refused:
+            _say_once(counts, log.warning, "refused", reason)
+
+    def _receipts(self, receipts: Iterable[tuple[Stream, Header, Status]]) -> list[tuple[str, bytes]]:
+        """One downlink message per stream, or several where one would grow too long."""
+        by_stream: dict[bytes, tuple[str, list[tuple[int, Status, bytes]]]] = {}
+        for stream, header, status in receipts:
+            _, entries = by_stream.setdefault(stream.stream, (header.vehicle, []))
+            entries.append((header.sequence, status, stream.tag(header, status)))
+        return [
+            (down(vehicle), encode_receipt(stream, entries[start : start + MAX_ENTRIES]))
+            for stream, (vehicle, entries) in by_stream.items()
+            for start in range(0, len(entries), MAX_ENTRIES)
+        ]
+
+
+def _say_once(counts: Counts, say: Callable[..., None], what: str, reason: str) -> None:
+    """Say each kind of refusal once, then count it: a hostile or misconfigured vehicle must not fill the log."""
+    kind = f"{what}: {reason.partition(':')[0]}"
+    counts.refusals[kind] += 1
+    if counts.refusals[kind] == 1:
+        say("%s: %s (said once; later ones are counted)", what, reason)

@@ -1,0 +1,236 @@
+"""The cloud in one process: inlet -> aggregator -> landing log -> receipts, and from the landing log to each sink; the API beside it.
+
+Threads: the inlet's (the socket), the aggregator's (verify, open, fdatasync), one for each sink, and the API's pool. The event
+loop only passes things between them and never blocks.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from cryptography import x509
+from sqlalchemy.exc import OperationalError
+
+from cloud.aggregator import Aggregator, Arrival
+from cloud.api import make_app, require_loopback
+from cloud.config import CloudConfig
+from cloud.database import Database
+from cloud.errors import CloudError
+from cloud.inlet import Inlet, tls_context
+from cloud.landing import Landing, Quarantine
+from cloud.sinks import Runner, StoreSink, TicketSink
+from cloud.store import Store
+from cloud.stores import make_store
+from cloud.streams import Streams
+from cloud.tickets.service import TicketService
+from cloud.vehicle_models import VehicleModel, by_schema, load_models
+from wire.errors import SegmentLogError
+from wire.recipients import RecipientKey, load_recipient_keys
+
+GROUP = 512  # messages in one write of the landing log
+HOUSEKEEPING_S = 60.0
+DISK_PAUSE_S = 1.0
+GOODBYE_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Cloud:
+    """`await Cloud(config).run()` until SIGTERM or SIGINT (or `stop`); what has landed by then is given to the sinks that are there."""
+
+    def __init__(self, config: CloudConfig) -> None:
+        self.config = config
+        self.url = ""
+        self._stop = asyncio.Event()
+        self._queue: deque[Arrival] = deque()
+        self._arrived = asyncio.Event()
+        self._runners: list[Runner] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="aggregator")
+        self._said_full = False
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    async def run(self, ready: Callable[[str], None] = lambda url: None) -> None:
+        """`ready` is called with the page's URL once everything stands. Raises CloudError, DbcError, WireError for what cannot be used."""
+        parts = Parts(self.config)
+        loop = asyncio.get_running_loop()
+        async with AsyncExitStack() as stack:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self.stop)
+                stack.callback(loop.remove_signal_handler, number)
+            state = Path(self.config.state)
+            database = stack.enter_context(Database(self.config.database_url))
+            streams = Streams(database, parts.recipient_keys, parts.fleet_ca, by_schema(parts.models))
+            self._landing = stack.enter_context(Landing(state / "landing", streams))
+            quarantine = stack.enter_context(Quarantine(state / "quarantine"))
+            store = stack.enter_context(make_store(self.config, parts.models))
+            catalogues = {name: model.catalogue for name, model in parts.models.items()}
+            tickets = stack.enter_context(TicketService(self.config.database_url, catalogues))
+            self._aggregator = Aggregator(database, streams, self._landing, quarantine)
+            self._database = database
+            stack.callback(self._thread.shutdown)
+            await loop.run_in_executor(self._thread, self._aggregator.open)
+            self._inlet = Inlet(self.config.broker, lambda arrival: self._deliver(loop, arrival))
+            await self._serve(stack, store, tickets, parts.models)
+            self._runners = [Runner(sink, self._landing, quarantine, database) for sink in (StoreSink(store), TicketSink(tickets))]
+            self._inlet.start()
+            ready(self.url)
+            await self._work()
+
+    async def _work(self) -> None:
+        """Run the tasks; when one fails, or at `stop`, drain and end all."""
+        sinks = [asyncio.create_task(runner.run(), name=f"sink {runner.sink.name}") for runner in self._runners]
+        others = [asyncio.create_task(self._aggregate(), name="aggregator"), asyncio.create_task(self._keep_house(), name="housekeeping")]
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        await asyncio.wait([stop, *sinks, *others], return_when=asyncio.FIRST_COMPLETED)
+        # the aggregator ends its group and its receipts go out before the connection does
+        for task in (*others, stop):
+            task.cancel()
+        await asyncio.gather(*others, stop, return_exceptions=True)
+        await asyncio.to_thread(self._inlet.stop, GOODBYE_S)
+        for runner in self._runners:
+            runner.stop()
+        await asyncio.gather(*sinks, return_exceptions=True)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._aggregator.save, _now_ms())
+        for task in (*sinks, *others):
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    def _deliver(self, loop: asyncio.AbstractEventLoop, arrival: Arrival) -> None:
+        """In the inlet's thread. What waits here is bounded by what the inlet lets be unacknowledged."""
+        self._queue.append(arrival)
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nothing is acknowledged, so it comes again
+            loop.call_soon_threadsafe(self._arrived.set)
+
+    async def _aggregate(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._queue:
+                group = [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
+                # shielded: a group that is being written is also answered
+                await asyncio.shield(asyncio.ensure_future(self._land(group)))
+
+    async def _land(self, group: list[Arrival]) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                answers = await loop.run_in_executor(self._thread, self._aggregator.take, group)
+                break
+            except (SegmentLogError, OperationalError, OSError) as error:
+                if isinstance(error, SegmentLogError) and error.cause_errno is None:
+                    raise  # only opening the log again helps
+                if not self._said_full:
+                    self._said_full = True
+                    log.error("nothing can be landed (%s); vehicles keep what they have, trying again", error)
+                if self._stop.is_set():
+                    return
+                await asyncio.sleep(DISK_PAUSE_S)
+            except Exception:
+                if len(group) > 1:  # one message must not stop the rest
+                    for arrival in group:
+                        await self._land([arrival])
+                    return
+                log.exception("a message on %s of %d bytes cannot be judged; it is left out", group[0].topic, len(group[0].data))
+                self._inlet.acknowledge(group)
+                return
+        if self._said_full:
+            self._said_full = False
+            log.warning("landing again")
+        self._inlet.acknowledge(group)
+        self._inlet.publish(answers)
+        for runner in self._runners:
+            runner.wake()
+
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._tidy)
+
+    def _tidy(self) -> None:
+        """In the aggregator's thread: save what has landed, then free the oldest landing segments that no sink needs."""
+        self._aggregator.save(_now_ms())
+        size, keep = self._landing.size_bytes, self.config.landing.keep_bytes
+        if size <= keep:
+            return
+        needed = [runner.saved for runner in self._runners]
+        if (oldest := self._database.oldest_unplaced()) is not None:
+            needed.append(oldest)
+        excess = int((self._landing.next - self._landing.first) * (1 - keep / size))
+        self._landing.drop_before(min(*needed, self._landing.first + excess))
+
+    async def _serve(self, stack: AsyncExitStack, store: Store, tickets: TicketService, models: dict[str, VehicleModel]) -> None:
+        described = {name: (model.schema, model.catalogue) for name, model in models.items()}
+        application = make_app(store, tickets, self.stats, described)
+        server = web.AppRunner(application, access_log=None)
+        await server.setup()
+        stack.push_async_callback(server.cleanup)
+        host, port = self.config.api.host, self.config.api.port
+        try:
+            await web.TCPSite(server, host, port).start()
+        except OSError as error:
+            raise CloudError(f"api {host}:{port}: cannot listen: {error.strerror or error}; choose another api.port") from error
+        bound = server.addresses[0]
+        self.url = f"http://{f'[{bound[0]}]' if ':' in bound[0] else bound[0]}:{bound[1]}"
+
+    def stats(self) -> dict[str, Any]:
+        """Counters since the start, for /api/stats. Does not block."""
+        counts = self._aggregator.counts
+        return {
+            "landed": counts.landed,
+            "duplicates": counts.duplicates,
+            "quarantined": counts.quarantined,
+            "refused": counts.refused,
+            "receipts": counts.receipts,
+            "requests": counts.requests,
+            "vehicles": len(self._aggregator.heard_ms),
+            "findings": counts.findings,
+            "connected": self._inlet.connected,
+            "waiting": len(self._queue),
+            "refusals": dict(counts.refusals),
+            "online_ms": dict(self._aggregator.heard_ms),
+            "sinks": {
+                runner.sink.name: {
+                    "position": runner.position,
+                    "behind": runner.behind,
+                    "error": runner.error,
+                    "unreadable": runner.unreadable,
+                }
+                for runner in self._runners
+            },
+        }
+
+
+class Parts:
+    """What the settings name, read and checked before anything is opened."""
+
+    def __init__(self, config: CloudConfig) -> None:
+        require_loopback(config.api.host)
+        tls_context(config.broker)
+        self.fleet_ca = _certificate(config.fleet_ca)
+        self.recipient_keys: dict[bytes, RecipientKey] = load_recipient_keys(config.recipient_keys)
+        cache = Path(config.state) / "cache"
+        self.models: dict[str, VehicleModel] = load_models(config.vehicle_model, cache)
+
+
+def _certificate(path: str) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(Path(path).read_bytes())
+    except OSError as error:
+        raise CloudError(f"{path}: fleet_ca cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise CloudError(f"{path}: fleet_ca is not a certificate in PEM") from error
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

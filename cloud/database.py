@@ -1,0 +1,178 @@
+"""The aggregator's own tables, beside the tickets in one database: streams, clocks, sinks' cursors, and which sequences have landed.
+
+A stream's content key is never in it: only the announcement, in which the key is wrapped for the recipients.
+"""
+
+import os
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import BigInteger, Column, Engine, Integer, LargeBinary, MetaData, String, Table, create_engine, event, make_url, select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.schema import CreateTable
+
+from cloud.errors import CloudError
+from wire.messages import Clock
+
+_META = MetaData()
+STREAMS = Table(
+    "streams",
+    _META,
+    Column("stream", LargeBinary, primary_key=True),
+    Column("vehicle", String, nullable=False),
+    Column("received_ms", BigInteger, nullable=False),
+    Column("announcement", LargeBinary, nullable=False),
+)
+CLOCKS = Table(
+    "clocks",
+    _META,
+    Column("vehicle", String, primary_key=True),
+    Column("boot_id", LargeBinary, primary_key=True),
+    Column("boot_ms", BigInteger, nullable=False),
+    Column("utc_ms", BigInteger, nullable=False),
+    Column("source", String, nullable=False),
+)
+CURSORS = Table("cursors", _META, Column("sink", String, primary_key=True), Column("position", BigInteger, nullable=False))
+UNPLACED = Table(
+    "unplaced",
+    _META,
+    Column("sink", String, primary_key=True),
+    Column("position", BigInteger, primary_key=True),
+    Column("vehicle", String, nullable=False),
+    Column("boot_id", LargeBinary, nullable=False),
+)
+LANDED = Table(
+    "landed",
+    _META,
+    Column("stream", LargeBinary, primary_key=True),
+    Column("seen_ms", BigInteger, nullable=False),
+    Column("ranges", LargeBinary, nullable=False),
+)
+CHECKPOINT = Table("checkpoint", _META, Column("id", Integer, primary_key=True), Column("position", BigInteger, nullable=False))
+
+
+@dataclass(frozen=True)
+class StoredStream:
+    """A stream's announcement as it was received."""
+
+    stream: bytes
+    vehicle: str
+    received_ms: int
+    announcement: bytes
+
+
+class Database:
+    """`with Database(url) as database`. Calls block; they may come from several threads."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._made: Engine | None = None
+
+    def __enter__(self) -> Self:
+        path = Path(make_url(self.url).database or "")
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise CloudError(f"{path}: the database cannot be opened: {error.strerror}") from error
+        engine = create_engine(self.url, connect_args={"timeout": 30.0})
+        event.listen(engine, "connect", _durable)
+        try:
+            with engine.begin() as connection:
+                for table in _META.sorted_tables:
+                    connection.execute(CreateTable(table, if_not_exists=True))
+        except DatabaseError as error:
+            engine.dispose()
+            raise CloudError(f"{path}: the database cannot be opened: {error.orig}") from error
+        self._made = engine
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._made is not None:
+            self._made.dispose()
+            self._made = None
+
+    @property
+    def _engine(self) -> Engine:
+        assert self._made is not None, "the database is used outside its `with`"
+        return self._made
+
+    # streams and clocks
+
+    def stream(self, stream: bytes) -> StoredStream | None:
+        with self._engine.connect() as connection:
+            row = connection.execute(select(STREAMS).where(STREAMS.c.stream == stream)).one_or_none()
+        return None if row is None else StoredStream(row.stream, row.vehicle, row.received_ms, row.announcement)
+
+    def learn(self, streams: Iterable[StoredStream], clocks: Mapping[tuple[str, bytes], Clock]) -> None:
+        """Remember announcements and boots' clocks, durably, in one transaction. What is there stays as it is:
+        rows placed by a boot's first clock must be placed alike when they are read again."""
+        with self._engine.begin() as connection:
+            for stream in streams:
+                connection.execute(insert(STREAMS).values(vars(stream)).on_conflict_do_nothing())
+            for (vehicle, boot_id), clock in clocks.items():
+                row = {"vehicle": vehicle, "boot_id": boot_id, "boot_ms": clock.boot_ms, "utc_ms": clock.utc_ms, "source": clock.source}
+                connection.execute(insert(CLOCKS).values(row).on_conflict_do_nothing())
+
+    def clock(self, vehicle: str, boot_id: bytes) -> Clock | None:
+        with self._engine.connect() as connection:
+            row = connection.execute(select(CLOCKS).where(CLOCKS.c.vehicle == vehicle, CLOCKS.c.boot_id == boot_id)).one_or_none()
+        return None if row is None else Clock(boot_ms=row.boot_ms, utc_ms=row.utc_ms, source=row.source)
+
+    # sinks
+
+    def cursor(self, sink: str) -> int:
+        """The first landing position that the sink has not taken yet."""
+        with self._engine.connect() as connection:
+            return connection.execute(select(CURSORS.c.position).where(CURSORS.c.sink == sink)).scalar() or 0
+
+    def advance(self, sink: str, position: int, unplaced: Iterable[tuple[int, str, bytes]] = (), placed: Iterable[int] = ()) -> None:
+        """Move a sink's cursor; note what it had to leave (position, vehicle, boot id), strike out what it has placed since."""
+        with self._engine.begin() as connection:
+            for number, vehicle, boot_id in unplaced:
+                row = {"sink": sink, "position": number, "vehicle": vehicle, "boot_id": boot_id}
+                connection.execute(insert(UNPLACED).values(row).on_conflict_do_nothing())
+            for number in placed:
+                connection.execute(UNPLACED.delete().where(UNPLACED.c.sink == sink, UNPLACED.c.position == number))
+            row = {"sink": sink, "position": position}
+            connection.execute(insert(CURSORS).values(row).on_conflict_do_update(index_elements=["sink"], set_=row))
+
+    def unplaced(self, sink: str, vehicle: str, boot_id: bytes) -> list[int]:
+        """Positions that wait for a boot's clock."""
+        where = (UNPLACED.c.sink == sink, UNPLACED.c.vehicle == vehicle, UNPLACED.c.boot_id == boot_id)
+        with self._engine.connect() as connection:
+            return list(connection.execute(select(UNPLACED.c.position).where(*where).order_by(UNPLACED.c.position)).scalars())
+
+    def oldest_unplaced(self) -> int | None:
+        with self._engine.connect() as connection:
+            return connection.execute(select(UNPLACED.c.position).order_by(UNPLACED.c.position).limit(1)).scalar()
+
+    # which sequences have landed
+
+    def load_landed(self) -> tuple[int, dict[bytes, list[tuple[int, int]]]]:
+        """The landing position up to which the saved sets are complete, and first and last of each run of sequences, by stream."""
+        with self._engine.connect() as connection:
+            position = connection.execute(select(CHECKPOINT.c.position)).scalar() or 0
+            rows = connection.execute(select(LANDED.c.stream, LANDED.c.ranges)).all()
+        return position, {row.stream: list(struct.iter_unpack("<II", row.ranges)) for row in rows}
+
+    def save_landed(self, position: int, changed: Mapping[bytes, list[tuple[int, int]]], now_ms: int, forget_before_ms: int) -> None:
+        """Save the sets that changed and the position they are complete to; forget streams not heard of for longer."""
+        with self._engine.begin() as connection:
+            for stream, ranges in changed.items():
+                packed = b"".join(struct.pack("<II", first, last) for first, last in ranges)
+                row = {"stream": stream, "seen_ms": now_ms, "ranges": packed}
+                connection.execute(insert(LANDED).values(row).on_conflict_do_update(index_elements=["stream"], set_=row))
+            connection.execute(LANDED.delete().where(LANDED.c.seen_ms < forget_before_ms))
+            row = {"id": 1, "position": position}
+            connection.execute(insert(CHECKPOINT).values(row).on_conflict_do_update(index_elements=["id"], set_=row))
+
+
+def _durable(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")

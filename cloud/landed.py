@@ -1,0 +1,66 @@
+"""Which sequences of which streams have landed: a few runs of numbers for each stream, in memory."""
+
+from bisect import bisect_right
+from collections.abc import Mapping
+
+
+class Sequences:
+    """A set of sequence numbers as runs. Sequences mostly come in order, so it is one run, whatever its length."""
+
+    __slots__ = ("_firsts", "_lasts")
+
+    def __init__(self, runs: list[tuple[int, int]] | None = None) -> None:
+        self._firsts = [first for first, _ in runs or ()]
+        self._lasts = [last for _, last in runs or ()]
+
+    @property
+    def runs(self) -> list[tuple[int, int]]:
+        """(first, last) of each run, ascending."""
+        return list(zip(self._firsts, self._lasts, strict=True))
+
+    def __contains__(self, sequence: int) -> bool:
+        place = bisect_right(self._firsts, sequence) - 1
+        return place >= 0 and sequence <= self._lasts[place]
+
+    def add(self, sequence: int) -> None:
+        place = bisect_right(self._firsts, sequence) - 1
+        if place >= 0 and sequence <= self._lasts[place]:
+            return
+        joins_before = place >= 0 and self._lasts[place] == sequence - 1
+        joins_after = place + 1 < len(self._firsts) and self._firsts[place + 1] == sequence + 1
+        if joins_before and joins_after:
+            self._lasts[place] = self._lasts.pop(place + 1)
+            del self._firsts[place + 1]
+        elif joins_before:
+            self._lasts[place] = sequence
+        elif joins_after:
+            self._firsts[place + 1] = sequence
+        else:
+            self._firsts.insert(place + 1, sequence)
+            self._lasts.insert(place + 1, sequence)
+
+
+class Landed:
+    """(stream, sequence) pairs; remembers which streams changed since they were last saved."""
+
+    def __init__(self, saved: Mapping[bytes, list[tuple[int, int]]] | None = None) -> None:
+        self._streams = {stream: Sequences(runs) for stream, runs in (saved or {}).items()}
+        self._changed: set[bytes] = set()
+
+    def __contains__(self, key: tuple[bytes, int]) -> bool:
+        stream, sequence = key
+        found = self._streams.get(stream)
+        return found is not None and sequence in found
+
+    def add(self, stream: bytes, sequence: int) -> None:
+        found = self._streams.get(stream)
+        if found is None:
+            found = self._streams[stream] = Sequences()
+        found.add(sequence)
+        self._changed.add(stream)
+
+    def take_changed(self) -> dict[bytes, list[tuple[int, int]]]:
+        """Runs of the streams that changed since the last call."""
+        changed = {stream: self._streams[stream].runs for stream in self._changed}
+        self._changed.clear()
+        return changed

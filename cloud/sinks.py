@@ -1,0 +1,234 @@
+"""Sinks and the task that feeds each of them from the landing log, with a durable cursor of its own.
+
+A sink that is away is tried again until it is back; the others go on meanwhile. The cursor is saved after the work, at most once a
+second, so after a kill a sink is given some messages again: every sink takes a message twice as once.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from sqlalchemy.exc import OperationalError
+
+from cloud.database import Database
+from cloud.events import Event, FindingEvent, GapEvent, TickRows
+from cloud.landing import Landing, Quarantine
+from cloud.placing import needs_clock, place
+from cloud.store import Store, StoreUnavailable
+from cloud.streams import Opened
+from cloud.tickets.errors import TicketsUnusable
+from cloud.tickets.service import TicketService
+from wire.errors import WireError
+from wire.messages import Announcement, Clock
+
+GROUP = 256  # messages given to a sink at once
+SAVE_EVERY_S = 1.0
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 30.0
+AWAY = (StoreUnavailable, TicketsUnusable, OperationalError, OSError)  # worth trying again
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class Sink(Protocol):
+    """Takes events durably. `take` blocks; what it raises of AWAY is tried again, anything else is the event's fault."""
+
+    name: str
+
+    def take(self, events: Sequence[Event]) -> None: ...
+
+
+class StoreSink:
+    """Everything with a time goes to the time-series store."""
+
+    name = "store"
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def take(self, events: Sequence[Event]) -> None:
+        if rows := [event for event in events if isinstance(event, TickRows)]:
+            self._store.write(rows)
+        if findings := [event for event in events if isinstance(event, FindingEvent)]:
+            self._store.write_findings(findings)
+        if gaps := [event for event in events if isinstance(event, GapEvent)]:
+            self._store.write_gaps(gaps)
+
+
+class TicketSink:
+    """Findings become tickets."""
+
+    name = "tickets"
+
+    def __init__(self, tickets: TicketService) -> None:
+        self._tickets = tickets
+
+    def take(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, FindingEvent):
+                self._tickets.consume(event)
+
+
+@dataclass
+class _Work:
+    """A group of landed messages, made ready."""
+
+    events: list[tuple[int, Event]] = field(default_factory=list)  # with their landing positions
+    unplaced: list[tuple[int, str, bytes]] = field(default_factory=list)
+    placed: list[int] = field(default_factory=list)
+    clocks: dict[tuple[str, bytes], Clock | None] = field(default_factory=dict)
+
+
+class Runner:
+    """Feeds one sink. `wake` when something has landed; `run` until `stop`."""
+
+    def __init__(self, sink: Sink, landing: Landing, quarantine: Quarantine, database: Database) -> None:
+        self.sink = sink
+        self.position = 0
+        self.error = ""
+        self.unreadable = 0  # landed messages that can no longer be opened
+        self._landing = landing
+        self._quarantine = quarantine
+        self._database = database
+        self._landed = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sink-{sink.name}")
+        self._saved_s = 0.0
+        self._saved = 0
+
+    @property
+    def saved(self) -> int:
+        """The cursor that is on the disk: landing records before it are not needed for this sink any more."""
+        return self._saved
+
+    @property
+    def behind(self) -> int:
+        """Landed messages that the sink has not taken."""
+        return max(0, self._landing.next - self.position)
+
+    def wake(self) -> None:
+        self._landed.set()
+
+    def stop(self) -> None:
+        """End when everything that has landed is taken, or at once while the sink is away."""
+        self._stopping.set()
+        self._landed.set()
+
+    async def run(self) -> None:
+        """Until `stop`. Raises only what is a fault of ours."""
+        try:
+            cursor = await self._in_thread(lambda: self._database.cursor(self.sink.name))
+            self.position = self._saved = max(cursor, self._landing.first)
+            while True:
+                self._landed.clear()
+                while self.behind:
+                    if not await self._step():
+                        return  # stopped while the sink was away
+                await self._save()
+                if self._stopping.is_set():
+                    return
+                await self._landed.wait()
+        finally:
+            await self._save()
+            self._thread.shutdown()
+
+    async def _step(self) -> bool:
+        found = await self._in_thread(lambda: self._landing.read(self.position, GROUP))
+        if not found:  # what was left is a damaged stretch of the log
+            self.position = self._landing.next
+            return True
+        work = await self._in_thread(lambda: self._prepare(found))
+        if not await self._take(work.events):
+            return False
+        self.position = found[-1][0] + 1
+        if work.unplaced or work.placed or time.monotonic() - self._saved_s >= SAVE_EVERY_S:
+            await self._save(work)
+        return True
+
+    def _prepare(self, found: list[tuple[int, Opened | WireError]]) -> _Work:
+        """Place what can be placed; a boot without a clock is noted, and taken up when its clock has come."""
+        work = _Work()
+        for position, opened in found:
+            if isinstance(opened, WireError):
+                self.unreadable += 1
+                log.warning("sink %s: landing record %d is left out: %s", self.sink.name, position, opened)
+                continue
+            announcement = opened.stream.announcement
+            clock = announcement.clock or self._clock(opened, work)
+            if clock is None and needs_clock(opened):
+                work.unplaced.append((position, opened.header.vehicle, announcement.boot_id))
+                continue
+            if isinstance(opened.message, Clock | Announcement) and clock is not None:
+                self._take_up(opened, clock, work)
+            event = place(opened, clock)
+            if event is not None:
+                work.events.append((position, event))
+        return work
+
+    def _clock(self, opened: Opened, work: _Work) -> Clock | None:
+        key = (opened.header.vehicle, opened.stream.announcement.boot_id)
+        if key not in work.clocks:
+            work.clocks[key] = self._database.clock(*key)
+        return work.clocks[key]
+
+    def _take_up(self, opened: Opened, clock: Clock, work: _Work) -> None:
+        boot = (opened.header.vehicle, opened.stream.announcement.boot_id)
+        waiting = self._database.unplaced(self.sink.name, *boot)
+        for position in waiting:
+            for number, late in self._landing.read(position, 1):
+                if number == position and isinstance(late, Opened) and (event := place(late, clock)) is not None:
+                    work.events.append((position, event))
+        work.placed.extend(waiting)
+
+    async def _take(self, events: Sequence[tuple[int, Event]]) -> bool:
+        """Give events to the sink until it has them. False when stopped before that."""
+        pause_s = FIRST_PAUSE_S
+        while events:
+            try:
+                await self._in_thread(lambda: self.sink.take([event for _, event in events]))
+                break
+            except AWAY as error:
+                if not self.error:
+                    log.warning("sink %s is away (%s); what lands waits for it", self.sink.name, error)
+                self.error = str(error)
+            except Exception as error:  # noqa: BLE001 - one bad message must not stop the sink for all others
+                if len(events) > 1:
+                    for event in events:
+                        if not await self._take([event]):
+                            return False
+                    return True
+                await self._put_aside(*events[0], error)
+                return True
+            if self._stopping.is_set():
+                return False
+            await self._pause(pause_s)
+            pause_s = min(MAX_PAUSE_S, 2 * pause_s)
+        if self.error:
+            log.warning("sink %s is back", self.sink.name)
+            self.error = ""
+        return True
+
+    async def _put_aside(self, position: int, event: Event, error: Exception) -> None:
+        reason = f"sink {self.sink.name}: {type(error).__name__}: {error}"
+        log.error("vehicle %s, stream %s, sequence %d is put aside: %s", event.vehicle, event.stream.hex(), event.sequence, reason)
+        await self._in_thread(lambda: self._quarantine.put(event.received_ms, reason, next(self._landing.raw(position))[2]))
+
+    async def _pause(self, pause_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), pause_s)
+
+    async def _save(self, work: _Work | None = None) -> None:
+        if self.position != self._saved or work is not None:
+            position, noted = self.position, work or _Work()
+            await self._in_thread(lambda: self._database.advance(self.sink.name, position, noted.unplaced, noted.placed))
+            self._saved = position
+        self._saved_s = time.monotonic()
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)

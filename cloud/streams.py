@@ -1,0 +1,156 @@
+"""Streams: how a sealed message becomes one that can be read.
+
+A stream's content key is held in memory only. After a restart it is unwrapped again from the stored announcement, verified as
+of the day it was received: a certificate that has expired since does not make landed data unreadable.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+from cryptography import x509
+from numpy.typing import NDArray
+
+from cloud.database import Database, StoredStream
+from cloud.vehicle_models import VehicleModel
+from wire.codec import decode_rows
+from wire.envelope import OpenedStream, StreamOpener, read_announcement
+from wire.errors import AuthenticationError, FormatError
+from wire.header import Header
+from wire.messages import Announcement, Kind, Message, Rows, decode_message
+from wire.receipts import Status, receipt_key, tag_for
+from wire.recipients import RecipientKey
+
+REMEMBERED = 20_000  # streams in memory, ~2 kB each: a fleet of 10,000 with two classes; others are opened again from the table
+
+
+class UnknownStream(AuthenticationError):
+    """No announcement of this stream is known."""
+
+
+class Unreadable(FormatError):
+    """Authentic, but not to be read as data: quarantined."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An open stream. `model` is None when no vehicle model of ours has the schema it announced."""
+
+    vehicle: str
+    stream: bytes
+    announcement: Announcement
+    columns: NDArray[np.int32]
+    baseline: Rows | None
+    model: VehicleModel | None
+    opener: StreamOpener
+    tag_key: bytes
+
+    def tag(self, header: Header, status: Status) -> bytes:
+        """What a receipt says for one message."""
+        return tag_for(self.tag_key, header.pack(), status)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A message in clear."""
+
+    header: Header
+    received_ms: int
+    stream: Stream
+    kind: Kind
+    message: Rows | Message
+
+
+class Streams:
+    """The open streams, and the way to the ones that are in the table. May be used from several threads."""
+
+    def __init__(
+        self,
+        database: Database,
+        recipient_keys: Mapping[bytes, RecipientKey],
+        fleet_ca: x509.Certificate,
+        models: Mapping[bytes, VehicleModel],
+    ) -> None:
+        self._database = database
+        self._recipient_keys = recipient_keys
+        self._fleet_ca = fleet_ca
+        self._models = models  # by schema id
+        self._open: OrderedDict[bytes, Stream] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, stream: bytes) -> Stream | None:
+        """From memory, else from the stored announcement. Raises WireError when that cannot be opened (any more)."""
+        with self._lock:
+            found = self._open.get(stream)
+            if found is not None:
+                self._open.move_to_end(stream)
+                return found
+        stored = self._database.stream(stream)
+        return None if stored is None else self._remember(self.read(stored.announcement, stored.received_ms))
+
+    def read(self, announcement: bytes, received_ms: int) -> Stream:
+        """Verify and open sequence 0, without remembering it. Raises WireError."""
+        now = datetime.fromtimestamp(received_ms / 1000, UTC)
+        opened: OpenedStream = read_announcement(announcement, self._recipient_keys, self._fleet_ca, now)
+        header = opened.header
+        return Stream(
+            vehicle=header.vehicle,
+            stream=header.stream,
+            announcement=opened.announcement,
+            columns=opened.columns.astype(np.int32),
+            baseline=opened.baseline,
+            model=self._models.get(opened.announcement.schema_id),
+            opener=StreamOpener(header.vehicle, header.stream, opened.key),
+            tag_key=receipt_key(opened.key),
+        )
+
+    def admit(self, stored: StoredStream) -> Stream:
+        """Open a new announcement and remember its stream. Raises WireError, also when the stream is another announcement's."""
+        known = self.find(stored.stream)
+        if known is None:
+            return self._remember(self.read(stored.announcement, stored.received_ms))
+        again = self.read(stored.announcement, stored.received_ms)
+        if again.vehicle != known.vehicle or again.tag_key != known.tag_key or again.announcement != known.announcement:
+            raise AuthenticationError(f"stream {stored.stream.hex()}: announced before, by other words")
+        return known
+
+    def open(self, data: bytes, received_ms: int) -> Opened:
+        """Decrypt and decode a message.
+
+        Raises UnknownStream, AuthenticationError or FormatError (not what a vehicle sealed), and Unreadable for what is authentic
+        and still cannot be read; wire's Unsupported likewise.
+        """
+        header = Header.unpack(data)
+        stream = self.find(header.stream)
+        if stream is None:
+            raise UnknownStream(f"stream {header.stream.hex()}: no announcement is known")
+        if header.sequence == 0:
+            return Opened(header, received_ms, stream, Kind.ANNOUNCEMENT, stream.announcement)
+        _, kind, body = stream.opener.open(data)
+        return Opened(header, received_ms, stream, kind, _decode(stream, kind, body))
+
+    def _remember(self, stream: Stream) -> Stream:
+        with self._lock:
+            kept = self._open.setdefault(stream.stream, stream)
+            while len(self._open) > REMEMBERED:
+                self._open.popitem(last=False)
+            return kept
+
+
+def _decode(stream: Stream, kind: Kind, body: bytes) -> Rows | Message:
+    try:
+        if kind is not Kind.ROWS:
+            return decode_message(kind, body)
+        rows = decode_rows(body, stream.baseline)
+    except FormatError as error:
+        raise Unreadable(str(error)) from error
+    if stream.model is None:
+        raise Unreadable(f"schema {stream.announcement.schema_id.hex()} is not of any vehicle model in the settings; add its DBC files")
+    if rows.raw.shape[1] != len(stream.columns):
+        raise Unreadable(f"rows: expected the {len(stream.columns)} announced columns, found {rows.raw.shape[1]}")
+    if len(stream.columns) and stream.columns[-1] >= len(stream.model.schema):
+        raise Unreadable(f"column {stream.columns[-1]} is announced, the schema has {len(stream.model.schema)} signals")
+    return rows
