@@ -1,7 +1,8 @@
 """Bits of the row codec, vectorised: Rice codes, and integers of known width. Bit order: least significant first, in bytes and in fields.
 
 A *Rice array* of n values: 6 bits k, then for each value `value >> k` zeros and a one, then for each value its low k bits. The unary
-parts stand together, so that one search for ones decodes them all.
+parts stand together, so that one search for ones decodes them all; they are at most 4n bits, which `rice_bits` keeps to by its
+choice of k and which bounds what a reader looks at.
 """
 
 import numpy as np
@@ -12,6 +13,7 @@ from wire.errors import FormatError
 Unsigned = NDArray[np.uint64]
 Bits = NDArray[np.uint8]  # one element a bit, 0 or 1
 _K_BITS = 6
+_UNARY = 4  # bits of a unary part per value, at most
 _ONE = np.uint64(1)
 
 
@@ -69,9 +71,9 @@ class BitReader:
         if count == 0:
             return np.zeros(0, np.int64)
         k = int(self._take(_K_BITS, field) @ (1 << np.arange(_K_BITS)))
-        ones = np.flatnonzero(self._bits[self._at :])[:count] if count < len(self._bits) else np.zeros(0, np.intp)
+        ones = np.flatnonzero(self._bits[self._at : self._at + _UNARY * count])[:count]
         if len(ones) < count:
-            raise FormatError(f"rows {field}: expected {count} values, the bits end before")
+            raise FormatError(f"rows {field}: expected {count} values within {_UNARY * count} bits, found {len(ones)}")
         self._at += int(ones[-1]) + 1
         high = np.diff(ones, prepend=-1) - 1
         if int(high.max()) > limit >> k:

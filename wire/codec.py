@@ -16,12 +16,13 @@ from wire.messages import MAX_SIGNALS, Rows
 from wire.packing import compress, decompress
 
 MAX_TICKS = 3600
-MAX_CELLS = 1 << 22  # ticks x columns of one batch: 36 MiB when decoded
-MAX_BODY_BYTES = 8 << 20  # a batch of MAX_CELLS of noise does not fit one MQTT packet anyway; far above any real one
+MAX_CELLS = 1 << 20  # ticks x columns of one batch: 9 MiB when decoded; 10,000 signals for 100 s
+MAX_BODY_BYTES = 1 << 20  # unpacked; MAX_CELLS of a real drive are 0.15 MB
 DEFAULT_WIDTHS = (5, 2)  # expected width of a first and of a following delta where the baseline says nothing
 _RELATIVE, _SECONDS, _REASONS, _WIDTHS = 1, 2, 4, 8
 _SECOND_MS = 1000
 _MAX_TICK = 1 << 53
+_MAX_STEP = _MAX_TICK // MAX_TICKS  # ms between two ticks of a batch: 79 years
 
 
 def encode_rows(rows: Rows, baseline: Rows | None) -> bytes:
@@ -62,7 +63,10 @@ def encode_rows(rows: Rows, baseline: Rows | None) -> bytes:
     if rows.widths is not None:
         flags |= _WIDTHS
         tail = rows.widths.tobytes()
-    return compress(b"".join([bytes((flags,)), *head, tail, pack(parts)]))
+    plain = b"".join([bytes((flags,)), *head, tail, pack(parts)])
+    if len(plain) > MAX_BODY_BYTES:
+        raise FormatError(f"rows: expected at most {MAX_BODY_BYTES} bytes, found {len(plain)}; put fewer ticks into a batch")
+    return compress(plain)
 
 
 def decode_rows(data: bytes, baseline: Rows | None) -> Rows:
@@ -84,14 +88,18 @@ def decode_rows(data: bytes, baseline: Rows | None) -> Rows:
     reason_count, at = read_varint(plain, at, columns, "reason columns") if flags & _REASONS else (0, at)
     widths = None
     if flags & _WIDTHS:
+        if baseline is not None or ticks != 1:
+            raise FormatError("rows: only a baseline may carry expected widths")
         widths, at = _take_widths(plain, at, columns)
     bits = BitReader(plain[at:])
 
     unit = _SECOND_MS if flags & _SECONDS else 1
     tick_ms = np.empty(ticks, np.int64)
     tick_ms[0] = base_tick + (start >> 1 if start % 2 == 0 else -(start >> 1) - 1) * unit
-    tick_ms[1:] = (bits.rice(ticks - 1, _MAX_TICK // MAX_TICKS // unit, "ticks") + 1) * unit
+    tick_ms[1:] = (bits.rice(ticks - 1, _MAX_STEP // unit, "ticks") + 1) * unit
     np.cumsum(tick_ms, out=tick_ms)
+    if not -_MAX_TICK < int(tick_ms[0]) <= int(tick_ms[-1]) < _MAX_TICK:
+        raise FormatError(f"rows: expected ticks within 53 bits, found {int(tick_ms[0])} to {int(tick_ms[-1])}")
     changed = np.zeros(columns, np.bool_) if baseline is None or baseline.widths is None else _expected(baseline)
     changed[_from_gaps(bits.rice(count, columns, "changed columns"), columns)] ^= True
     index = np.flatnonzero(changed)
@@ -130,8 +138,12 @@ def _check(rows: Rows, baseline: Rows | None) -> tuple[int, int]:
         raise FormatError(f"rows: expected at most {MAX_SIGNALS} columns and {MAX_CELLS} cells, found {ticks} x {columns}")
     if baseline is not None and baseline.raw.shape != (1, columns):
         raise FormatError(f"rows: expected a baseline of (1, {columns}), found {baseline.raw.shape}")
-    if not (rows.tick_ms[1:] > rows.tick_ms[:-1]).all() or not -_MAX_TICK < int(rows.tick_ms[0]) <= int(rows.tick_ms[-1]) < _MAX_TICK:
-        raise FormatError("rows: expected ticks that increase, within 53 bits")
+    if (
+        int(np.abs(rows.tick_ms).max()) >= _MAX_TICK
+        or not ((following := np.diff(rows.tick_ms)) > 0).all()
+        or (following > _MAX_STEP).any()
+    ):
+        raise FormatError("rows: expected ticks that increase, within 53 bits and at most 79 years apart")
     if rows.widths is not None and (rows.widths.shape != (2, columns) or ticks != 1 or baseline is not None):
         raise FormatError("rows: only a baseline may carry expected widths, (2, m)")
     return ticks, columns

@@ -33,7 +33,7 @@ from wire.receipts import Status, receipt_key, tag_for
 from wire.recipients import KEY_ID_BYTES, MAX_RECIPIENTS, Recipient, RecipientKey
 
 CONTENT_KEY_BYTES = 32
-MAX_BATCH_BYTES = 4 << 20  # a batch of 10,000 signals x 10 ticks of noise is 0.8 MB; larger is hostile
+MAX_BATCH_BYTES = 2 << 20  # the largest body is 1 MiB; larger is hostile
 MAX_CERTIFICATE_BYTES = 4096
 INFO = b"cansight announcement 1"
 _GCM_TAG = 16

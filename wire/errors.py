@@ -1,7 +1,7 @@
 """Errors of the contract between vehicle and cloud.
 
 WireError                      every failure to read or write what travels; input is bad
-├── FormatError                bytes that are not what the specification says
+├── FormatError                bytes, or values to be sent, that are not what the specification says; also a ValueError
 │   └── Unsupported            authentic or well-formed, but of a version or kind this program does not know: land and keep
 ├── AuthenticationError        a tag, signature, certificate or name that does not hold
 ├── RecipientError             a recipient key document or key file that cannot be used
@@ -17,8 +17,8 @@ class WireError(Exception):
     exit_code = 2
 
 
-class FormatError(WireError):
-    """Bytes are not what docs/wire.md says."""
+class FormatError(WireError, ValueError):
+    """Bytes, or a value that is to become bytes, are not what docs/wire.md says."""
 
 
 class Unsupported(FormatError):

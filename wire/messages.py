@@ -101,7 +101,7 @@ class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     def __post_init__(self) -> None:
         if len(self.values) != len(self.signals) or any(len(series) != len(self.tick_ms) for series in self.values):
-            raise ValueError("window.values: expected one list per signal, each with one value per tick")
+            raise FormatError("window.values: expected one list per signal, each with one value per tick")
         for series in self.values:
             _finite("window.values", *series)
 
@@ -135,7 +135,7 @@ class Gap(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.last < self.first:
-            raise ValueError("gap.last: expected at least gap.first")
+            raise FormatError("gap.last: expected at least gap.first")
 
 
 class StatusMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -199,4 +199,4 @@ def _decode(kind: Kind, plain: bytes) -> Message:
 
 def _finite(field: str, *values: float | None) -> None:
     if not all(value is None or math.isfinite(value) for value in values):
-        raise ValueError(f"{field}: expected finite numbers")
+        raise FormatError(f"{field}: expected finite numbers")
