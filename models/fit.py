@@ -49,7 +49,7 @@ class Detector:
     monitored: NDArray[np.int64]
     """(m,) input columns"""
     context: NDArray[np.int64]
-    """(c,) input columns"""
+    """(c,) input columns; those that never moved in training are only in `low` and `high`"""
     centre: NDArray[np.float64]
     """(c,) and `spread`, to scale the context signals"""
     spread: NDArray[np.float64]
@@ -100,9 +100,9 @@ def fit(drives: Sequence[Drive], monitored: Sequence[int], context: Sequence[int
     low, high = np.full(columns, -np.inf), np.full(columns, np.inf)
     low[known_by], high[known_by] = (lowest - margin)[known_by], (highest + margin)[known_by]
 
+    context = [at for at in context if highest[at] > lowest[at]]  # a constant one is a gate and no feature
     centre = np.nanmean(everything[:, context], axis=0)
     spread = np.nanstd(everything[:, context], axis=0)
-    spread = np.where(spread > 0, spread, 1.0)
     count = len(context)
     pairs = np.array([(i, j) for i in range(count) for j in range(i, count)], np.int64).reshape(-1, 2)
     base = Detector(

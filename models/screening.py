@@ -4,7 +4,7 @@ Each is recognised by what the DBC says, by its name, or by how it behaves, so t
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +15,19 @@ __all__ = ["screen"]
 
 _BOOKKEEPING = re.compile(r"alive|counter|cntr|checksum|chksum|crc|rolling|(?:^|_)(?:cnt|ctr|chk|cs|mux)$", re.IGNORECASE)
 """Of the signal's own name, without its message's."""
+_CONSTANT, _SWITCH = "constant", "switch"
 _MISSING = 0.2
 """A row with a missing value cannot be scored, so a signal that is missing more often than this would silence the detector."""
 _SAME = 0.99999
 """Correlation over which two signals are one (the same quantity in two messages or units); quantised copies lie lower and both stay."""
 
 
-def screen(table: Table, fitted: Sequence[Drive]) -> tuple[list[int], dict[str, str]]:
+def screen(table: Table, fitted: Sequence[Drive], context: Collection[int] = ()) -> tuple[list[int], dict[str, str]]:
     """The table's usable columns, and the reason why each of the others was dropped.
 
-    fitted: the drives that decide; a signal that moves only in the drives held out cannot be learned.
+    fitted: the drives that decide; a signal that moves only in the drives held out cannot be learned. context: columns that describe the
+    operating point; of these, constants and switches stay, because another state of theirs is another operating point (a heater that no
+    training drive used).
     """
     values = np.concatenate([drive.values for drive in fitted])
     dropped: dict[str, str] = {}
@@ -32,7 +35,7 @@ def screen(table: Table, fitted: Sequence[Drive]) -> tuple[list[int], dict[str, 
     for at, name in enumerate(table.names):
         choices = table.schema.choices[int(table.columns[at])] if table.schema is not None and table.columns is not None else None
         reason = _unusable(name, values[:, at], choices)
-        if reason:
+        if reason and not (at in context and reason in (_CONSTANT, _SWITCH)):
             dropped[name] = reason
         else:
             keep.append(at)
@@ -49,14 +52,14 @@ def _unusable(name: str, column: NDArray[np.float64], choices: Mapping[int, str]
         return f"valid in {valid.size / column.size:.0%} of the ticks only"
     distinct = np.unique(valid)
     if distinct.size == 1:
-        return "constant"
+        return _CONSTANT
     if _BOOKKEEPING.search(name.rpartition(".")[2]):
         return "counter or checksum by its name"
     if choices and np.isin(distinct, np.array(list(choices), np.float64)).mean() > 0.5:
         return "enumeration"
     whole = bool((distinct == np.round(distinct)).all())
     if whole and distinct.size == 2:
-        return "switch"
+        return _SWITCH
     if whole and _is_counter(valid, distinct):
         return "counter by its behaviour"
     if whole and distinct.size > 16 and _is_noise(valid, distinct):

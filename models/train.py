@@ -60,10 +60,11 @@ def train_pca(table: Table, options: Options, folder: str | Path) -> Pack:
     """Train on healthy drives and write an unsigned pack into `folder`. Raises TrainingDataError or TrainingFailed."""
     _check_size(table)
     fitted, held = split_drives(table.drives, options.seed)
-    keep, dropped = screen(table, fitted)
+    described = {at for at, name in enumerate(table.names) if any(fnmatchcase(name, glob) for glob in options.context)}
+    keep, dropped = screen(table, fitted, described)
     usable = table.choose(keep)
     fitted, held = [drive.choose(keep) for drive in fitted], [drive.choose(keep) for drive in held]
-    context = [at for at, name in enumerate(usable.names) if any(fnmatchcase(name, glob) for glob in options.context)]
+    context = [at for at, column in enumerate(keep) if column in described]
     monitored = [at for at in range(len(usable.names)) if at not in set(context)]
     _check_roles(table, usable, dropped, options, monitored)
     detector = fit(fitted, monitored, context, options.average, max(options.average, options.window))

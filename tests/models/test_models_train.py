@@ -161,3 +161,16 @@ def test_what_cannot_be_learned_from_is_said_in_one_line(healthy: Table, tmp_pat
     assert "constant" in refused(still)
     assert "fits the context 'Engine.*'" in refused(healthy, context=("Engine.*",))
     assert "0 of them would be monitored" in refused(healthy, context=("*",))
+
+
+def test_a_context_signal_that_never_moved_in_training_is_a_gate(tmp_path: Path) -> None:
+    def with_heater(data: Table, power: float) -> Table:
+        drives = tuple(Drive(d.source, d.tick_ms, np.column_stack([d.values, np.full(len(d.tick_ms), power)])) for d in data.drives)
+        return Table((*NAMES, "Heater.Power"), (*data.units, "W"), drives)
+
+    pack = train_pca(with_heater(table(range(12)), 0.0), Options("loop", "x", context=(*CONTEXT, "Heater.*")), tmp_path)
+    assert "Heater.Power" in pack.manifest.names
+    order = [(*NAMES, "Heater.Power").index(name) for name in pack.manifest.names]
+    for power, known in ((0.0, True), (500.0, False)):
+        drive = with_heater(table(range(1, 2), ticks=60), power).choose(order).drives[0]
+        assert [tick.score.known for tick in score_drive_ticks(PackRuntime(pack), drive)] == [known] * 60
