@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 REPLAY = "_replay"
 REQUEST_LINES = 2000  # wide lines of ~200 fields make about 8 MB, well below the servers' limits
+PROBES = 8  # signals that are asked for when only the newest tick is wanted
 _TAGS = frozenset(("time", "vehicle", "model", "bus"))
 
 
@@ -39,6 +40,7 @@ class InfluxStore:
         self._databases = (name, name + REPLAY)
         self._server = InfluxServer(config)
         self._lines = SignalLines()
+        self._probes: dict[tuple[str, str], list[str]] = {}  # (database, vehicle) -> signals that lately had a value
         self._lock = threading.Lock()  # the encoder's memory is not for two threads
 
     def __enter__(self) -> Self:
@@ -111,14 +113,28 @@ class InfluxStore:
         return [newest[vehicle] for vehicle in sorted(newest)]
 
     def newest(self, vehicle: str) -> int | None:
-        ticks = [
-            int(series.rows[0][0])
-            for database in self._databases
-            for series in self._server.query(
-                database, f"SELECT * FROM signals WHERE vehicle = {literal(vehicle)} ORDER BY time DESC LIMIT 1"
-            )
-        ]
+        ticks = [tick for database in self._databases if (tick := self._newest(database, vehicle)) is not None]
         return max(ticks, default=None)
+
+    def _newest(self, database: str, vehicle: str) -> int | None:
+        """`SELECT *` of a wide measurement's last point takes 30 ms; `quality` says in 1 ms where to look for it."""
+        where = f"FROM signals WHERE vehicle = {literal(vehicle)}"
+        last = "ORDER BY time DESC LIMIT 1"
+        told = self._server.query(database, f"SELECT last(valid) FROM quality WHERE vehicle = {literal(vehicle)} AND valid > 0")
+        if not told:
+            return None
+        since = f"AND time >= {int(told[0].rows[0][0])}ms"
+        queries = [f"SELECT * {where} {since} {last}", f"SELECT * {where} {last}"]
+        if probes := self._probes.get((database, vehicle)):
+            queries.insert(0, f"SELECT {', '.join(map(identifier, probes))} {where} {since} {last}")
+        for query in queries:
+            for series in self._server.query(database, query):
+                row = series.rows[0]
+                if query is not queries[0] or not probes:
+                    seen = [name for name, value in zip(series.columns, row, strict=True) if value is not None and name not in _TAGS]
+                    self._probes[database, vehicle] = seen[:PROBES]
+                return int(row[0])
+        return None
 
     def signals(self, vehicle: str) -> list[SignalValue]:
         newest = self.newest(vehicle)

@@ -99,12 +99,12 @@ class InfluxServer:
                 self._pool.clear()
                 self._pool = None
 
-    def version(self) -> str:
-        """ "1" or "2" ("2" also for later ones: they take the same write call). Asked once, then remembered."""
-        if self._version is None:
-            answer = self._request("GET", "/ping")
-            told = answer.headers.get("X-Influxdb-Version", "").lstrip("v")
-            self._version = "1" if told.startswith(("0.", "1.")) else "2"
+    def version(self, *, ask: bool = False) -> str:
+        """ "1" or "2" ("2" also for later ones: they take the same write call). Asked once, where the settings do not say it; `ask`: ask
+        in any case, to see whether the server is there."""
+        if self._version is None or ask:
+            told = self._request("GET", "/ping").headers.get("X-Influxdb-Version", "").lstrip("v")
+            self._version = self._version or ("1" if told.startswith(("0.", "1.")) else "2")
         return self._version
 
     def write(self, database: str, body: bytes) -> None:

@@ -1,0 +1,229 @@
+"""Brokers: the settings of a mosquitto for production, and one in this process for the demonstration.
+
+Both keep the same rules. Whoever connects has a certificate of the fleet's CA; its common name is the client id and decides the
+topics: a vehicle writes its own `up` and reads its own `down`, the aggregator reads every `up` and writes every `down`.
+"""
+
+import asyncio
+import getpass
+import logging
+import os
+import re
+import ssl
+from pathlib import Path
+from typing import Any
+
+from amqtt.adapters import BufferReader, ReaderAdapter, WriterAdapter
+from amqtt.broker import Broker
+from amqtt.contexts import Action, ListenerConfig
+from amqtt.contexts import BrokerConfig as AmqttConfig
+from amqtt.errors import AMQTTError, BrokerError, MQTTError, NoDataError
+from amqtt.mqtt.connack import IDENTIFIER_REJECTED, ConnackPacket
+from amqtt.mqtt.connect import ConnectPacket
+from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
+from amqtt.session import Session
+
+from cloud.errors import CloudError
+from wire.errors import WireError
+from wire.topics import DOWN_FILTER, UP_FILTER, down, up
+
+AGGREGATOR = "aggregator"
+CONNECT_S = 10.0  # for a client to say who it is
+MAX_CONNECT_BYTES = 4096
+_DOWN = re.compile(r"cansight/1/[0-9a-f]{16}/down", re.ASCII)
+_UP = re.compile(r"cansight/1/[0-9a-f]{16}/up", re.ASCII)
+
+log = logging.getLogger(__name__)
+
+
+def mosquitto_config(pki_folder: Path, folder: Path, host: str, port: int) -> Path:
+    """Write `mosquitto.conf` and `acl.conf` into `folder` and return the former's path: `mosquitto -c PATH` runs it.
+
+    Made for mosquitto 2.0. The queue limits matter: with the default of 1000, a backlog's rest is dropped and still acknowledged.
+    Raises CloudError when a certificate is missing or the folder cannot be written.
+    """
+    _require(pki_folder)
+    acl = folder / "acl.conf"
+    config = folder / "mosquitto.conf"
+    rules = (
+        f"pattern write {up_pattern('%u')}\npattern read {down_pattern('%u')}\n"
+        f"user {AGGREGATOR}\ntopic read {UP_FILTER}\ntopic write {DOWN_FILTER}\n"
+    )
+    settings = {
+        "user": getpass.getuser(),  # started by root, mosquitto would give up the right to read the keys
+        "listener": f"{port} {host}",
+        "cafile": pki_folder / "fleet-ca.pem",
+        "certfile": pki_folder / "broker.pem",
+        "keyfile": pki_folder / "broker.key",
+        "tls_version": "tlsv1.3",
+        "require_certificate": "true",
+        "use_identity_as_username": "true",
+        "use_username_as_clientid": "true",
+        "allow_anonymous": "false",
+        "acl_file": acl,
+        "set_tcp_nodelay": "true",
+        "max_inflight_messages": 1000,
+        "max_queued_messages": 1_000_000,
+        "max_packet_size": 8 << 20,
+        "retain_available": "false",
+        "persistence": "true",
+        "persistence_location": f"{folder}/",
+        "autosave_interval": 30,
+        "log_dest": "stderr",
+    }
+    text = "".join(f"{key} {value}\n" for key, value in settings.items())
+    if "\n" in f"{pki_folder}{folder}{host}":
+        raise CloudError("mosquitto: a path or host with a line break cannot be written into its settings")
+    try:
+        acl.write_text(rules, encoding="utf-8")
+        acl.chmod(0o600)
+        config.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CloudError(f"{folder}: mosquitto's settings cannot be written: {error.strerror}") from error
+    return config
+
+
+def up_pattern(user: str) -> str:
+    return UP_FILTER.replace("+", user)
+
+
+def down_pattern(user: str) -> str:
+    return DOWN_FILTER.replace("+", user)
+
+
+def may(client: str, action: Action, topic: str) -> bool:
+    """The rules, for a client whose certificate says it is `client`."""
+    if client == AGGREGATOR:
+        if action is Action.PUBLISH:
+            return _DOWN.fullmatch(topic) is not None
+        return topic == UP_FILTER or _UP.fullmatch(topic) is not None
+    try:
+        return topic == (up(client) if action is Action.PUBLISH else down(client))
+    except WireError:
+        return False  # its name is no vehicle's
+
+
+class EmbeddedBroker:
+    """`async with EmbeddedBroker(pki_folder, host, port) as broker`: amqtt with the rules above. MQTT 3.1.1, sessions in memory."""
+
+    def __init__(self, pki_folder: Path, host: str, port: int) -> None:
+        self.pki_folder = pki_folder
+        self.host = host
+        self.port = port
+        self._broker: _Broker | None = None
+
+    async def __aenter__(self) -> "EmbeddedBroker":
+        _require(self.pki_folder)
+        for noisy in ("amqtt", "transitions"):
+            # per-connection chatter, and a traceback for each client that goes away in the middle of a message
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)
+        listener = ListenerConfig(
+            bind=f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}",
+            ssl=True,
+            cafile=str(self.pki_folder / "fleet-ca.pem"),
+            certfile=str(self.pki_folder / "broker.pem"),
+            keyfile=str(self.pki_folder / "broker.key"),
+        )
+        self._broker = _Broker(AmqttConfig(listeners={"default": listener}, plugins={}))
+        try:
+            await self._broker.start()
+        except BrokerError as error:
+            reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
+            raise CloudError(f"broker {self.host}:{self.port}: cannot listen: {reason}") from error
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._broker is not None:
+            await self._broker.shutdown()
+            self._broker = None
+
+
+class _Broker(Broker):  # type: ignore[misc]  # amqtt is not typed
+    """amqtt, closed where it is open by default. The tests connect with wrong certificates, names, topics, wills and retained messages,
+    because what is overridden here are not all public names."""
+
+    @staticmethod
+    def _create_ssl_context(listener: ListenerConfig) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        try:
+            context.load_verify_locations(cafile=listener.cafile)
+            context.load_cert_chain(listener.certfile, listener.keyfile)
+        except (OSError, ssl.SSLError) as error:
+            raise BrokerError(f"the broker's certificates cannot be used: {error}") from error
+        context.verify_mode = ssl.CERT_REQUIRED  # amqtt's own context takes a client without a certificate
+        return context
+
+    async def _initialize_client_session(
+        self, reader: ReaderAdapter, writer: WriterAdapter, remote_address: str, remote_port: int
+    ) -> tuple[BrokerProtocolHandler, Session]:
+        """Compare client id and certificate before amqtt looks at its sessions: it would end another client's of the same id first."""
+        packet = await _connect_packet(reader, writer)
+        name = _common_name(writer)
+        try:
+            client = (await ConnectPacket.from_stream(BufferReader(packet))).client_id
+        except (AMQTTError, MQTTError, NoDataError, ValueError, UnicodeDecodeError, IndexError) as error:
+            await writer.close()
+            raise MQTTError(f"not a CONNECT packet: {error}") from error
+        if client != name:
+            log.warning("refused client id %r with the certificate of %r", str(client)[:64], name[:64])
+            await ConnackPacket.build(0, IDENTIFIER_REJECTED).to_stream(writer)
+            await writer.close()
+            raise MQTTError("the client id is not the certificate's name")
+        handler, session = await super()._initialize_client_session(BufferReader(packet), writer, remote_address, remote_port)
+        return handler, session
+
+    async def _authenticate(self, session: Session, _: ListenerConfig) -> bool:
+        return session.client_id is not None  # its certificate was compared above
+
+    async def _topic_filtering(self, session: Session, topic: str, action: Action) -> bool:
+        allowed = may(session.client_id or "", action, topic)
+        if not allowed:
+            log.warning("refused %s to %s %s", session.client_id, action.value, topic[:80])
+        return allowed
+
+    async def _broadcast_message(self, session: Session | None, topic: str | None, data: Any, force_qos: int | None = None) -> None:
+        """A will comes this way without having been asked about."""
+        if session is not None and topic is not None and may(session.client_id or "", Action.PUBLISH, topic):
+            await super()._broadcast_message(session, topic, data, force_qos)
+
+    async def retain_message(self, *_: Any, **__: Any) -> None:
+        """Nothing is retained: amqtt hands retained messages to clients that may not read them."""
+
+
+async def _connect_packet(reader: ReaderAdapter, writer: WriterAdapter) -> bytes:
+    """The first packet's bytes, bounded in size and time."""
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            packet: bytes = await reader.read(1)
+            length = shift = 0
+            while True:
+                octet = await reader.read(1)
+                packet += octet
+                length |= (octet[0] & 0x7F) << shift
+                shift += 7
+                if not octet[0] & 0x80:
+                    break
+                if shift > 21:
+                    raise MQTTError("the first packet's length is malformed")
+            if length > MAX_CONNECT_BYTES:
+                raise MQTTError(f"the first packet has {length} bytes")
+            return packet + await reader.read(length)
+    except (TimeoutError, EOFError, IndexError, OSError, MQTTError) as error:
+        await writer.close()
+        raise MQTTError(f"no CONNECT packet: {error}") from error
+
+
+def _common_name(writer: WriterAdapter) -> str:
+    """The verified client certificate's only common name, or nothing."""
+    connection = writer.get_ssl_info()
+    certificate = connection.getpeercert() if connection is not None else None
+    subject = (certificate or {}).get("subject", ())
+    names = [value for part in subject for key, value in part if key == "commonName"]
+    return str(names[0]) if len(names) == 1 else ""
+
+
+def _require(pki_folder: Path) -> None:
+    for name in ("fleet-ca.pem", "broker.pem", "broker.key"):
+        if not os.access(pki_folder / name, os.R_OK):
+            raise CloudError(f"{pki_folder / name}: cannot be read; `cansight pki init {pki_folder}` makes it")
