@@ -46,11 +46,11 @@ def demo(
         vehicles=1 if log else vehicles,
         speed=speed,
         seed=seed,
-        log=log,
-        dbc=dbc,
+        log=log and log.absolute(),
+        dbc=tuple(_absolute(entry) for entry in dbc),
         broker=broker,
         influx=influx,
-        pki=pki,
+        pki=pki and pki.absolute(),
         port=port,
         folder=folder,
     )
@@ -68,3 +68,9 @@ def demo(
             console.print(f"\nThe page stays open: {demonstration.url}  (Ctrl-C ends)", highlight=False)
             demonstration.supervise_until_interrupted()
     return 1 if report.problems else 0
+
+
+def _absolute(entry: str) -> str:
+    """`FILE[@CHANNEL]` with the file's absolute path: the settings that are written lie in another folder."""
+    path, at, channel = entry.rpartition("@") if "@" in Path(entry).name else (entry, "", "")
+    return f"{Path(path).absolute()}{at}{channel}"

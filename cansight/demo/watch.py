@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from cansight.demo.stage import Endpoint, Vehicle
 
+POINTS = 10_000  # the most that one answer of the API holds; at 1 Hz a window of as many seconds is never thinned out
+WINDOW_MS = POINTS * 1000
 ASK_S = 2.0  # an answer that takes longer counts as none; the next poll asks again
 
 
@@ -106,9 +108,11 @@ class Watch:
             return 0, 0
         path = f"/api/vehicles/{quote(vehicle.vehicle)}"
         # A signal may be first seen late in a log; together these few are in every tick that holds any.
-        signals = [entry["signal"] for entry in self.api.get(f"{path}/signals") or []][:: max(1, 400 // 16)][:16]
-        answer = self.api.get(f"{path}/series", signal=signals, from_ms=min(recorded), to_ms=max(recorded) + 1, points=0)
-        stored = set((answer or {}).get("tick_ms", []))
+        signals = [entry["signal"] for entry in self.api.get(f"{path}/signals") or []][::25][:16]
+        stored: set[int] = set()
+        for from_ms in range(min(recorded), max(recorded) + 1, WINDOW_MS):
+            answer = self.api.get(f"{path}/series", signal=signals, from_ms=from_ms, to_ms=from_ms + WINDOW_MS, points=POINTS)
+            stored.update((answer or {}).get("tick_ms", []))
         return len(recorded - stored), len(stored - recorded)
 
 
