@@ -14,6 +14,7 @@ import os
 import re
 import struct
 import zlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ _CRC = struct.Struct(">I")
 RECORD_BYTES = _HEAD.size + _CRC.size
 _NAME = re.compile(r"(\d{20})-([0-9a-f]{8})\.seg", re.ASCII)
 _PAGE = 4096
+_PART_BYTES = 256 << 10  # a reader's share of memory
 _FILLER = b"\xee"  # not zero: a tail of zeros is taken for an unfinished write and cut
 _MARK_EVERY = 64  # records between two marks: a reader's start costs one scan of that many, a mark some 100 bytes of memory
 
@@ -58,12 +60,14 @@ class Segment:
             self.marks.append((position, offset))
         self.records += 1
 
-    def offset_before(self, position: int) -> int:
-        """The offset of a record at or before `position`."""
-        for marked, offset in reversed(self.marks):
-            if marked <= position:
-                return offset
-        return 0
+    def part(self, position: int, limit: int) -> tuple[int, int, int]:
+        """What to read for the records from `position` on: offsets start and end, and the position that follows the part."""
+        at = max(0, bisect_right(self.marks, position, key=lambda mark: mark[0]) - 1)
+        start = self.marks[at][1] if self.marks and self.marks[at][0] <= position else 0
+        behind = bisect_left(self.marks, start + _PART_BYTES, key=lambda mark: mark[1])
+        if behind < len(self.marks):
+            return start, self.marks[behind][1], self.marks[behind][0]
+        return start, self.size, limit
 
 
 def encode_record(salt: int, position: int, payload: bytes) -> bytes:

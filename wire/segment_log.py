@@ -156,15 +156,21 @@ class SegmentLog:
                 index = max(0, bisect_right(self._segments, position, key=lambda segment: segment.first) - 1)
                 segment = self._segments[index]
                 position = max(position, segment.first)
-                start, size, limit = segment.offset_before(position), segment.size, self._limit(index)
+                limit = self._limit(index)
+                unmarked = not segment.marks and index + 1 < len(self._segments)  # not verified when opened, and no longer written
+                start, end, following = segment.part(position, limit)
             try:
-                scan = Scan(load(segment.path, start, size, self._opener), segment.salt)
-            except FileNotFoundError as error:
+                if unmarked:
+                    self._scan(segment, limit)
+                    start, end, following = segment.part(position, limit)
+                scan = Scan(load(segment.path, start, end, self._opener), segment.salt)
+            except OSError as error:
                 with self._lock:
-                    if segment in self._segments:
-                        self._add_gap(position, limit - 1)
-                        raise SegmentLogError(f"{segment.path}: the segment is gone", error.errno) from error
+                    there = segment in self._segments
+                if there:
+                    raise SegmentLogError(f"{segment.path}: cannot read it: {error.strerror}", error.errno) from error
                 continue  # dropped while we read: go on with what is left
+            limit = following
             for found, _, payload in scan.records():
                 if position <= found < limit:
                     self._add_gap(position, found - 1)
@@ -214,11 +220,13 @@ class SegmentLog:
         """Marks a segment's records and notes its gaps; returns the position after its last record."""
         scan = Scan(load(segment.path, 0, segment.size, self._opener), segment.salt)
         position = segment.first
+        marked = Segment(segment.path, segment.first, segment.salt)
         for found, offset, _ in scan.records():
             if position <= found and (limit is None or found < limit):
                 self._add_gap(position, found - 1)
-                segment.mark(found, offset)
+                marked.mark(found, offset)
                 position = found + 1
+        segment.marks, segment.records = marked.marks, marked.records
         if limit is not None:
             self._add_gap(position, limit - 1)
         return position, scan

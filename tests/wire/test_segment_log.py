@@ -56,6 +56,37 @@ def test_reading_starts_at_any_position(tmp_path: Path) -> None:
             assert [position for position, _ in log.read(start)] == list(range(start, 300))
 
 
+@pytest.mark.parametrize("verify", [False, True])
+def test_large_segments_are_read_in_parts(tmp_path: Path, verify: bool) -> None:
+    large = {position: payload_of(position) * 300 for position in range(700)}
+    with SegmentLog(tmp_path / "log", segment_bytes=2 << 20) as log:
+        for payload in large.values():
+            log.append(payload)
+        log.sync()
+    sizes = []
+
+    def opener(path: Path, flags: int, mode: int) -> int:
+        descriptor = os.open(path, flags, mode)
+        sizes.append(os.fstat(descriptor).st_size)
+        return descriptor
+
+    with SegmentLog(tmp_path / "log", verify=verify, opener=opener) as log:
+        assert len(segments(tmp_path / "log")) == 2
+        assert dict(log.read()) == large
+        assert len(sizes) > 8  # parts of a file, not files
+        sizes.clear()
+        assert next(log.read(350)) == (350, large[350])
+        assert len(sizes) == 1
+
+
+def test_a_segment_that_vanishes_is_said(tmp_path: Path) -> None:
+    fill(tmp_path / "log", 40, segment_bytes=300)
+    with SegmentLog(tmp_path / "log") as log:
+        segments(tmp_path / "log")[1].unlink()
+        with pytest.raises(SegmentLogError, match="cannot read it"):
+            list(log.read())
+
+
 def test_readers_see_only_what_is_synced(tmp_path: Path) -> None:
     with SegmentLog(tmp_path / "log") as log:
         log.append(b"a")
