@@ -15,13 +15,13 @@ import tomli_w
 WAIT_S = 120.0
 
 
-def edge_settings(folder: Path, pki: Path, port: int, vehicle: str, log: Path, dbc: list[str], **sections: dict[str, Any]) -> Path:
+def edge_settings(folder: Path, pki: Path, port: int, vehicle: str, log: Path, files: list[str], **sections: dict[str, Any]) -> Path:
     """Settings of an agent that replays `log` and ends when every batch has its receipt."""
     document: dict[str, Any] = {
         "vehicle": vehicle,
         "state": str(folder / vehicle),
         "source": {"log": str(log), "speed": 0.0},
-        "dbc": {"files": dbc},
+        "dbc": {"files": files},
         "broker": broker(pki, port, f"vehicles/{vehicle}"),
         "recipients": {"files": [str(pki / "recipient.json")]},
         "health": {"ledger": str(folder / f"{vehicle}.csv")},
