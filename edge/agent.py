@@ -74,6 +74,7 @@ class Agent:
         _make_folder(state)
         compiled = load_compiled(config.dbc.files, state / "cache")
         catalogue = Catalogue.load(config.dbc.catalogue) if config.dbc.catalogue else Catalogue.empty()
+        catalogue.check(compiled.schema.names)  # a misspelt name would record what its owner has called private
         self._detectors = _detectors(config, compiled.schema)
         self._decoder = Decoder(compiled, compiled.schema.channels)
         self._sampler = Sampler(compiled.schema)

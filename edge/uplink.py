@@ -92,11 +92,10 @@ class Uplink:
                     self._outbox.disconnect(time.monotonic())
             if self._stop.is_set():
                 return
-            if session.speaks_another_version:
-                was_five = self._protocol is MQTTProtocolVersion.MQTTv5
-                self._protocol = MQTTProtocolVersion.MQTTv311 if was_five else MQTTProtocolVersion.MQTTv5
-                if was_five and session.refused_version:
-                    continue  # at once: the broker is there and has said what is wrong
+            if session.speaks_another_version and self._protocol is MQTTProtocolVersion.MQTTv5:
+                self._protocol = MQTTProtocolVersion.MQTTv311
+                continue  # at once: the broker is there
+            self._protocol = MQTTProtocolVersion.MQTTv5
             if not self._said_away:
                 self._said_away = True
                 log.warning("broker %s:%d is away (%s); batches stay in the outbox", self._config.host, self._config.port, reason)

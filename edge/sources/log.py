@@ -1,15 +1,18 @@
 """A recorded log, a FIFO or standard input as a source of frames."""
 
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 
 from dbc.frames import FrameBlock
-from dbc.logs import open_log
+from dbc.logs import LogReader, open_log
 from edge.config import STDIN, SourceConfig
 from edge.errors import SourceError
 from edge.sources.pacing import paced
+
+log = logging.getLogger(__name__)
 
 
 def check_log(config: SourceConfig) -> None:
@@ -30,7 +33,14 @@ def check_log(config: SourceConfig) -> None:
 
 def log_frames(config: SourceConfig, stop: Event) -> Iterator[FrameBlock]:
     """The log's frames, paced if `speed` is set. Raises dbc's LogFormatError, at the latest where the log stops being one."""
-    blocks = open_log(config.log)
+    blocks = _counting(open_log(config.log))
     if config.speed <= 0:
         return blocks
     return paced(blocks, config.speed, time.monotonic, time.time_ns, stop.wait)
+
+
+def _counting(reader: LogReader) -> Iterator[FrameBlock]:
+    """The reader's blocks; what it left aside is said at the end."""
+    yield from reader
+    if reader.skipped:
+        log.warning("%s: %d lines are no frames, the first of them line %d", reader.path, reader.skipped, reader.first_skipped)
