@@ -245,6 +245,7 @@ def test_a_baseline_that_does_not_fit_its_columns_is_refused(fleet: Fleet) -> No
         fleet.read(fleet.announce(StreamSealer.start(VEHICLE), wrong))
 
 
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
 def test_every_cut_and_many_altered_announcements_are_a_wire_error(fleet: Fleet) -> None:
     data = fleet.announce(StreamSealer.start(VEHICLE))
     for length in range(len(data)):
