@@ -47,7 +47,7 @@ class SignalUnknown(DbcError):
 
     def __init__(self, name: str, close: Sequence[str] = ()) -> None:
         self.name, self.close = name, tuple(close)
-        hint = f"; did you mean {' or '.join(self.close)}?" if self.close else "; `cansight dbc info` lists the names"
+        hint = f"; did you mean {' or '.join(self.close)}?" if self.close else "; `cansight dbc info --signals FILE` lists the names"
         super().__init__(f"no signal {name!r}{hint}")
 
 

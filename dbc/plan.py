@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -102,5 +103,13 @@ def parse(data: bytes) -> CompiledDbc:
             return {name: tuple(value) if isinstance(value, list) else value for name, value in picked.items()}
 
         return CompiledDbc(Schema(**part("schema")), DecodePlan(**part("plan")), tuple(values["notes"]))
-    except (zipfile.BadZipFile, OSError, KeyError, TypeError, EOFError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        KeyError,
+        TypeError,
+        EOFError,
+        RuntimeError,
+    ) as error:  # RuntimeError: zipfile's "not implemented"
         raise ValueError(f"not a compiled DBC: {error}") from error

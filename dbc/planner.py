@@ -46,7 +46,10 @@ def plan_files(files: Sequence[tuple[DbcFile, bytes]]) -> CompiledDbc:
         # Two messages of one name on one channel: only the identifier tells them apart.
         name = f"{message.name}#{key & 0xFFFF_FFFF:X}" if (key >> MESSAGES_AT, message.name) in repeated else message.name
         builder.add_message(key, name, message)
-    return builder.finish()
+    try:
+        return builder.finish()
+    except OverflowError as error:  # Python reads a number of any size; the arrays hold what float64 and int64 hold
+        raise DbcFileError(", ".join(file.path for file, _ in files), f"has a number that is out of range: {error}") from error
 
 
 def _parse(file: DbcFile, data: bytes) -> list[Any]:
@@ -129,7 +132,8 @@ class _Builder:
             by_value: dict[int, list[Any]] = {}
             for signal in signals:
                 for value in signal.multiplexer_ids or ():
-                    by_value.setdefault(value, []).append(signal)
+                    if 0 <= value < 2**SELECTOR_BITS:
+                        by_value.setdefault(value, []).append(signal)
             for value, chosen in by_value.items():
                 # Values that select the same signals share a node: a signal may be valid for thousands of values.
                 same = tuple(numbers[id(signal)] for signal in chosen)

@@ -26,9 +26,10 @@ Bytes = NDArray[np.uint8]
 Index = NDArray[np.intp]
 
 LINE = re.compile(
-    rb"\s*\((?P<seconds>-?\d{1,12})\.(?P<fraction>\d{1,9})\)\s+(?P<channel>\S{1,64})\s+(?P<id>[0-9A-Fa-f]{1,8})"
+    rb"\s*\((?P<seconds>-?\d{1,12})\.(?P<fraction>\d{1,9})\)\s+(?P<channel>[!-~]{1,64})\s+(?P<id>[0-9A-Fa-f]{1,8})"
     rb"#(?:#(?P<flags>[0-9A-Fa-f])|(?P<remote>[Rr])(?P<remote_length>[0-9A-Fa-f]?))?(?P<data>(?:[0-9A-Fa-f]{2}\.?)*)(?:_[0-9A-Fa-f])?(?:\s+[RT])?\s*"
 )
+PRINTABLE = re.compile(rb"[!-~]+")
 BEFORE, AFTER = 32, 160  # padding around the text, so that no window leaves it
 NAME = 16  # longest interface name and its end (IFNAMSIZ)
 BAD = 0xFF
@@ -38,6 +39,7 @@ HEX[list(b"abcdef")] = HEX[list(b"ABCDEF")] = range(10, 16)
 DIGITS = np.frombuffer(b"0123456789ABCDEF", np.uint8)
 ID_WEIGHTS = 16.0 ** np.arange(7, -1, -1)
 MAX_CHANNELS = 255
+LAST_SECOND = 2**63 // 10**9 - 1  # that nanoseconds reach in an int64: the year 2262
 LAYOUT_LINES = 20  # lines to look at for the first that is a frame: logs begin in the middle of a line, or with a terminal's header
 
 
@@ -150,9 +152,9 @@ class _Lines:
         left = ok.copy()
         while left.any():  # once for every channel in the block
             line = int(left.argmax())
-            this = left & (first == first[line]) & (second == second[line])
-            text = name[line].tobytes().rstrip(b"\0").decode("latin-1")
-            number = None if " " in text else self.parser.number_of(text)
+            this = left & (first == first[line]) & (second == second[line]) & (size == size[line])
+            text = name[line, : size[line]].tobytes()
+            number = self.parser.number_of(text.decode("ascii")) if PRINTABLE.fullmatch(text) else None
             if number is None:
                 ok &= ~this
             else:
@@ -216,15 +218,15 @@ class _Lines:
         error = bool(extended and identifier & ERR_FLAG)
         if identifier > ((EFF_MASK | ERR_FLAG) if extended else SFF_MASK) or len(data) > (8 if found["flags"] is None else 64):
             return False
-        number = self.parser.number_of(found["channel"].decode("latin-1"))
-        if number is None:
-            return False
         remote = found["remote"] is not None
-        if remote and data:
+        seconds, fraction = int(found["seconds"]), int(found["fraction"].ljust(9, b"0"))
+        if (remote and data) or abs(seconds) > LAST_SECOND:
+            return False
+        number = self.parser.number_of(found["channel"].decode("ascii"))
+        if number is None:
             return False
         if len(data) > 8:
             self._widen()
-        seconds, fraction = int(found["seconds"]), int(found["fraction"].ljust(9, b"0"))
         self.timestamp_ns[line] = seconds * 1_000_000_000 + (-fraction if found["seconds"].startswith(b"-") else fraction)
         self.frame_id[line] = identifier | (EFF_FLAG if extended and not error else 0) | (RTR_FLAG if remote else 0)
         self.channel[line] = number
@@ -260,7 +262,7 @@ def write_candump(stream: BinaryIO, block: FrameBlock) -> None:
         return
     lines = np.empty(n, object)
     # Frames of one shape have lines of one width: build each shape as a matrix of characters.
-    extended = block.frame_id > SFF_MASK
+    extended = (block.frame_id & np.uint32(EFF_FLAG | ERR_FLAG)) != 0
     remote = (block.frame_id & RTR_FLAG) != 0
     seconds, nanoseconds = np.divmod(np.abs(block.timestamp_ns), 1_000_000_000)
     shape = (block.channel.astype(np.int64) << 10) | (extended.astype(np.int64) << 9) | (remote.astype(np.int64) << 8) | block.length
