@@ -1,0 +1,304 @@
+"""The API: right answers, one clear line for wrong questions, and nothing for other sites."""
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import numpy as np
+import pytest
+from example_fleet import FLOW, INLET, MODEL, OTHER, START_MS, VEHICLE, example_fleet, serving
+
+from cloud.api import make_app, require_loopback
+from cloud.errors import CloudError
+from cloud.store import Series, SignalValue, Store, VehicleSummary
+from cloud.tickets.policy import Handling
+from cloud.tickets.service import TicketService
+
+TICKS = 60
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Store, TicketService]]:
+    with example_fleet(tmp_path_factory.mktemp("fleet"), TICKS) as (url, store, tickets, _):
+        yield url, store, tickets
+
+
+def ask(url: str, path: str, headers: dict[str, str] | None = None, method: str = "GET") -> tuple[http.client.HTTPResponse, bytes]:
+    """One request, exactly as written: no redirects, no tidied path, the Host header as given."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+    try:
+        connection.request(method, path, headers=headers or {})
+        answer = connection.getresponse()
+        return answer, answer.read()
+    finally:
+        connection.close()
+
+
+def get(url: str, path: str) -> Any:
+    answer, body = ask(url, path)
+    assert answer.status == 200, body
+    return json.loads(body)
+
+
+def refused(url: str, path: str, status: int, **more: Any) -> str:
+    answer, body = ask(url, path, **more)
+    assert answer.status == status, body
+    line = json.loads(body)["error"]
+    assert "\n" not in line
+    return str(line)
+
+
+def test_vehicles_are_listed_with_what_is_known_of_them(fleet: tuple[str, Store, TicketService]) -> None:
+    url, store, _ = fleet
+    first, second = get(url, "/api/vehicles")
+    assert first["online_ms"] > START_MS
+    assert first == {
+        "vehicle": VEHICLE,
+        "model": MODEL,
+        "last_tick_ms": START_MS + 1000 * (TICKS - 1),
+        "signals": len(store.signals(VEHICLE)),
+        "open_tickets": 1,
+        "online_ms": first["online_ms"],
+    }
+    assert (second["vehicle"], second["open_tickets"], second["online_ms"]) == (OTHER, 0, None)
+
+
+def test_signals_have_value_unit_and_words(fleet: tuple[str, Store, TicketService]) -> None:
+    url, store, _ = fleet
+    signals = {one["signal"]: one for one in get(url, f"/api/vehicles/{VEHICLE}/signals")}
+    assert {name: one["value"] for name, one in signals.items()} == {one.signal: one.value for one in store.signals(VEHICLE)}
+    assert signals[INLET]["unit"] == "degC"
+    assert signals[INLET]["words"] == "Battery coolant temperature, inlet"
+    chinese = {one["signal"]: one["words"] for one in get(url, f"/api/vehicles/{VEHICLE}/signals?lang=zh")}
+    assert chinese[INLET] != signals[INLET]["words"]
+    assert any(one["choice"] for one in signals.values())
+
+
+def test_a_series_is_what_the_store_has(fleet: tuple[str, Store, TicketService]) -> None:
+    url, store, _ = fleet
+    span = f"from_ms={START_MS}&to_ms={START_MS + 10_000}"
+    answer = get(url, f"/api/vehicles/{VEHICLE}/series?signal={FLOW}&signal={INLET}&{span}")
+    stored = store.series(VEHICLE, [FLOW, INLET], START_MS, START_MS + 10_000, 600)
+    assert answer["tick_ms"] == stored.tick_ms.tolist() == list(range(START_MS, START_MS + 10_000, 1000))
+    assert answer["series"] == {name: values.tolist() for name, values in stored.values.items()}
+    assert answer["units"][INLET] == "degC"
+    assert get(url, f"/api/vehicles/{VEHICLE}/series?signal={FLOW}")["tick_ms"][-1] == START_MS + 1000 * (TICKS - 1)
+    assert len(get(url, f"/api/vehicles/{VEHICLE}/series?signal={FLOW}&points=10")["tick_ms"]) <= 14
+
+
+def test_newest_is_the_stores_newest(fleet: tuple[str, Store, TicketService]) -> None:
+    url, store, _ = fleet
+    assert get(url, f"/api/vehicles/{VEHICLE}/newest") == {"tick_ms": store.newest(VEHICLE)}
+
+
+def test_tickets_are_listed_and_shown(fleet: tuple[str, Store, TicketService]) -> None:
+    url, _, tickets = fleet
+    [listed] = get(url, "/api/tickets")
+    assert get(url, f"/api/tickets?vehicle={VEHICLE}&handling=new") == [listed]
+    assert get(url, f"/api/tickets?vehicle={OTHER}") == get(url, "/api/tickets?handling=in+workshop") == []
+    shown = get(url, f"/api/tickets/{listed['id']}")
+    evidence, history = shown.pop("evidence"), shown.pop("history")
+    assert shown == listed
+    assert (listed["fault_words"], listed["tier"], listed["condition"]) == ("Coolant leak in the battery loop", "unrated", "active")
+    assert get(url, "/api/tickets?lang=zh")[0]["fault_words"] == "电池冷却回路冷却液泄漏"
+    assert evidence["contributions"][0] == {
+        "signal": FLOW,
+        "words": "Battery coolant flow",
+        "unit": "l/min",
+        "expected": 10.41,
+        "seen": 9.52,
+        "share": 0.58,
+    }
+    assert {len(values) for values in evidence["window"]["values"]} == {len(evidence["window"]["tick_ms"])}
+    assert [line["action"] for line in history] == ["opened"]
+    assert {one.handling for one in tickets.tickets()} == {Handling.NEW}
+
+
+def test_stats_and_health(fleet: tuple[str, Store, TicketService]) -> None:
+    url, _, _ = fleet
+    assert get(url, "/api/stats")["landed"] == 2
+    assert get(url, "/healthz") == get(url, "/readyz") == {"ok": True}
+
+
+SERIES = f"/api/vehicles/{VEHICLE}/series"
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        (SERIES, "signal: expected 1 to 32 of them, found 0"),
+        (f"{SERIES}?signal=" + "&signal=".join(map(str, range(33))), "signal: expected 1 to 32 of them, found 33"),
+        (f"{SERIES}?signal=TMS_BatteryLoop.BatteryCoolantFlou", "did you mean TMS_BatteryLoop.BatteryCoolantFlow"),
+        (f"{SERIES}?signal={FLOW}&points=1", "points: expected a whole number from 2 to 10000, found '1'"),
+        (f"{SERIES}?signal={FLOW}&points=1e3", "points: expected a whole number from 2 to 10000, found '1e3'"),
+        (f"{SERIES}?signal={FLOW}&points=%D9%A1%D9%A2", "points: expected a whole number"),
+        (f"{SERIES}?signal={FLOW}&from_ms=-", "from_ms: expected a whole number"),
+        (f"{SERIES}?signal={FLOW}&from_ms=99999999999999999", "from_ms: expected a whole number"),
+        (f"{SERIES}?signal={FLOW}&from_ms=5&to_ms=5", "from_ms: expected a time before to_ms (5), found 5"),
+        (f"{SERIES}?signal={FLOW}&to_ms=1&to_ms=2", "to_ms: expected it once, found it 2 times"),
+        (f"{SERIES}?signal={FLOW}&form_ms=5", "'form_ms': there is no such parameter here; expected only signal, from_ms, to_ms, points"),
+        ("/api/tickets?handling=lost", "handling: expected one of new, acknowledged, scheduled, in workshop, closed, found 'lost'"),
+        ("/api/tickets?lang=de", "lang: expected en or zh, found 'de'"),
+        ("/api/vehicles?x=%0d%0aSet-Cookie:a", "there is no such parameter here; expected none"),
+    ],
+)
+def test_a_wrong_parameter_is_400_and_one_line(fleet: tuple[str, Store, TicketService], path: str, words: str) -> None:
+    assert words in refused(fleet[0], path, 400)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/vehicles/0000000000000000/signals",
+        "/api/vehicles/0000000000000000/newest",
+        f"/api/vehicles/0000000000000000/series?signal={FLOW}",
+        "/api/tickets/77",
+        "/api/tickets/x",
+        "/api/tickets/999999999999999999999999",
+        "/api/nothing",
+        "/static/none.js",
+        "/static/index.html",
+        "/static/..%2fapi.py",
+        "/static/../api.py",
+    ],
+)
+def test_what_is_not_there_is_404(fleet: tuple[str, Store, TicketService], path: str) -> None:
+    assert refused(fleet[0], path, 404)
+
+
+def test_only_reading_is_possible(fleet: tuple[str, Store, TicketService]) -> None:
+    assert "Method Not Allowed" in refused(fleet[0], "/api/tickets", 405, method="POST")
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "localhost@evil.example", "0.0.0.0", "[::]", ""]
+)
+def test_a_foreign_host_header_gets_nothing(fleet: tuple[str, Store, TicketService], host: str) -> None:
+    for path in ("/", "/api/vehicles", "/static/app.js", "/healthz"):
+        assert "Host: expected localhost" in refused(fleet[0], path, 403, headers={"Host": host})
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8460", "127.0.0.1", "[::1]:99"])
+def test_this_machines_names_are_served_on_any_port(fleet: tuple[str, Store, TicketService], host: str) -> None:
+    assert ask(fleet[0], "/api/vehicles", {"Host": host})[0].status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/static/app.js", "/api/vehicles", "/api/tickets/77", "/api/nothing", "/api/tickets?x=1"])
+def test_every_answer_carries_the_security_headers(fleet: tuple[str, Store, TicketService], path: str) -> None:
+    answer, _ = ask(fleet[0], path)
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert "Access-Control-Allow-Origin" not in answer.headers
+    assert "aiohttp" not in answer.headers["Server"]
+    assert answer.headers["Cache-Control"] if answer.status == 200 else True
+
+
+def test_plotly_comes_from_its_package_compressed_and_is_kept_by_the_browser(fleet: tuple[str, Store, TicketService]) -> None:
+    url, _, _ = fleet
+    _, index = ask(url, "/")
+    address = index.decode().partition('id="plotly" src="')[2].partition('"')[0]
+    answer, zipped = ask(url, address, {"Accept-Encoding": "gzip"})
+    assert (answer.status, answer.headers["Content-Encoding"]) == (200, "gzip")
+    assert "immutable" in answer.headers["Cache-Control"]
+    assert len(zipped) < 2_000_000
+    _, plain = ask(url, "/static/plotly.min.js")
+    assert len(plain) > len(zipped)
+    again, body = ask(url, address, {"If-None-Match": answer.headers["ETag"]})
+    assert (again.status, body) == (304, b"")
+    assert b"plotly-map-style" not in index  # the bundle's own id was found
+
+
+def test_the_page_names_no_other_host_and_has_no_inline_code(fleet: tuple[str, Store, TicketService]) -> None:
+    import cloud.assets
+
+    for path in cloud.assets.PAGE.iterdir():
+        text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert "http://" not in text, path
+        assert "https://" not in text, path
+        assert "innerHTML" not in text, path
+    _, index = ask(fleet[0], "/")
+    assert b"<style" not in index
+    assert index.count(b"<script") == index.count(b"></script>")
+    assert b" style=" not in index
+    assert b" onclick=" not in index
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org", ""])
+def test_listening_elsewhere_is_refused(host: str) -> None:
+    with pytest.raises(CloudError, match=r"api\.host: expected a loopback address"):
+        require_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_listening_on_loopback_is_allowed(host: str) -> None:
+    require_loopback(host)
+
+
+class FaultyStore:
+    """A store for what the real one cannot be made to do at will: hang, be away, have a bug, hold values that are not finite."""
+
+    def __init__(self) -> None:
+        self.hanging, self.go = threading.Event(), threading.Event()
+        self.error: Exception | None = None
+
+    def vehicles(self) -> list[VehicleSummary]:
+        if self.error is not None:
+            raise self.error
+        return [VehicleSummary("00000000000000aa", "unknown", START_MS)]
+
+    def newest(self, vehicle: str) -> int | None:
+        if vehicle == "slow":
+            self.hanging.set()
+            assert self.go.wait(60)
+        return START_MS
+
+    def signals(self, vehicle: str) -> list[SignalValue]:
+        return []
+
+    def series(self, vehicle: str, signals: list[str], from_ms: int, to_ms: int, points: int) -> Series:
+        return Series(np.array([1, 2, 3]), {signals[0]: np.array([np.nan, np.inf, 0.5])})
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Iterator[tuple[str, FaultyStore]]:
+    store = FaultyStore()
+    with TicketService(f"sqlite:///{tmp_path / 't.db'}") as tickets, serving(make_app(store, tickets, dict, {})) as url:  # type: ignore[arg-type]
+        yield url, store
+
+
+def test_a_slow_store_holds_up_nobody_else(faulty: tuple[str, FaultyStore]) -> None:
+    url, store = faulty
+    slow = threading.Thread(target=ask, args=[url, "/api/vehicles/slow/newest"])
+    slow.start()
+    assert store.hanging.wait(60)
+    assert get(url, "/healthz") == {"ok": True}
+    store.go.set()
+    slow.join()
+
+
+def test_a_store_that_is_away_is_503_with_its_reason(faulty: tuple[str, FaultyStore]) -> None:
+    url, store = faulty
+    store.error = CloudError("http://127.0.0.1:8086: no answer")
+    assert refused(url, "/api/vehicles", 503) == "http://127.0.0.1:8086: no answer"
+    assert refused(url, "/readyz", 503) == "http://127.0.0.1:8086: no answer"
+    assert get(url, "/healthz") == {"ok": True}
+
+
+def test_a_bug_is_logged_and_gives_nothing_away(faulty: tuple[str, FaultyStore], caplog: pytest.LogCaptureFixture) -> None:
+    url, store = faulty
+    store.error = RuntimeError("secret detail")
+    assert "secret" not in refused(url, "/api/vehicles", 500)
+    assert "secret detail" in caplog.text
+
+
+def test_values_that_are_not_finite_are_null_and_a_model_may_be_unknown(faulty: tuple[str, FaultyStore]) -> None:
+    answer = get(faulty[0], f"/api/vehicles/00000000000000aa/series?signal={quote('A.<b>')}")
+    assert answer == {"tick_ms": [1, 2, 3], "series": {"A.<b>": [None, None, 0.5]}, "units": {"A.<b>": ""}}
