@@ -18,7 +18,7 @@ from amqtt.broker import Broker
 from amqtt.contexts import Action, ListenerConfig
 from amqtt.contexts import BrokerConfig as AmqttConfig
 from amqtt.errors import AMQTTError, BrokerError, MQTTError, NoDataError
-from amqtt.mqtt.connack import IDENTIFIER_REJECTED, ConnackPacket
+from amqtt.mqtt.connack import IDENTIFIER_REJECTED, UNACCEPTABLE_PROTOCOL_VERSION, ConnackPacket
 from amqtt.mqtt.connect import ConnectPacket
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import Session
@@ -160,6 +160,11 @@ class _Broker(Broker):  # type: ignore[misc]  # amqtt is not typed
         """Compare client id and certificate before amqtt looks at its sessions: it would end another client's of the same id first."""
         packet = await _connect_packet(reader, writer)
         name = _common_name(writer)
+        _, found, version = packet.partition(b"\0\4MQTT")
+        if found and version[:1] != b"\4":
+            await ConnackPacket.build(0, UNACCEPTABLE_PROTOCOL_VERSION).to_stream(writer)
+            await writer.close()
+            raise MQTTError("only MQTT 3.1.1 is spoken here")
         try:
             client = (await ConnectPacket.from_stream(BufferReader(packet))).client_id
         except (AMQTTError, MQTTError, NoDataError, ValueError, UnicodeDecodeError, IndexError) as error:
@@ -208,7 +213,8 @@ async def _connect_packet(reader: ReaderAdapter, writer: WriterAdapter) -> bytes
                     raise MQTTError("the first packet's length is malformed")
             if length > MAX_CONNECT_BYTES:
                 raise MQTTError(f"the first packet has {length} bytes")
-            return packet + await reader.read(length)
+            body: bytes = await reader.read(length)
+            return packet + body
     except (TimeoutError, EOFError, IndexError, OSError, MQTTError) as error:
         await writer.close()
         raise MQTTError(f"no CONNECT packet: {error}") from error

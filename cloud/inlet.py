@@ -68,6 +68,7 @@ class Inlet:
         self._wake_write: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._said_away = False
+        self._tried_another = False  # version of MQTT, since the last connection
 
     def start(self) -> None:
         """Read the certificates and start the thread. Raises CloudError naming a file that cannot be used."""
@@ -117,8 +118,9 @@ class Inlet:
             if session.speaks_another_version:
                 five = self.protocol is MQTTProtocolVersion.MQTTv5
                 self.protocol = MQTTProtocolVersion.MQTTv311 if five else MQTTProtocolVersion.MQTTv5
-                if session.refused_version:
-                    continue  # at once: the broker is there and has said what is wrong
+                if session.refused_version or not self._tried_another:
+                    self._tried_another = True
+                    continue  # at once: the broker is there
             if not self._said_away:
                 self._said_away = True
                 log.warning("broker %s:%d is away (%s)", self.config.host, self.config.port, reason)
@@ -130,7 +132,7 @@ class Inlet:
     def came_back(self) -> None:
         version = "5" if self.protocol is MQTTProtocolVersion.MQTTv5 else "3.1.1"
         log.info("connected to broker %s:%d (MQTT %s)", self.config.host, self.config.port, version)
-        self._said_away = False
+        self._said_away = self._tried_another = False
         self.connected = True
 
 

@@ -43,6 +43,9 @@ class Sink(Protocol):
 
     def take(self, events: Sequence[Event]) -> None: ...
 
+    def flush(self) -> None:
+        """Return when what was taken survives a power cut; raises as `take`."""
+
 
 class StoreSink:
     """Everything with a time goes to the time-series store."""
@@ -60,6 +63,9 @@ class StoreSink:
         if gaps := [event for event in events if isinstance(event, GapEvent)]:
             self._store.write_gaps(gaps)
 
+    def flush(self) -> None:
+        self._store.flush()
+
 
 class TicketSink:
     """Findings become tickets."""
@@ -73,6 +79,9 @@ class TicketSink:
         for event in events:
             if isinstance(event, FindingEvent):
                 self._tickets.consume(event)
+
+    def flush(self) -> None:
+        """Each ticket is durable when `consume` returns."""
 
 
 @dataclass
@@ -101,6 +110,8 @@ class Runner:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sink-{sink.name}")
         self._saved_s = 0.0
         self._saved = 0
+        self._unplaced: list[tuple[int, str, bytes]] = []  # noted since the cursor was saved
+        self._placed: list[int] = []
 
     @property
     def saved(self) -> int:
@@ -147,8 +158,10 @@ class Runner:
         if not await self._take(work.events):
             return False
         self.position = found[-1][0] + 1
-        if work.unplaced or work.placed or time.monotonic() - self._saved_s >= SAVE_EVERY_S:
-            await self._save(work)
+        self._unplaced += work.unplaced
+        self._placed += work.placed
+        if self._unplaced or self._placed or time.monotonic() - self._saved_s >= SAVE_EVERY_S:
+            await self._save()
         return True
 
     def _prepare(self, found: list[tuple[int, Opened | WireError]]) -> _Work:
@@ -179,7 +192,8 @@ class Runner:
 
     def _take_up(self, opened: Opened, clock: Clock, work: _Work) -> None:
         boot = (opened.header.vehicle, opened.stream.announcement.boot_id)
-        waiting = self._database.unplaced(self.sink.name, *boot)
+        noted = [position for position, *its_boot in (*self._unplaced, *work.unplaced) if tuple(its_boot) == boot]
+        waiting = sorted({*self._database.unplaced(self.sink.name, *boot), *noted} - {*self._placed, *work.placed})
         for position in waiting:
             for number, late in self._landing.read(position, 1):
                 if number == position and isinstance(late, Opened) and (event := place(late, clock)) is not None:
@@ -223,12 +237,24 @@ class Runner:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), pause_s)
 
-    async def _save(self, work: _Work | None = None) -> None:
-        if self.position != self._saved or work is not None:
-            position, noted = self.position, work or _Work()
-            await self._in_thread(lambda: self._database.advance(self.sink.name, position, noted.unplaced, noted.placed))
-            self._saved = position
+    async def _save(self) -> None:
+        """Save the cursor, after what it has passed is safe. While the sink cannot promise that, the cursor stays where it is."""
         self._saved_s = time.monotonic()
+        if self.position == self._saved and not self._unplaced and not self._placed:
+            return
+        position, unplaced, placed = self.position, self._unplaced, self._placed
+        try:
+            await self._in_thread(lambda: self._advance(position, unplaced, placed))
+        except AWAY as error:
+            if not self.error:
+                log.warning("sink %s is away (%s); what lands waits for it", self.sink.name, error)
+            self.error = str(error)
+            return
+        self._saved, self._unplaced, self._placed = position, [], []
+
+    def _advance(self, position: int, unplaced: list[tuple[int, str, bytes]], placed: list[int]) -> None:
+        self.sink.flush()
+        self._database.advance(self.sink.name, position, unplaced, placed)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

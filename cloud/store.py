@@ -66,13 +66,16 @@ class Store(Protocol):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
     def write(self, rows: Sequence[TickRows]) -> None:
-        """Store ticks durably. Raises StoreUnavailable when it is worth trying again; whatever can never be stored is quarantined."""
+        """Store ticks. Raises StoreUnavailable when it is worth trying again; whatever can never be stored is quarantined."""
 
     def write_findings(self, findings: Sequence[FindingEvent]) -> None:
-        """Store findings durably; raises as `write`."""
+        """Store findings; raises as `write`."""
 
     def write_gaps(self, gaps: Sequence[GapEvent]) -> None:
-        """Store gaps durably; raises as `write`."""
+        """Store gaps; raises as `write`."""
+
+    def flush(self) -> None:
+        """What was written survives a power cut once this returns; before, it survives a kill. A sink's cursor is saved after it."""
 
     def vehicles(self) -> list[VehicleSummary]:
         """Every vehicle that has values, by id. Queries raise StoreUnavailable when the store is away."""

@@ -66,6 +66,9 @@ class InfluxStore:
         for replay in (False, True):
             self._send(replay, gap_lines([event for event in gaps if event.replay == replay]))
 
+    def flush(self) -> None:
+        """The server's own write-ahead log has it before it answers."""
+
     def _send(self, replay: bool, lines: list[str]) -> None:
         database = self._databases[replay]
         for start in range(0, len(lines), REQUEST_LINES):

@@ -1,5 +1,6 @@
 """A vehicle for the cloud's tests: seals real messages with a real certificate, and can speak MQTT."""
 
+import socket
 import ssl
 import threading
 from collections.abc import Callable
@@ -138,6 +139,7 @@ class Client:
             reconnect_on_failure=False,
         )
         self.paho.tls_set_context(context)
+        self.paho.on_socket_open = lambda _c, _d, sock: sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.paho.on_connect = lambda _c, _d, _f, reason, _p: self._note("connack", reason)
         self.paho.on_subscribe = lambda _c, _d, _m, reasons, _p: self._note("suback", reasons)
         self.paho.on_publish = lambda _c, _d, mid, reason, _p: self._note("published", self.published | {mid: reason})
