@@ -18,6 +18,7 @@ export class VehicleView {
     this.chosen = new Map(); // signal -> colour
     for (const signal of address.signals.slice(0, COLOURS)) this.choose(signal);
     this.untouched = this.chosen.size === 0;
+    this.full = false; // the reader asked for one more signal than there are colours
     this.range_s = RANGES_S.includes(address.range_s) ? address.range_s : DEFAULT_RANGE_S;
     this.rows = new Map(); // signal -> {item, haystack, element, box, value, unit, words}
     this.newest = null;
@@ -156,12 +157,10 @@ export class VehicleView {
 
   toggle(signal) {
     this.untouched = false;
-    const full = !this.chosen.delete(signal) && !this.choose(signal);
+    this.full = !this.chosen.delete(signal) && !this.choose(signal);
     const row = this.rows.get(signal);
     if (row) row.box.checked = this.chosen.has(signal);
     this.chip();
-    this.hint.hidden = !full && this.chosen.size > 0;
-    say(this.hint, full ? t("most", { count: COLOURS }) : t("pick"));
     this.changed();
   }
 
@@ -184,7 +183,8 @@ export class VehicleView {
         say(child.querySelector(".name"), item ? wordsOf(item) : signal);
         say(child.querySelector("output"), item ? item.choice ?? `${number(item.value)} ${named("units", item.unit)}`.trim() : "");
       });
-    this.hint.hidden = this.chosen.size > 0;
+    this.hint.hidden = !this.full && this.chosen.size > 0;
+    say(this.hint, this.full ? t("most", { count: COLOURS }) : t("pick"));
     this.chart.element.hidden = this.chosen.size === 0;
   }
 

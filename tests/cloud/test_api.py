@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -290,6 +291,14 @@ def test_a_store_that_is_away_is_503_with_its_reason(faulty: tuple[str, FaultySt
     assert refused(url, "/api/vehicles", 503) == "http://127.0.0.1:8086: no answer"
     assert refused(url, "/readyz", 503) == "http://127.0.0.1:8086: no answer"
     assert get(url, "/healthz") == {"ok": True}
+
+
+def test_a_ticket_database_that_fails_is_503_with_its_reason(faulty: tuple[str, FaultyStore], tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "t.db") as database:
+        database.execute("DROP TABLE tickets")
+    database.close()
+    assert "no such table" in refused(faulty[0], "/api/tickets", 503)
+    assert "no such table" in refused(faulty[0], "/readyz", 503)
 
 
 def test_a_bug_is_logged_and_gives_nothing_away(faulty: tuple[str, FaultyStore], caplog: pytest.LogCaptureFixture) -> None:
