@@ -117,23 +117,22 @@ class _Odd:
         columns = self.places % raw.shape[-1]
         self.columns = columns if at is None else at.take(columns)
         self.raw = flat.take(self.places)
+        self.unsigned = (self.raw < 0) & (schema.kind.take(self.columns) == Kind.UINT)
 
     def read_unsigned(self, number: NDArray[np.float64]) -> None:
-        unsigned = (self.raw < 0) & (self.schema.kind.take(self.columns) == Kind.UINT)
-        if unsigned.any():
-            number.reshape(-1)[self.places[unsigned]] = self.raw[unsigned].view(np.uint64)
+        if self.unsigned.any():
+            number.reshape(-1)[self.places[self.unsigned]] = self.raw[self.unsigned].view(np.uint64)
 
     def scale_as_whole_numbers(self, value: NDArray[np.float64]) -> None:
         """Recompute in whole numbers what float64 rounds twice: cantools multiplies Python integers and rounds once, at the end."""
-        schema = self.schema
-        wide = schema._whole_scaled.take(self.columns)
+        schema, limit = self.schema, self.schema._exact_limit
+        wide = schema._whole_scaled.take(self.columns) & ((self.raw > limit) | (self.raw < -limit) | self.unsigned)
         if not wide.any():
             return
         for place, column, raw in zip(self.places[wide].tolist(), self.columns[wide].tolist(), self.raw[wide].tolist(), strict=True):
             number = raw & (2**64 - 1) if schema.kind[column] == Kind.UINT else raw
             scale, offset = float(schema.scale[column]), float(schema.offset[column])
-            if abs(number) > schema._exact_limit:
-                value.reshape(-1)[place] = float(number * int(scale) + (int(offset) if offset.is_integer() else offset))
+            value.reshape(-1)[place] = float(number * int(scale) + (int(offset) if offset.is_integer() else offset))
 
 
 def _whole_scaled(schema: Schema) -> NDArray[np.bool_]:
