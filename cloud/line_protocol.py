@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from cloud.events import FindingEvent, GapEvent, TickRows
 from dbc.validity import Reason
 
-_KEY = str.maketrans({",": "\\,", "=": "\\=", " ": "\\ ", "\n": " ", "\r": " "})  # keys and tags; a line end cannot be escaped there
+# Keys and tags. A line end cannot be escaped there; what a backslash before a comma means, InfluxDB's own parsers disagree on.
+_KEY = str.maketrans({",": "\\,", "=": "\\=", " ": "\\ ", "\n": "\\ ", "\r": "\\ ", "\\": "/"})
 _TEXT = str.maketrans({'"': '\\"', "\\": "\\\\", "\n": " ", "\r": " "})
 _REASONS = [(int(reason), reason.name.lower()) for reason in Reason]
 
 
 def escape_key(text: str) -> str:
-    """A measurement, tag or field key, or a tag value; none may be empty. A trailing backslash would escape what follows: it is dropped."""
-    return text.translate(_KEY).rstrip("\\") or "_"
+    """A measurement, tag or field key, or a tag value; none may be empty."""
+    return text.translate(_KEY) or "_"
 
 
 def quote(text: str) -> str:

@@ -93,7 +93,7 @@ class InfluxStore:
 
     def _put_aside(self, database: str, lines: list[str], reason: str) -> None:
         """Append the lines and the server's reason to the quarantine file, durably; they then can be mended and sent by hand."""
-        text = f"# {database}: {reason}\n" + "".join(f"{line}\n" for line in lines)
+        text = f"# {database}: {' '.join(reason.split())}\n" + "".join(f"{line}\n" for line in lines)
         try:
             self.quarantine.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self.quarantine.open("a", encoding="utf-8") as file:
