@@ -103,7 +103,8 @@ class Decoder:
             short = self._row_need.take(row) > length.repeat(count)
             reason[short] = Reason.SHORT_FRAME
             raw[short] = 0
-        return SignalBlock(pair_frame, self._row_signal.take(row), raw, reason, stamp.repeat(count))
+        signal = row.astype(np.int32) if self._row_is_signal else self._row_signal.take(row)
+        return SignalBlock(pair_frame, signal, raw, reason, stamp.repeat(count))
 
     def _match(self, block: FrameBlock) -> Index:
         """(n,) the root node of each frame."""
@@ -141,6 +142,7 @@ class Decoder:
         bit = plan.row_bit.astype(np.int64)
         big = plan.row_big
         self._row_signal = plan.row_signal
+        self._row_is_signal = bool((plan.row_signal == np.arange(len(plan.row_signal))).all())  # nothing multiplexed, no order mixed
         self._row_need = plan.row_need
         self._row_big = big.astype(np.intp)
         self._mask = np.uint64(2**64 - 1) >> (64 - length).astype(np.uint64)

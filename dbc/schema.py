@@ -91,7 +91,7 @@ class Schema:
         if not raw.size:
             return number
         odd = None
-        if int(raw.min()) < 0 or int(raw.max()) > self._exact_limit:
+        if int(raw.view(np.uint64).max()) > self._exact_limit:  # a negative value is a large one here
             odd = _Odd(self, raw, at)
             odd.read_unsigned(number)
         if self._some_float:

@@ -18,7 +18,7 @@ from dbc.errors import DbcFileError
 from dbc.frames import EFF_FLAG, ERR_FLAG, RTR_FLAG, FrameBlock
 from dbc.validity import Reason
 
-PAYLOADS = 12  # random payloads a message
+PAYLOADS = 6  # random payloads a message
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +92,7 @@ def selections(message: Any, codec: Any = None) -> list[dict[str, int]]:
     """Multiplexer values that lead to every node of the message, a few of each."""
     found: list[dict[str, int]] = [{}]
     for name, children in (codec or message._codecs)["multiplexers"].items():
-        for value in sorted(children)[:40]:
+        for value in sorted(children)[:20]:
             found += [{name: value} | below for below in selections(message, children[value])]
     return found
 
