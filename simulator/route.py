@@ -43,6 +43,7 @@ class Road:
         self.kind, self.left = RoadClass.URBAN, 4
         self.ahead: deque[Segment] = deque()
         self.position_m = 0.0
+        self.height_m = 0.0  # of the road drawn so far, above its start
         while len(self.ahead) < 4:
             self.ahead.append(self._draw())
 
@@ -56,12 +57,18 @@ class Road:
         return self.ahead.popleft()
 
     def _draw(self) -> Segment:
+        segment = self._draw_segment()
+        self.height_m += segment.gradient * segment.length_m
+        return segment
+
+    def _draw_segment(self) -> Segment:
         rng = self.rng
         if self.left == 0:
             self.kind = RoadClass(int(rng.choice(3, p=self.mix)))
             self.left = int(rng.integers(4, 10))
         self.left -= 1
-        gradient, lead = float(rng.normal(0, 0.012)), bool(rng.random() < 0.6)
+        downhill = -self.height_m / 2500  # what went up comes down: hills, not a mountain range
+        gradient, lead = float(rng.normal(downhill, 0.012)), bool(rng.random() < 0.6)
         side = 1.0 if rng.random() < 0.5 else -1.0
         if self.kind is RoadClass.URBAN:
             corner = rng.random() < 0.2
