@@ -170,7 +170,8 @@ class Runner:
         for position, opened in found:
             if isinstance(opened, WireError):
                 self.unreadable += 1
-                log.warning("sink %s: landing record %d is left out: %s", self.sink.name, position, opened)
+                if self.unreadable == 1:
+                    log.warning("sink %s: landing record %d is left out (said once): %s", self.sink.name, position, opened)
                 continue
             announcement = opened.stream.announcement
             clock = announcement.clock or self._clock(opened, work)

@@ -1,0 +1,239 @@
+"""Runners: each sink has its own pace and cursor, whatever happens to it or to the others."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from cloud_samples import START_MS, make_schema
+from cloud_vehicle import Vehicle
+from cryptography import x509
+
+from cloud.aggregator import Aggregator, Arrival
+from cloud.database import Database
+from cloud.events import Event, FindingEvent, TickRows
+from cloud.landing import Landing, Quarantine
+from cloud.sinks import Runner
+from cloud.store import StoreUnavailable
+from cloud.streams import Streams
+from cloud.vehicle_models import VehicleModel
+from wire.envelope import Sealed
+from wire.messages import Clock
+from wire.recipients import load_recipient_keys
+
+
+class Memory:
+    """A sink that remembers, and fails as it is told."""
+
+    def __init__(self, name: str = "memory") -> None:
+        self.name = name
+        self.events: list[Event] = []
+        self.away = False
+        self.tries = 0
+        self.poison: set[int] = set()  # sequences it chokes on
+        self.flushed = 0
+
+    def take(self, events: Sequence[Event]) -> None:
+        self.tries += 1
+        if self.away:
+            raise StoreUnavailable("gone fishing")
+        if any(event.sequence in self.poison for event in events):
+            raise ValueError("cannot swallow that")
+        self.events += events
+
+    def flush(self) -> None:
+        self.flushed = len(self.events)
+
+    @property
+    def sequences(self) -> list[int]:
+        return [event.sequence for event in self.events]
+
+
+class Cloud:
+    """Everything between an arrival and the sinks."""
+
+    def __init__(self, stack: ExitStack, folder: Path, vehicle: Vehicle) -> None:
+        self.database = stack.enter_context(Database(f"sqlite:///{folder / 'cansight.db'}"))
+        fleet_ca = x509.load_pem_x509_certificate((vehicle.pki / "fleet-ca.pem").read_bytes())
+        models = {vehicle.schema.schema_id: VehicleModel("sample", vehicle.schema, None)}
+        streams = Streams(self.database, load_recipient_keys([vehicle.pki / "recipient.key"]), fleet_ca, models)
+        self.landing = stack.enter_context(Landing(folder / "landing", streams))
+        self.quarantine = stack.enter_context(Quarantine(folder / "quarantine"))
+        self.aggregator = Aggregator(self.database, streams, self.landing, self.quarantine)
+        self.aggregator.open()
+        self.runners: list[Runner] = []
+
+    def land(self, *messages: Sealed) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        self.aggregator.take([Arrival(f"cansight/1/{m.header.vehicle}/up", m.data, now_ms) for m in messages])
+        for runner in self.runners:
+            runner.wake()
+
+    def run(self, sinks: list[Memory], story: Callable[["Cloud"], Awaitable[None]]) -> None:
+        """Run the sinks while `story` happens, then stop them."""
+
+        async def main() -> None:
+            self.runners = [Runner(sink, self.landing, self.quarantine, self.database) for sink in sinks]
+            tasks = [asyncio.create_task(runner.run()) for runner in self.runners]
+            await story(self)
+            for runner in self.runners:
+                runner.stop()
+            await asyncio.gather(*tasks)
+
+        asyncio.run(main())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in other threads
+            await asyncio.sleep(0.005)
+
+
+async def nothing(_: Cloud) -> None:
+    """Stop at once: what has landed is taken all the same."""
+
+
+@pytest.fixture
+def vehicle(pki: Path) -> Vehicle:
+    return Vehicle(pki, make_schema())
+
+
+@contextlib.contextmanager
+def opened(folder: Path, vehicle: Vehicle) -> Iterator[Cloud]:
+    with ExitStack() as stack:
+        yield Cloud(stack, folder, vehicle)
+
+
+def test_every_sink_gets_everything_once_and_placed_on_utc(tmp_path: Path, vehicle: Vehicle) -> None:
+    with opened(tmp_path / "c", vehicle) as cloud:
+        cloud.land(vehicle.announcement, vehicle.rows(range(2)), vehicle.finding(5), vehicle.gap(8, 9))
+        sinks = [Memory("a"), Memory("b")]
+        cloud.run(sinks, nothing)
+        for sink in sinks:
+            assert sink.sequences == [1, 2, 3]
+            rows, finding, _ = sink.events
+            assert isinstance(rows, TickRows)
+            assert rows.tick_ms.tolist() == [START_MS, START_MS + 1000]
+            assert rows.raw.tolist() == vehicle.values(range(2)).tolist()
+            assert not rows.replay
+            assert isinstance(finding, FindingEvent)
+            assert finding.finding.tick_ms == START_MS + 5000
+            assert finding.finding.since_ms == START_MS + 2000
+            assert finding.finding.window.tick_ms == [START_MS + 5000]
+            assert finding.model == "sample"
+            assert sink.flushed == 3
+        again = Memory("a")
+        cloud.run([again], nothing)
+        assert again.events == []
+
+
+def test_a_new_sink_begins_at_the_beginning_and_reads_from_the_disk(tmp_path: Path, vehicle: Vehicle) -> None:
+    with opened(tmp_path / "c", vehicle) as cloud:
+        cloud.land(vehicle.announcement, *(vehicle.rows(range(tick, tick + 2)) for tick in range(0, 1200, 2)))
+    with opened(tmp_path / "c", vehicle) as cloud:
+        sink = Memory()
+        cloud.run([sink], nothing)
+        assert sink.sequences == list(range(1, 601))
+
+
+def test_a_sink_that_is_away_blocks_nobody_and_loses_nothing(tmp_path: Path, vehicle: Vehicle, caplog: pytest.LogCaptureFixture) -> None:
+    store, tickets = Memory("store"), Memory("tickets")
+    store.away = True
+
+    async def story(cloud: Cloud) -> None:
+        cloud.land(vehicle.announcement, vehicle.rows(range(2)))
+        await until(lambda: store.tries >= 3)
+        cloud.land(vehicle.rows(range(2, 4)))
+        await until(lambda: tickets.sequences == [1, 2])
+        assert cloud.runners[0].error == "gone fishing"
+        assert cloud.runners[0].behind == 3
+        assert cloud.runners[1].behind == 0
+        store.away = False
+        await until(lambda: store.sequences == [1, 2])
+        await until(lambda: cloud.runners[0].error == "")
+
+    with opened(tmp_path / "c", vehicle) as cloud, caplog.at_level("INFO"):
+        cloud.run([store, tickets], story)
+    assert [record.message.split("(")[0] for record in caplog.records if "sink store" in record.message] == [
+        "sink store is away ",
+        "sink store is back",
+    ]
+
+
+def test_stopping_does_not_wait_for_a_sink_that_is_away(tmp_path: Path, vehicle: Vehicle) -> None:
+    sink = Memory()
+    sink.away = True
+    with opened(tmp_path / "c", vehicle) as cloud:
+        cloud.land(vehicle.announcement, vehicle.rows(range(2)))
+        cloud.run([sink], nothing)
+        sink.away = False
+        cloud.run([sink], nothing)
+    assert sink.sequences == [1]
+
+
+def test_one_message_that_a_sink_chokes_on_is_put_aside_and_the_rest_goes_on(tmp_path: Path, vehicle: Vehicle) -> None:
+    sink = Memory()
+    sink.poison = {3}
+    batches = [vehicle.rows(range(tick, tick + 2)) for tick in range(0, 10, 2)]
+    with opened(tmp_path / "c", vehicle) as cloud:
+        cloud.land(vehicle.announcement, *batches)
+        cloud.run([sink], nothing)
+        assert sink.sequences == [1, 2, 4, 5]
+        ((_, reason, data),) = cloud.quarantine.items()
+        assert reason == "sink memory: ValueError: cannot swallow that"
+        assert data == batches[2].data
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_boot_without_a_clock_waits_for_it(tmp_path: Path, pki: Path, restart: bool) -> None:
+    vehicle = Vehicle(pki, make_schema(), clock=None)
+    other = Vehicle(pki, vehicle.schema)
+    sink = Memory()
+    with opened(tmp_path / "c", vehicle) as cloud:
+        cloud.land(vehicle.announcement, vehicle.rows(range(2)), vehicle.finding(1), other.announcement, other.rows(range(2)))
+        cloud.run([sink], nothing)
+        assert [event.vehicle for event in sink.events] == [other.id]
+        if not restart:
+            cloud.land(vehicle.say(Clock(boot_ms=1000, utc_ms=START_MS, source="log")), vehicle.rows(range(2, 4)))
+            cloud.run([sink], nothing)
+    if restart:
+        with opened(tmp_path / "c", vehicle) as cloud:
+            cloud.land(vehicle.say(Clock(boot_ms=1000, utc_ms=START_MS, source="log")), vehicle.rows(range(2, 4)))
+            cloud.run([sink], nothing)
+    mine = [event for event in sink.events if event.vehicle == vehicle.id]
+    assert sorted(event.sequence for event in mine) == [1, 2, 4]
+    assert all(event.replay for event in mine)
+    placed = sorted(tick for event in mine if isinstance(event, TickRows) for tick in event.tick_ms.tolist())
+    assert placed == [START_MS - 1000 + 1000 * tick for tick in range(4)]
+
+
+def test_an_announcement_with_the_clock_places_the_boots_other_streams(tmp_path: Path, pki: Path) -> None:
+    vehicle = Vehicle(pki, make_schema(), clock=None)
+    sink = Memory()
+    with opened(tmp_path / "c", vehicle) as cloud:
+        cloud.land(vehicle.announcement, vehicle.rows(range(2)))
+        cloud.run([sink], nothing)
+        assert sink.events == []
+        first = vehicle.sealer.stream
+        cloud.land(vehicle.new_stream(clock=Clock(boot_ms=0, utc_ms=START_MS, source="system")), vehicle.rows(range(2, 4)))
+        cloud.run([sink], nothing)
+    assert sorted((event.stream == first, event.sequence) for event in sink.events) == [(False, 1), (True, 1)]
+
+
+def test_what_can_no_longer_be_opened_is_left_out_and_said(tmp_path: Path, vehicle: Vehicle, caplog: pytest.LogCaptureFixture) -> None:
+    with opened(tmp_path / "c", vehicle) as cloud:
+        cloud.land(vehicle.announcement, vehicle.rows(range(2)))
+    from wire.recipients import RecipientKey
+
+    key = vehicle.pki / "recipient.key"
+    key.write_text(RecipientKey.generate().to_pem())
+    with opened(tmp_path / "c", vehicle) as cloud:
+        sink = Memory()
+        cloud.run([sink], nothing)
+        assert sink.events == []
+        assert cloud.runners[0].unreadable == 2
+        assert cloud.runners[0].behind == 0
+    assert "none of our recipient keys" in caplog.text
