@@ -5,6 +5,7 @@ aggregator that dies is started again, as an operator's service manager would; n
 """
 
 import contextlib
+import itertools
 import signal
 import tempfile
 import time
@@ -22,12 +23,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from cansight.demo import services
 from cansight.demo.processes import Child, Processes
 from cansight.demo.report import Report, percentiles
-from cansight.demo.stage import CAR, CAR_DBC, Endpoint, Stage, Vehicle, free_port, require_free
+from cansight.demo.stage import CAR_CATALOGUE, CAR_DBC, Endpoint, Stage, Vehicle, free_port, require_free
 from cansight.demo.watch import Api, Watch
 from cansight.errors import UsageError, WorkFailed
 
 POLL_S = 0.1  # the store is asked this often, so a measured latency is at most this much too long
 WORDS_S = 5.0  # without a terminal, a line of progress this often
+LOOK_BLOCKS = 50  # blocks of a log that are looked at to find a DBC's channel
 DRAIN_S = 90.0  # after the last frame: until every batch has its receipt and every tick is queryable
 FLEET_SCENARIOS = ("coolant_leak", "healthy")  # the first vehicle leaks, the others do not
 
@@ -64,6 +66,7 @@ class Demonstration:
         self._stack = contextlib.ExitStack()
         self._started = 0.0
         self._restarts = 0
+        self._files: tuple[str, ...] = ()
 
     def __enter__(self) -> "Demonstration":
         self._stack.enter_context(stop_on_signals())
@@ -94,9 +97,7 @@ class Demonstration:
         stage.prepare()
         broker = self._start_broker(stage)
         store = self._start_store(stage)
-        model, files, catalogue = (
-            ("cansight_ev", CAR_DBC, CAR / "catalogue.toml") if options.log is None else ("recorded", options.dbc, None)
-        )
+        model, files, catalogue = ("cansight_ev", CAR_DBC, CAR_CATALOGUE) if options.log is None else ("recorded", self._files, None)
         packs = stage.sign_packs() if options.log is None else []
         aggregator = Child(
             "aggregator", ["cloud", "run", "-c", str(stage.cloud(model, files, catalogue, store))], stage.log("cloud"), restart=True
@@ -202,11 +203,7 @@ class Demonstration:
             return
         if not options.dbc:
             raise UsageError(f"{options.log}: a recorded log needs the DBC that describes its frames: --dbc FILE[@CHANNEL]")
-        from dbc.compiler import compile_dbc
-        from dbc.logs import open_log
-
-        compile_dbc(options.dbc)
-        next(open_log(options.log), None)  # a log of an unknown format says so here
+        self._files = tuple(described(options.log, entry) for entry in options.dbc)
 
     def _endpoint(self) -> Endpoint:
         broker = self.options.broker
@@ -297,6 +294,25 @@ def follow(demonstration: Demonstration, console: Console) -> None:
         task = bar.add_task("")
         for progress in demonstration.watch():
             bar.update(task, completed=progress["ticks"], total=progress["expected"], description=progress["words"])
+
+
+def described(log: Path, entry: str) -> str:
+    """`entry` with its channel: where the user names none, the channel of the log whose frames this DBC describes.
+
+    Raises UsageError when it describes none, and the errors of the log's and the DBC's readers.
+    """
+    from dbc.compiler import compile_dbc
+    from dbc.logs import open_log
+    from dbc.logs.info import best_channel
+
+    compiled = compile_dbc([entry])
+    with open_log(log) as reader:
+        channel, channels = best_channel(itertools.islice(reader, LOOK_BLOCKS), compiled)
+    if channel is None:
+        raise UsageError(
+            f"{entry}: describes no frame of {log} (channels there: {', '.join(channels) or 'none'}); is it this vehicle's DBC?"
+        )
+    return entry if "@" in Path(entry).name else f"{entry}@{channel}"
 
 
 @contextlib.contextmanager

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import tomli_w
 
-import dbc
+import models
 from cansight.errors import UsageError
+from dbc.vehicles import CATALOGUE as CAR_CATALOGUE
+from dbc.vehicles import DBC_FILES as CAR_DBC
 
-REPOSITORY = Path(dbc.__file__).parent.parent
-CAR = REPOSITORY / "dbc" / "vehicles" / "cansight_ev"
-PACKS = REPOSITORY / "models" / "packs"
-CAR_DBC = (f"{CAR / 'drive.dbc'}@can0", f"{CAR / 'body.dbc'}@can1")
+PACKS = Path(models.__file__).parent / "packs"
+
+__all__ = ["CAR_CATALOGUE", "CAR_DBC", "PACKS", "Endpoint", "Stage", "Vehicle", "free_port", "require_free"]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +14,7 @@ from dbc.frames import EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, FrameBlock
 from dbc.logs import LogReader
 from dbc.validity import Reason
 
-__all__ = ["LogInfo", "SignalCoverage", "survey"]
+__all__ = ["LogInfo", "SignalCoverage", "best_channel", "survey"]
 
 
 @dataclass
@@ -74,6 +75,20 @@ def survey(reader: LogReader, compiled: CompiledDbc | None = None) -> LogInfo:
         strange = Counter({key: count for key, count in frames.items() if key not in known})
         info.unknown = [(channel, _hex(identifier), count) for (channel, identifier), count in strange.most_common()]
     return info
+
+
+def best_channel(blocks: Iterable[FrameBlock], compiled: CompiledDbc) -> tuple[str | None, list[str]]:
+    """(the channel that has most frames of the compiled identifiers, every channel seen); None when no frame has one."""
+    known = np.unique(compiled.plan.message_key & 0xFFFF_FFFF).astype(np.uint32)
+    described: Counter[str] = Counter()
+    channels: dict[str, None] = {}
+    for block in blocks:
+        hits = np.isin(block.frame_id, known)
+        for number in np.unique(block.channel).tolist():
+            channels[block.channels[number]] = None
+            described[block.channels[number]] += int(np.count_nonzero(hits & (block.channel == number)))
+    best = max(described, key=described.__getitem__, default=None)
+    return (best if best is not None and described[best] else None), list(channels)
 
 
 def _count(info: LogInfo, block: FrameBlock, last_ns: int | None) -> None:

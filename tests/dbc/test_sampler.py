@@ -91,11 +91,11 @@ def test_the_snapshots_do_not_depend_on_how_the_frames_are_cut_into_blocks(compi
 
 
 def test_a_signal_with_a_declared_period_goes_stale_and_comes_back(compiled: CompiledDbc) -> None:
-    others = [(at, 257, b"\x01") for at in np.arange(0.5, 8, 0.5)]
-    rows = sorted([(0.0, 256, b"\x02\x01"), (6.2, 256, b"\x02\x01"), *others])
+    others = [(at, 257, b"\x01") for at in np.arange(0.5, 16, 0.5)]
+    rows = sorted([(0.0, 256, b"\x02\x01"), (14.2, 256, b"\x02\x01"), *others])
     snapshots = sample(compiled, frames(*rows))
     stale = [tick for tick, snapshot in zip(ticks(snapshots), snapshots, strict=True) if snapshot.reason[0] == Reason.STALE]
-    assert stale == [5, 6]  # 10 x 400 ms = 4 s, and not before
+    assert stale == [11, 12, 13, 14]  # older than 10 s, and not before
     assert all(np.isnan(snapshot.value[0]) for snapshot in snapshots if snapshot.reason[0] == Reason.STALE)
     assert all(snapshot.reason[2] == Reason.VALID for snapshot in snapshots)  # no period declared: held
 

@@ -11,22 +11,13 @@ import processes
 import pytest
 import servers
 
-STALE_PERIODS, STALE_S = 10, 3.0  # a signal is held no longer than this without a frame, where its period is declared
-
 
 def expected_points(log: Path, dbc: Path) -> dict[int, dict[str, float]]:
     """{tick in ms: {"Message.Signal": value}} by cantools and the definition of a tick alone: the last value seen before it."""
     database = cantools.database.load_file(dbc, strict=False)
     known = {message.frame_id: message for message in database.messages}
-    last: dict[str, tuple[float, int, float | None]] = {}  # value, stamp in ms, period in ms
+    last: dict[str, float] = {}
     points: dict[int, dict[str, float]] = {}
-
-    def close(tick_ms: int) -> None:
-        points[tick_ms] = {
-            name: value
-            for name, (value, stamp_ms, period_ms) in last.items()
-            if period_ms is None or tick_ms - stamp_ms <= max(STALE_PERIODS * period_ms, 1000 * STALE_S)
-        }
 
     tick_ms = None
     for line in log.read_text().splitlines():
@@ -35,17 +26,16 @@ def expected_points(log: Path, dbc: Path) -> dict[int, dict[str, float]]:
         if tick_ms is None:
             tick_ms = (stamp_ms // 1000 + 1) * 1000
         while stamp_ms >= tick_ms:
-            close(tick_ms)
+            points[tick_ms] = dict(last)
             tick_ms += 1000
         identifier, _, payload = frame.partition("#")
         message = known.get(int(identifier, 16))
         if message is None:
             continue
         decoded = message.decode(bytes.fromhex(payload), decode_choices=False)
-        period = message.cycle_time or None
-        last |= {f"{message.name}.{name}": (float(value), stamp_ms, period) for name, value in decoded.items()}
+        last |= {f"{message.name}.{name}": float(value) for name, value in decoded.items()}
     assert tick_ms is not None
-    close(tick_ms)
+    points[tick_ms] = dict(last)
     return {tick: values for tick, values in points.items() if values}
 
 
