@@ -1,14 +1,11 @@
 """What every suite shares: the real test material and the real servers."""
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # the suites import `servers`
 
 import servers
 

@@ -1,0 +1,13 @@
+"""The benchmarks of `cansight bench`, by name: equal results checked first, the two sides in turns, a ratio of medians."""
+
+from collections.abc import Callable
+
+from cansight.benchmarks.batch import batch
+from cansight.benchmarks.decode import decode
+from cansight.benchmarks.lines import lines
+from cansight.benchmarks.material import Material
+from cansight.benchmarks.result import Result
+
+BENCHMARKS: dict[str, Callable[[Material], list[Result]]] = {"decode": decode, "batch": batch, "lines": lines}
+
+__all__ = ["BENCHMARKS", "Material", "Result"]
