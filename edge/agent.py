@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -26,7 +27,7 @@ from dbc.frames import FrameBlock
 from dbc.sampler import Sampler, Snapshot
 from dbc.schema import Schema
 from dbc.validity import Reason
-from edge.config import STDIN, EdgeConfig
+from edge.config import STDIN, EdgeConfig, RunConfig, SourceConfig
 from edge.detectors import Detectors
 from edge.errors import ConfigError
 from edge.health import Ledger, Status, StatusFile
@@ -57,76 +58,104 @@ def run(config: EdgeConfig) -> None:
     """
     stop = threading.Event()
     with ExitStack() as stack:
-        agent = Agent(config, stop, stack)
+        agent = assembled(config, stop, stack)
         stack.enter_context(_signals(stop))
         agent.run()
 
 
-class Agent:
-    """One run. What the constructor opens belongs to `stack`."""
+@dataclass
+class Parts:
+    """What the agent ties together, in the order of the pipeline."""
 
-    def __init__(self, config: EdgeConfig, stop: threading.Event, stack: ExitStack) -> None:
+    reader: Reader
+    decoder: Decoder
+    sampler: Sampler
+    detectors: Detectors
+    recorder: Recorder
+    outbox: Outbox
+    store: OutboxStore
+    uplink: Uplink
+    ledger: Ledger
+    status: Status
+    status_file: StatusFile
+
+
+def assembled(config: EdgeConfig, stop: threading.Event, stack: ExitStack) -> "Agent":
+    """Read and check every file that the settings name, and open the outbox; what is opened belongs to `stack`. Raises as `run`."""
+    state = Path(config.state)
+    identity = load_identity(config)
+    check_log(config.source)
+    _make_folder(state)
+    compiled = load_compiled(config.dbc.files, state / "cache")
+    schema = compiled.schema
+    catalogue = Catalogue.load(config.dbc.catalogue) if config.dbc.catalogue else Catalogue.empty()
+    catalogue.check(schema.names)  # a misspelt name would record what its owner has called private
+    detectors = _detectors(config, schema)
+    journey = Journey(
+        boot_id=os.urandom(16),
+        clock=Clock(boot_ms=0, utc_ms=0, source="log"),  # a log's stamps are UTC already, and its own
+        schema_id=schema.schema_id,
+        pack_ids=detectors.pack_ids,
+        agent=f"cansight {version('cansight')}",
+    )
+    frames = _first_checked(config.source, log_frames(config.source, stop))
+    outbox = Outbox(lambda most: random.uniform(0, most))
+    store = stack.enter_context(OutboxStore(state / "outbox", config.outbox.bytes, outbox))
+    parts = Parts(
+        reader=Reader(frames, stop),
+        decoder=Decoder(compiled, schema.channels),
+        sampler=Sampler(schema),
+        detectors=detectors,
+        recorder=Recorder(schema, catalogue.consent_class, identity, journey, config.batch.ticks),
+        outbox=outbox,
+        store=store,
+        uplink=Uplink(config.broker, identity, outbox, store.lock),
+        ledger=stack.enter_context(Ledger(config.health.ledger)),
+        status=Status(config.vehicle, signals=len(schema)),
+        status_file=StatusFile(state),
+    )
+    packs, waiting = len(detectors.pack_ids), store.pending
+    log.info("vehicle %s: %d signals, %d detectors, %d batches in the outbox", config.vehicle, len(schema), packs, waiting)
+    return Agent(config.run, parts, stop)
+
+
+class Agent:
+    """The loop over ready parts."""
+
+    def __init__(self, config: RunConfig, parts: Parts, stop: threading.Event) -> None:
         self._config = config
+        self._parts = parts
         self._stop = stop
-        state = Path(config.state)
-        identity = load_identity(config)
-        check_log(config.source)
-        _make_folder(state)
-        compiled = load_compiled(config.dbc.files, state / "cache")
-        catalogue = Catalogue.load(config.dbc.catalogue) if config.dbc.catalogue else Catalogue.empty()
-        catalogue.check(compiled.schema.names)  # a misspelt name would record what its owner has called private
-        self._detectors = _detectors(config, compiled.schema)
-        self._decoder = Decoder(compiled, compiled.schema.channels)
-        self._sampler = Sampler(compiled.schema)
-        journey = Journey(
-            boot_id=os.urandom(16),
-            clock=Clock(boot_ms=0, utc_ms=0, source="log"),  # a log's stamps are UTC already, and its own
-            schema_id=compiled.schema.schema_id,
-            pack_ids=self._detectors.pack_ids,
-            agent=f"cansight {version('cansight')}",
-        )
-        self._recorder = Recorder(compiled.schema, catalogue.consent_class, identity, journey, config.batch.ticks)
-        self._outbox = Outbox(lambda most: random.uniform(0, most))
-        self._store = stack.enter_context(OutboxStore(state / "outbox", config.outbox.bytes, self._outbox))
-        self._ledger = stack.enter_context(Ledger(config.health.ledger))
-        self._uplink = Uplink(config.broker, identity, self._outbox, self._store.lock)
-        self._status = Status(config.vehicle, signals=len(compiled.schema))
-        self._status_file = StatusFile(state)
-        self._seen: NDArray[np.bool_] = np.zeros(len(compiled.schema), dtype=np.bool_)
-        self._reader = Reader(self._first_checked(log_frames(config.source, stop)), stop)
+        self._store = parts.store
+        self._recorder = parts.recorder
+        self._status = parts.status
+        self._seen: NDArray[np.bool_] = np.zeros(parts.status.signals, dtype=np.bool_)
         self._maintain_s = self._status_s = 0.0
-        log.info(
-            "vehicle %s: %d signals, %d detectors, %d batches in the outbox",
-            config.vehicle,
-            len(compiled.schema),
-            len(self._detectors.pack_ids),
-            self._store.pending,
-        )
 
     def run(self) -> None:
         """The loop."""
-        self._reader.start()
-        self._uplink.start()
+        self._parts.reader.start()
+        self._parts.uplink.start()
         broken: Exception | None = None
         try:
             while not self._stop.is_set():
                 try:
-                    block = self._reader.get(POLL_S)
+                    block = self._parts.reader.get(POLL_S)
                 except Exception as error:  # noqa: BLE001 - whatever the source raised; what was read before is recorded first
                     block, broken = None, error
                 now_s = time.monotonic()
                 if block is not None:
                     self._frames(block, now_s)
-                elif self._reader.finished and not self._status.source_finished:
+                elif self._parts.reader.finished and not self._status.source_finished:
                     self._finish(now_s)
                 else:
                     self._append(self._recorder.flush(now_s))
                 self._commit(now_s)
                 self._report(now_s)
                 if self._status.source_finished:
-                    if self._config.run.stop_when_drained and self._status.drained:
+                    if self._config.stop_when_drained and self._status.drained:
                         break
-                    if broken is not None and not self._config.run.stop_when_drained:
+                    if broken is not None and not self._config.stop_when_drained:
                         break
         finally:
             self._end()
@@ -134,25 +163,25 @@ class Agent:
             raise broken
 
     def _frames(self, block: FrameBlock, now_s: float) -> None:
-        signals = self._decoder.decode(block)
+        signals = self._parts.decoder.decode(block)
         self._status.frames += len(block)
         self._status.frames_unknown += len(block) - _frames_known(signals)
-        for snapshot in self._sampler.feed(block, signals):
+        for snapshot in self._parts.sampler.feed(block, signals):
             self._tick(snapshot, now_s)
 
     def _finish(self, now_s: float) -> None:
-        for snapshot in self._sampler.finish():
+        for snapshot in self._parts.sampler.finish():
             self._tick(snapshot, now_s)
         self._append(self._recorder.flush())
         self._status.source_finished = True
         log.info("the source is finished: %d frames, %d ticks", self._status.frames, self._status.ticks)
 
     def _tick(self, snapshot: Snapshot, now_s: float) -> None:
-        self._ledger.add(snapshot.tick_ns, snapshot.entered_ns)
+        self._parts.ledger.add(snapshot.tick_ns, snapshot.entered_ns)
         self._seen |= snapshot.reason != Reason.NOT_SEEN
         self._status.ticks += 1
         self._append(self._recorder.snapshot(snapshot, now_s))
-        for finding in self._detectors.step(snapshot):
+        for finding in self._parts.detectors.step(snapshot):
             log.info("finding %s: %s, score %.3g, threshold %.3g", finding.state, finding.fault_code, finding.score, finding.threshold)
             self._status.findings += finding.state == "active"
             self._append(self._recorder.message(finding))
@@ -172,7 +201,7 @@ class Agent:
                 self._append(self._recorder.message(gap))
             self._store.commit()
         if self._store.offered():
-            self._uplink.wake()
+            self._parts.uplink.wake()
 
     def _report(self, now_s: float) -> None:
         status, store = self._status, self._store
@@ -185,29 +214,29 @@ class Agent:
         status.samples, status.samples_changed = self._recorder.samples.recorded, self._recorder.samples.changed
         status.batches_recorded, status.batches_receipted = counts.recorded, counts.receipted
         status.batches_quarantined, status.batches_refused, status.batches_lost = counts.quarantined, counts.refused, counts.lost
-        status.receipts_forged = self._outbox.forged
+        status.receipts_forged = self._parts.outbox.forged
         status.outbox_bytes = store.size_bytes
-        status.in_flight = self._outbox.in_flight
-        status.connected = self._uplink.connected
-        self._status_file.write(status)
+        status.in_flight = self._parts.outbox.in_flight
+        status.connected = self._parts.uplink.connected
+        self._parts.status_file.write(status)
 
     def _end(self) -> None:
         """Seal and sync what there is. Not the sampler's unfinished tick: the next run may record that second, and ticks never repeat."""
         self._append(self._recorder.flush())
         self._store.commit()
         self._stop.set()
-        self._uplink.stop(GOODBYE_S)
+        self._parts.uplink.stop(GOODBYE_S)
         self._store.close()
         self._status_s = float("-inf")
         self._report(time.monotonic())
 
-    def _first_checked(self, blocks: Iterator[FrameBlock]) -> Iterator[FrameBlock]:
-        """Of a plain file the first block is read now, so that a file of another format is refused before anything is started."""
-        source = self._config.source.log
-        if source == STDIN or not Path(source).is_file():
-            return blocks
-        first = next(blocks, None)
-        return iter(()) if first is None else itertools.chain([first], blocks)
+
+def _first_checked(config: SourceConfig, blocks: Iterator[FrameBlock]) -> Iterator[FrameBlock]:
+    """Of a plain file the first block is read now, so that a file of another format is refused before anything is started."""
+    if config.log == STDIN or not Path(config.log).is_file():
+        return blocks
+    first = next(blocks, None)
+    return iter(()) if first is None else itertools.chain([first], blocks)
 
 
 def _detectors(config: EdgeConfig, schema: Schema) -> Detectors:

@@ -101,11 +101,6 @@ class Outbox:
         """Batches and announcements here without a receipt."""
         return len(self._held)
 
-    @property
-    def fresh(self) -> int:
-        """Batches here that have not been sent yet (at most; some may have been answered already)."""
-        return sum(len(queue) for queue in self._fresh.values())
-
     def put(self, batch: Batch) -> None:
         """Take a durable batch over. A stream's announcement is put before its first batch, and is sent before it."""
         if batch.key in self._held:
@@ -158,6 +153,8 @@ class Outbox:
             batch.answered = status
             self._answered.append(batch)
         self._last_receipt_s = now_s
+        if self._silence:
+            self._forgive(now_s)
         self._trust()
         return batch
 
@@ -255,6 +252,13 @@ class Outbox:
     def _release(self, batch: Batch) -> None:
         self._held.pop(batch.key, None)
         self._in_flight.pop(batch.key, None)
+
+    def _forgive(self, now_s: float) -> None:
+        """Somebody is there again: what waits was not at fault, and goes on at once, oldest first."""
+        for batch in self._held.values():
+            if batch.state is _State.WAITING:
+                batch.attempts = 1
+                self._wait(batch, now_s)
 
     def _trust(self) -> None:
         self._silence = 0

@@ -209,7 +209,10 @@ class OutboxStore:
         for batch in answered:
             self.counts.receipted += 1
             self.counts.quarantined += batch.answered is Status.QUARANTINED
-            self.counts.refused += batch.answered is Status.REFUSED
+            if batch.answered is Status.REFUSED:
+                if not self.counts.refused:
+                    logger.warning("the cloud refuses batches: it does not know this vehicle, or its owner has deleted the stream")
+                self.counts.refused += 1
             if batch.sequence:
                 self._logs[batch.lane].open.pop(batch.position, None)
         return len(answered)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from dbc.sampler import Snapshot
 from dbc.schema import Schema
+from dbc.validity import Reason
 from edge.identity import Identity
 from edge.streams import Journey, Record, Stream
 from wire.messages import FindingMessage, Gap, Rows, StatusMessage
@@ -29,7 +30,7 @@ class Samples:
 
 
 @dataclass
-class _Lane:
+class _Class:
     """One consent class: its columns, its stream, and the ticks that wait for a full batch."""
 
     columns: NDArray[np.intp]
@@ -55,8 +56,8 @@ class Recorder:
         self._journey = journey
         self._batch_ticks = batch_ticks
         classes = np.array([consent_class(name) for name in schema.names])
-        self._lanes = {name: _Lane(np.flatnonzero(classes == name)) for name in sorted({TECHNICAL, *classes.tolist()} - {IDENTITY})}
-        self.columns = np.flatnonzero(classes != IDENTITY)
+        self._classes = {name: _Class(np.flatnonzero(classes == name)) for name in sorted({TECHNICAL, *classes.tolist()} - {IDENTITY})}
+        self._columns = np.flatnonzero(classes != IDENTITY)
         self._previous: Snapshot | None = None
         self._before_stream: list[FindingMessage | Gap | StatusMessage] = []
 
@@ -64,25 +65,25 @@ class Recorder:
         """Record one tick."""
         self._count(snapshot)
         records: list[Record] = []
-        for consent_class, lane in self._lanes.items():
-            raw, reason = snapshot.raw[lane.columns], snapshot.reason[lane.columns]
+        for consent_class, kept in self._classes.items():
+            raw, reason = snapshot.raw[kept.columns], snapshot.reason[kept.columns]
             tick_ms = snapshot.tick_ns // NS_PER_MS
-            if lane.stream is None or now_s - lane.stream.opened_s >= ROTATION_S:
-                records += self._flush(lane)
+            if kept.stream is None or now_s - kept.stream.opened_s >= ROTATION_S:
+                records += self._flush(kept)
                 baseline = Rows(np.array([tick_ms], dtype=np.int64), raw[np.newaxis], reason[np.newaxis])
-                lane.stream, announcement = Stream.open(
-                    self._identity, self._journey, consent_class, lane.columns, self._n_signals, baseline, now_s
+                kept.stream, announcement = Stream.open(
+                    self._identity, self._journey, consent_class, kept.columns, self._n_signals, baseline, now_s
                 )
                 records.append(announcement)
-            if not len(lane.columns):
+            if not len(kept.columns):
                 continue
-            if not lane.tick_ms:
-                lane.waiting_since_s = now_s
-            lane.tick_ms.append(tick_ms)
-            lane.raw.append(raw)
-            lane.reason.append(reason)
-            if len(lane.tick_ms) >= self._batch_ticks:
-                records += self._flush(lane)
+            if not kept.tick_ms:
+                kept.waiting_since_s = now_s
+            kept.tick_ms.append(tick_ms)
+            kept.raw.append(raw)
+            kept.reason.append(reason)
+            if len(kept.tick_ms) >= self._batch_ticks:
+                records += self._flush(kept)
         waiting, self._before_stream = self._before_stream, []
         for message in waiting:
             records += self.message(message)
@@ -90,7 +91,7 @@ class Recorder:
 
     def message(self, message: FindingMessage | Gap | StatusMessage) -> list[Record]:
         """Record what is said beside the rows; before the first snapshot it waits for the stream."""
-        stream = self._lanes[TECHNICAL].stream
+        stream = self._classes[TECHNICAL].stream
         if stream is None:
             self._before_stream.append(message)
             return []
@@ -99,23 +100,22 @@ class Recorder:
     def flush(self, now_s: float | None = None) -> list[Record]:
         """Seal what waits for a full batch: all of it, or with `now_s` what has waited too long."""
         records: list[Record] = []
-        for lane in self._lanes.values():
-            if now_s is None or (lane.tick_ms and now_s - lane.waiting_since_s >= self._batch_ticks + PATIENCE_S):
-                records += self._flush(lane)
+        for kept in self._classes.values():
+            if now_s is None or (kept.tick_ms and now_s - kept.waiting_since_s >= self._batch_ticks + PATIENCE_S):
+                records += self._flush(kept)
         return records
 
     @staticmethod
-    def _flush(lane: _Lane) -> list[Record]:
-        if lane.stream is None or not lane.tick_ms:
+    def _flush(kept: _Class) -> list[Record]:
+        if kept.stream is None or not kept.tick_ms:
             return []
-        return [lane.stream.rows(lane.take())]
+        return [kept.stream.rows(kept.take())]
 
     def _count(self, snapshot: Snapshot) -> None:
-        raw, reason = snapshot.raw[self.columns], snapshot.reason[self.columns]
-        self.samples.recorded += int(np.count_nonzero(reason == 0))
-        if self._previous is None:
-            changed = reason == 0
-        else:
-            changed = (raw != self._previous.raw[self.columns]) | (reason != self._previous.reason[self.columns])
-        self.samples.changed += int(np.count_nonzero(changed))
+        raw, valid = snapshot.raw[self._columns], snapshot.reason[self._columns] == Reason.VALID
+        self.samples.recorded += int(np.count_nonzero(valid))
+        if self._previous is not None:
+            before = self._previous
+            valid &= (raw != before.raw[self._columns]) | (before.reason[self._columns] != Reason.VALID)
+        self.samples.changed += int(np.count_nonzero(valid))
         self._previous = snapshot

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import servers
 from edge_helpers import PATIENCE_S, VEHICLE, Car, write_log
 
+import servers
 from cloud import pki as fleet
 from edge.config import EdgeConfig, resolved
 

@@ -94,7 +94,9 @@ def test_each_consent_class_has_its_stream_and_identity_has_none(identity: Ident
                 np.testing.assert_array_equal(one.raw[number], expected.raw[at])
                 np.testing.assert_array_equal(one.reason[number], expected.reason[at])
     assert made.samples.recorded == 6 * 5
-    assert made.samples.changed == 5 + 5 * 6  # a signal that is not valid counts as changed when its raw value or reason does
+    assert made.samples.changed == 6 * 5
+    made.snapshot(snapshot(7, 6), 0.0)
+    assert (made.samples.recorded, made.samples.changed) == (7 * 5, 6 * 5)
 
 
 def test_an_announcement_says_what_is_needed_to_read_the_stream(identity: Identity, pki: Path) -> None:
