@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import servers
 import tomli_w
+
+import servers
 
 WAIT_S = 120.0
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import servers
 from cloud_vehicle import Client
 from paho.mqtt.enums import MQTTProtocolVersion
 
+import servers
 from cloud.broker import mosquitto_config
 from cloud.errors import CloudError
 from cloud.pki import init

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import processes
 import pytest
-import servers
 from cloud_vehicle import Client, Vehicle, receipts
 from paho.mqtt.enums import MQTTProtocolVersion
 
+import processes
+import servers
 from dbc.compiler import load_compiled
 from dbc.schema import Schema
 from wire.messages import Clock

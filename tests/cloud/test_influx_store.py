@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import servers
 from cloud_samples import START_MS, VEHICLE, make_rows, make_schema
 from hypothesis import given
 from hypothesis import strategies as st
 
+import servers
 from cloud.config import InfluxConfig
 from cloud.errors import CloudError
 from cloud.line_protocol import SignalLines, escape_key, quote

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import processes
 import psutil
 import pytest
+
+import processes
 import servers
 
 MARK = "CANSIGHT_TEST_MARK"

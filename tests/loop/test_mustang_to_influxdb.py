@@ -7,8 +7,9 @@ import urllib.request
 from pathlib import Path
 
 import cantools
-import processes
 import pytest
+
+import processes
 import servers
 
 

@@ -8,8 +8,9 @@ import zlib
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
-import processes
 import pytest
+
+import processes
 import servers
 
 HEADER = 29  # bytes of clear header, docs/wire.md

@@ -54,7 +54,7 @@ def drive(seed: int, ticks: int = 600, leak_at: int | None = None, leak_s: float
             coolant + 1.2 * grown + random.normal(0, 0.08),
             0.5 + 0.0009 * pump + random.normal(0, 0.02),
         )
-    return np.round(rows / RESOLUTION) * RESOLUTION
+    return np.asarray(np.round(rows / RESOLUTION) * RESOLUTION, np.float64)
 
 
 def write_csv(path: Path, values: NDArray[np.float64], start: float = 1_700_000_000.0) -> Path:
