@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dbc.compiler import compile_dbc, parse_file_argument
+from dbc.compiler import compile_dbc
+from dbc.dbc_file import parse_file_argument
 from dbc.decoder import Decoder
 from dbc.frames import EFF_FLAG, EFF_MASK, FrameBlock, slice_frames
 from dbc.logs import open_log

@@ -13,37 +13,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from dbc.dbc_file import parse_file_argument
 from dbc.errors import DbcFileError
 from dbc.plan import PLAN_VERSION, CompiledDbc, DecodePlan, dump, parse
 
-__all__ = ["CompiledDbc", "DbcFile", "DecodePlan", "compile_dbc", "load_compiled", "parse_file_argument"]
-
-DEFAULT_CHANNEL = "can0"
-
-
-@dataclass(frozen=True)
-class DbcFile:
-    """One DBC on one channel, as the user named it: "PATH" or "PATH@CHANNEL"."""
-
-    path: str
-    channel: str
-
-    def read(self) -> bytes:
-        try:
-            return Path(self.path).read_bytes()
-        except OSError as error:
-            raise DbcFileError(self.path, f"cannot be read: {error.strerror or error}") from error
-
-
-def parse_file_argument(text: str) -> DbcFile:
-    """ "PATH@CHANNEL", or "PATH" for the channel can0. A path that itself has an "@" needs the channel."""
-    path, separator, channel = text.rpartition("@")
-    if not separator or "/" in channel or not channel:
-        return DbcFile(text, DEFAULT_CHANNEL)
-    return DbcFile(path, channel)
+__all__ = ["CompiledDbc", "DecodePlan", "compile_dbc", "load_compiled"]
 
 
 def compile_dbc(files: Sequence[str]) -> CompiledDbc:

@@ -18,7 +18,7 @@ from dbc.plan import SELECTOR_BITS, CompiledDbc, DecodePlan
 from dbc.schema import Kind, Schema
 
 if TYPE_CHECKING:
-    from dbc.compiler import DbcFile
+    from dbc.dbc_file import DbcFile
 
 __all__ = ["plan_files"]
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from dbc.check import doubts
-from dbc.compiler import compile_dbc, load_compiled, parse_file_argument
+from dbc.compiler import compile_dbc, load_compiled
+from dbc.dbc_file import parse_file_argument
 from dbc.errors import DbcFileError, SignalUnknown
 from dbc.plan import dump, parse
 

@@ -1,0 +1,34 @@
+"""A DBC file as the user names it: a path, and the channel whose frames it describes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dbc.errors import DbcFileError
+
+__all__ = ["DEFAULT_CHANNEL", "DbcFile", "parse_file_argument"]
+
+DEFAULT_CHANNEL = "can0"
+
+
+@dataclass(frozen=True)
+class DbcFile:
+    """One DBC on one channel, as the user named it: "PATH" or "PATH@CHANNEL"."""
+
+    path: str
+    channel: str
+
+    def read(self) -> bytes:
+        try:
+            return Path(self.path).read_bytes()
+        except OSError as error:
+            raise DbcFileError(self.path, f"cannot be read: {error.strerror or error}") from error
+
+
+def parse_file_argument(text: str) -> DbcFile:
+    """ "PATH@CHANNEL", or "PATH" for the channel can0. A path that itself has an "@" needs the channel."""
+    path, separator, channel = text.rpartition("@")
+    if not separator or "/" in channel or not channel:
+        return DbcFile(text, DEFAULT_CHANNEL)
+    return DbcFile(path, channel)
