@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from dbc.dbc_file import parse_file_argument
+from dbc.dbc_file import DbcFile, parse_file_argument
 from dbc.errors import DbcFileError
 from dbc.plan import PLAN_VERSION, CompiledDbc, DecodePlan, dump, parse
 
