@@ -40,6 +40,7 @@ GROUP = 512  # messages in one write of the landing log
 HOUSEKEEPING_S = 60.0
 DISK_PAUSE_S = 1.0
 GOODBYE_S = 5.0
+DRAIN_S = 10.0  # for the sinks to take what has landed; a long backlog waits in the landing log for the next start
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,11 @@ class Cloud:
         await asyncio.to_thread(self._inlet.stop, GOODBYE_S)
         for runner in self._runners:
             runner.stop()
-        await asyncio.gather(*sinks, return_exceptions=True)
+        _, unfinished = await asyncio.wait(sinks, timeout=DRAIN_S)
+        if unfinished:
+            for runner in self._runners:
+                runner.halt()
+            await asyncio.wait(unfinished)
         await asyncio.get_running_loop().run_in_executor(self._thread, self._aggregator.save, _now_ms())
         for task in (*sinks, *others):
             if not task.cancelled() and (error := task.exception()) is not None:
@@ -198,6 +203,7 @@ class Cloud:
             "connected": self._inlet.connected,
             "waiting": len(self._queue),
             "refusals": dict(counts.refusals),
+            "landing_gaps": self._landing.gaps,
             "online_ms": dict(self._aggregator.heard_ms),
             "sinks": {
                 runner.sink.name: {

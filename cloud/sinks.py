@@ -107,6 +107,7 @@ class Runner:
         self._database = database
         self._landed = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._halted = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sink-{sink.name}")
         self._saved_s = 0.0
         self._saved = 0
@@ -131,6 +132,11 @@ class Runner:
         self._stopping.set()
         self._landed.set()
 
+    def halt(self) -> None:
+        """End after the group that is under way: the rest is taken after the next start."""
+        self._halted = True
+        self.stop()
+
     async def run(self) -> None:
         """Until `stop`. Raises only what is a fault of ours."""
         try:
@@ -138,7 +144,7 @@ class Runner:
             self.position = self._saved = max(cursor, self._landing.first)
             while True:
                 self._landed.clear()
-                while self.behind:
+                while self.behind and not self._halted:
                     if not await self._step():
                         return  # stopped while the sink was away
                 await self._save()

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import errno
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cloud_samples import START_MS, make_schema
+from cloud_samples import make_schema
 from cloud_vehicle import Vehicle, receipts
 from cryptography import x509
 
@@ -26,9 +27,7 @@ from wire.errors import SegmentLogError
 from wire.messages import Kind, Rows
 from wire.receipts import AnnouncementRequest, Status, decode_downlink
 from wire.recipients import load_recipient_keys
-from wire.topics import down
-
-NOW_MS = START_MS
+from wire.topics import down, up
 
 
 @dataclasses.dataclass
@@ -39,11 +38,10 @@ class Place:
     database: Database
     landing: Landing
     quarantine: Quarantine
+    now_ms: int  # the certificates are made now, so messages are received now
 
-    def give(self, *messages: Sealed, topic: str | None = None, at_ms: int = NOW_MS) -> list[tuple[str, bytes]]:
-        from wire.topics import up
-
-        return self.aggregator.take([Arrival(topic or up(m.header.vehicle), m.data, at_ms) for m in messages])
+    def give(self, *messages: Sealed, topic: str | None = None, after_ms: int = 0) -> list[tuple[str, bytes]]:
+        return self.aggregator.take([Arrival(topic or up(m.header.vehicle), m.data, self.now_ms + after_ms) for m in messages])
 
     def landed(self) -> list[tuple[bytes, int]]:
         return [(bytes(data[9:25]), int.from_bytes(data[25:29], "big")) for _, _, data in self.landing.raw(0)]
@@ -61,15 +59,7 @@ def aggregator(folder: Path, pki: Path, schema: Any) -> Iterator[Place]:
         quarantine = stack.enter_context(Quarantine(folder / "quarantine"))
         made = Aggregator(database, streams, landing, quarantine)
         made.open()
-        yield Place(made, database, landing, quarantine)
-
-
-@pytest.fixture
-def now_ms(monkeypatch: pytest.MonkeyPatch) -> int:
-    """The certificates are made now, so messages are received now."""
-    import time
-
-    return time.time_ns() // 1_000_000
+        yield Place(made, database, landing, quarantine, time.time_ns() // 1_000_000)
 
 
 @pytest.fixture
@@ -78,9 +68,7 @@ def vehicle(pki: Path) -> Vehicle:
 
 
 @pytest.fixture
-def place(tmp_path: Path, pki: Path, vehicle: Vehicle, now_ms: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    monkeypatch.setattr(f"{__name__}.NOW_MS", now_ms)
-    monkeypatch.setattr(Place.give, "__kwdefaults__", {"topic": None, "at_ms": now_ms})
+def place(tmp_path: Path, pki: Path, vehicle: Vehicle) -> Iterator[Place]:
     with aggregator(tmp_path / "cloud", pki, vehicle.schema) as made:
         yield made
 
@@ -109,12 +97,10 @@ def test_a_repeat_gets_its_receipt_again_and_lands_once(place: Place, vehicle: V
     assert place.aggregator.counts.duplicates == 4
 
 
-def test_a_restart_remembers_what_has_landed_and_can_open_its_streams(
-    tmp_path: Path, pki: Path, place: Place, vehicle: Vehicle, now_ms: int
-) -> None:
+def test_a_restart_remembers_what_has_landed_and_can_open_its_streams(tmp_path: Path, pki: Path, place: Place, vehicle: Vehicle) -> None:
     sent = [vehicle.announcement, vehicle.rows(range(2)), vehicle.rows(range(2, 4))]
     before = receipts(place.give(*sent))
-    place.aggregator.save(now_ms)
+    place.aggregator.save(place.now_ms)
     late = vehicle.rows(range(4, 6))
     before |= receipts(place.give(late))
     place.landing.__exit__(None, None, None)
@@ -129,12 +115,12 @@ def test_a_restart_remembers_what_has_landed_and_can_open_its_streams(
         assert [opened.header.sequence for opened in read if isinstance(opened, Opened)] == [0, 1, 2, 3, 4]
 
 
-def test_a_batch_without_its_announcement_is_asked_for_and_not_receipted(place: Place, vehicle: Vehicle, now_ms: int) -> None:
+def test_a_batch_without_its_announcement_is_asked_for_and_not_receipted(place: Place, vehicle: Vehicle) -> None:
     batches = [vehicle.rows(range(2)), vehicle.rows(range(2, 4))]
     answers = place.give(*batches)
     assert [decode_downlink(payload) for _, payload in answers] == [AnnouncementRequest(vehicle.sealer.stream)]
-    assert place.give(*batches, at_ms=now_ms + REQUEST_EVERY_MS - 1) == []
-    assert len(place.give(*batches, at_ms=now_ms + REQUEST_EVERY_MS)) == 1
+    assert place.give(*batches, after_ms=REQUEST_EVERY_MS - 1) == []
+    assert len(place.give(*batches, after_ms=REQUEST_EVERY_MS)) == 1
     assert place.landed() == []
     assert statuses(place.give(*batches[::-1], vehicle.announcement, *batches)) == {0: 1, 1: 1, 2: 1}
 
@@ -192,9 +178,9 @@ def test_authentic_but_unreadable_messages_are_quarantined_with_their_reason(pla
     assert len(place.landed()) == 2
 
 
-def test_rows_of_a_schema_that_is_not_configured_are_quarantined(tmp_path: Path, pki: Path, vehicle: Vehicle, now_ms: int) -> None:
+def test_rows_of_a_schema_that_is_not_configured_are_quarantined(tmp_path: Path, pki: Path, vehicle: Vehicle) -> None:
     with aggregator(tmp_path / "bare", pki, None) as bare:
-        answers = bare.give(vehicle.announcement, vehicle.rows(range(2)), vehicle.finding(3), at_ms=now_ms)
+        answers = bare.give(vehicle.announcement, vehicle.rows(range(2)), vehicle.finding(3))
         assert statuses(answers) == {0: Status.STORED, 1: Status.QUARANTINED, 2: Status.STORED}
         assert vehicle.schema.schema_id.hex() in next(bare.quarantine.items())[1]
         assert "add its DBC" in next(bare.quarantine.items())[1]
@@ -220,7 +206,7 @@ def test_a_full_disk_lands_nothing_answers_nothing_and_is_survived(place: Place,
 
 def test_nothing_on_the_disk_holds_a_value_or_the_key(tmp_path: Path, place: Place, vehicle: Vehicle) -> None:
     place.give(vehicle.announcement, vehicle.rows(range(200)), vehicle.finding(7))
-    place.aggregator.save(NOW_MS)
+    place.aggregator.save(place.now_ms)
     for path in (tmp_path / "cloud").rglob("*"):
         if path.is_file():
             data = path.read_bytes()

@@ -237,3 +237,18 @@ def test_what_can_no_longer_be_opened_is_left_out_and_said(tmp_path: Path, vehic
         assert cloud.runners[0].unreadable == 2
         assert cloud.runners[0].behind == 0
     assert "none of our recipient keys" in caplog.text
+
+
+def test_a_long_backlog_waits_for_the_next_start(tmp_path: Path, vehicle: Vehicle) -> None:
+    sink = Memory()
+
+    async def story(cloud: Cloud) -> None:
+        cloud.runners[0].halt()
+
+    with opened(tmp_path / "c", vehicle) as cloud:
+        cloud.land(vehicle.announcement, *(vehicle.rows(range(tick, tick + 2)) for tick in range(0, 2000, 2)))
+        cloud.run([sink], story)
+        taken = len(sink.events)
+        assert taken < 1000
+        cloud.run([sink], nothing)
+    assert sink.sequences == list(range(1, 1001))
