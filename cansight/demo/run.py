@@ -218,6 +218,8 @@ class Demonstration:
             raise UsageError(
                 f"--broker {broker}: name the folder of certificates that this broker trusts with --pki DIR (cansight pki init DIR)"
             )
+        if not (self.options.pki / "fleet-ca.pem").is_file():
+            raise UsageError(f"--pki {self.options.pki}: holds no fleet-ca.pem; make the fleet's certificates with cansight pki init DIR")
         return Endpoint(parts.hostname, parts.port or 8883)
 
     def _start_broker(self, stage: Stage) -> Child | None:
