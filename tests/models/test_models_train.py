@@ -2,16 +2,19 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 from thermal_loop import CONTEXT, NAMES, table
 
 from models.alarm import Transition
 from models.calibrate import highest_persistent, p_value, p_value_knots
 from models.errors import TrainingDataError
 from models.fit import fit, score_drive
-from models.manifest import Persistence
-from models.pack import Pack
+from models.manifest import ModelFile, Persistence, sha256
+from models.pack import Pack, write
 from models.runtime import PackRuntime, Score
 from models.scoring import score_drive_ticks
 from models.tables import Drive, Table
@@ -174,3 +177,17 @@ def test_a_context_signal_that_never_moved_in_training_is_a_gate(tmp_path: Path)
     for power, known in ((0.0, True), (500.0, False)):
         drive = with_heater(table(range(1, 2), ticks=60), power).choose(order).drives[0]
         assert [tick.score.known for tick in score_drive_ticks(PackRuntime(pack), drive)] == [known] * 60
+
+
+def test_a_graph_that_takes_floats_is_given_floats(trained: Pack, tmp_path: Path) -> None:
+    model = onnx.load_from_string(trained.model)
+    for node in model.graph.node:
+        node.input[:] = ["doubles" if name == "values" else name for name in node.input]
+    model.graph.node.insert(0, helper.make_node("Cast", ["values"], ["doubles"], to=TensorProto.DOUBLE))
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
+    data = model.SerializeToString()
+    file = ModelFile(sha256=sha256(data), bytes=len(data))
+    floats = Pack.load(write(tmp_path, msgspec.structs.replace(trained.manifest, model=file), data))
+    drive = table(range(1000, 1001), ticks=60).choose(columns(trained)).drives[0]
+    for one, other in zip(score_drive_ticks(PackRuntime(floats), drive), score_drive_ticks(PackRuntime(trained), drive), strict=True):
+        assert one.score.score == (None if other.score.score is None else pytest.approx(other.score.score, rel=1e-3))
