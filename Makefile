@@ -35,7 +35,7 @@ soak: setup  ## the long forms of the tests (fuzzing, faults), an hour or so
 	@CANSIGHT_SOAK=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --timeout 3600 $(ARGS)
 
 models: setup  ## train the shipped packs again from the simulator
-	@$(BIN)/python -m models.retrain $(ARGS)
+	@CANSIGHT=$(BIN)/cansight models/packs/retrain.sh $(ARGS)
 
 lock:  ## resolve the dependencies again (needs uv)
 	@for p in run dev; do \
