@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 
 from dbc.schema import Schema
 
-__all__ = ["PLAN_VERSION", "CompiledDbc", "DecodePlan", "dump", "parse"]
+__all__ = ["ANY_SOURCE", "NOT_PGN", "PLAN_VERSION", "CompiledDbc", "DecodePlan", "dump", "parse"]
 
-PLAN_VERSION = 1  # of this layout; part of the cache key
+PLAN_VERSION = 2  # of this layout; part of the cache key
 
+NOT_PGN = -1  # message_pgn of a message that is matched by its whole identifier
+ANY_SOURCE = -1  # message_source of a message that is bound to the first source address seen
 SELECTOR_BITS = 48  # child_key = slot << SELECTOR_BITS | raw value of the multiplexer
 
 
@@ -36,13 +38,18 @@ class DecodePlan:
     # messages, sorted by key
     message_names: tuple[str, ...]
     message_key: NDArray[np.uint64]  # (m,) channel << 32 | identifier with EFF_FLAG
-    message_length: NDArray[np.uint8]  # (m,) bytes that the DBC declares
+    message_length: NDArray[np.uint16]  # (m,) bytes that the DBC declares; over 64 only for payloads that come in several frames
+    message_pgn: NDArray[np.int32]  # (m,) J1939: its frames are those of this parameter group, whatever their priority and
+    #                                      (PDU1) destination; they are decoded under message_key. NOT_PGN = by identifier
+    message_source: NDArray[np.int16]  # (m,) J1939: source address of its frames; ANY_SOURCE = the first one seen
     message_node: NDArray[np.int32]  # (m,) root node
+    message_pgn: NDArray[np.int32]  # (m,) J1939 parameter group by which dbc.protocols matches the message; -1 = by its identifier
+    message_source: NDArray[np.int16]  # (m,) J1939 source address that the message is of; -1 = the first that sends the group
     # nodes
     node_message: NDArray[np.int32]  # (k,)
     node_first: NDArray[np.int32]  # (k,) first row
     node_count: NDArray[np.int32]  # (k,) rows
-    node_need: NDArray[np.uint8]  # (k,) payload bytes that its rows need
+    node_need: NDArray[np.uint16]  # (k,) payload bytes that its rows need
     node_slot_first: NDArray[np.int32]  # (k,)
     node_slot_count: NDArray[np.int32]  # (k,)
     # rows
@@ -53,7 +60,7 @@ class DecodePlan:
     row_length: NDArray[np.uint8]  # (r,) bits, 1..64
     row_signed: NDArray[np.bool_]  # (r,)
     row_half: NDArray[np.bool_]  # (r,) 16-bit float: widened to FLOAT32 when decoded
-    row_need: NDArray[np.uint8]  # (r,) payload bytes up to the signal's last
+    row_need: NDArray[np.uint16]  # (r,) payload bytes up to the signal's last
     # slots and their children
     slot_row: NDArray[np.int32]  # (s,) the multiplexer's row
     child_key: NDArray[np.uint64]  # (c,) sorted; slot << 48 | multiplexer value

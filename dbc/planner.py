@@ -15,6 +15,7 @@ import numpy as np
 from dbc.errors import DbcFileError
 from dbc.frames import EFF_FLAG
 from dbc.plan import SELECTOR_BITS, CompiledDbc, DecodePlan
+from dbc.protocols.j1939 import message_pgn
 from dbc.schema import Kind, Schema
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class _Builder:
     channels: tuple[str, ...]
     notes: list[str] = field(default_factory=list)
     signals: list[tuple[int, str, Any, Any]] = field(default_factory=list)  # channel, "Message.Signal", message, signal
-    messages: list[tuple[str, int, int, int]] = field(default_factory=list)  # name, key, length, root node
+    messages: list[tuple[str, int, int, int, int, int]] = field(default_factory=list)  # name, key, length, root node, J1939 group, source
     nodes: list[list[int]] = field(default_factory=list)  # message, first row, rows, need, first slot, slots
     rows: list[tuple[int, bool, int, int, bool, bool, int]] = field(default_factory=list)
     slots: list[int] = field(default_factory=list)  # row of the multiplexer
@@ -112,7 +113,8 @@ class _Builder:
         present = [signal for signal in message.signals if id(signal) in numbers]
         number = len(self.messages)
         root = self._add_node(number, [s for s in present if s.multiplexer_signal is None], present, numbers, {})
-        self.messages.append((name, key, min(message.length, 255), root))
+        group = message_pgn(message)
+        self.messages.append((name, key, min(message.length, 255), root, -1 if group is None else group, -1))
 
     def _add_node(
         self, message: int, mine: Sequence[Any], present: Sequence[Any], numbers: dict[int, int], known: dict[tuple[int, ...], int]
@@ -167,7 +169,7 @@ class _Builder:
         return CompiledDbc(schema, self._plan(), tuple(self.notes))
 
     def _plan(self) -> DecodePlan:
-        names, keys, lengths, roots = zip(*self.messages, strict=True) if self.messages else ((), (), (), ())
+        names, keys, lengths, roots, groups, sources = zip(*self.messages, strict=True) if self.messages else ((),) * 6
         nodes = np.array(self.nodes, np.int32).reshape(-1, 6).T
         rows = np.array(self.rows, np.int64).reshape(-1, 7).T
         children = sorted(self.children)
@@ -176,10 +178,12 @@ class _Builder:
             message_key=np.array(keys, np.uint64),
             message_length=np.array(lengths, np.uint8),
             message_node=np.array(roots, np.int32),
+            message_pgn=np.array(groups, np.int32),
+            message_source=np.array(sources, np.int16),
             node_message=nodes[0].copy(),
             node_first=nodes[1].copy(),
             node_count=nodes[2].copy(),
-            node_need=nodes[3].astype(np.uint8),
+            node_need=nodes[3].astype(np.uint16),
             node_slot_first=nodes[4].copy(),
             node_slot_count=nodes[5].copy(),
             row_signal=rows[0].astype(np.int32),
@@ -188,7 +192,7 @@ class _Builder:
             row_length=rows[3].astype(np.uint8),
             row_signed=rows[4].astype(np.bool_),
             row_half=rows[5].astype(np.bool_),
-            row_need=rows[6].astype(np.uint8),
+            row_need=rows[6].astype(np.uint16),
             slot_row=np.array(self.slots, np.int32),
             child_key=np.array([key for key, _ in children], np.uint64),
             child_node=np.array([node for _, node in children], np.int32),
@@ -198,7 +202,7 @@ class _Builder:
 def _row(number: int, signal: Any) -> tuple[int, bool, int, int, bool, bool, int]:
     big = signal.byte_order == "big_endian"
     bit = 8 * (signal.start // 8) + 7 - signal.start % 8 if big else signal.start
-    need = min((bit + signal.length - 1) // 8 + 1, 255)  # beyond 64 bytes: no frame ever has it
+    need = min((bit + signal.length - 1) // 8 + 1, 0xFFFF)
     half = signal.is_float and signal.length == 16
     return number, big, min(bit, 0xFFFF), signal.length, signal.is_signed and not signal.is_float, half, need
 
