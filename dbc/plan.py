@@ -43,8 +43,6 @@ class DecodePlan:
     #                                      (PDU1) destination; they are decoded under message_key. NOT_PGN = by identifier
     message_source: NDArray[np.int16]  # (m,) J1939: source address of its frames; ANY_SOURCE = the first one seen
     message_node: NDArray[np.int32]  # (m,) root node
-    message_pgn: NDArray[np.int32]  # (m,) J1939 parameter group by which dbc.protocols matches the message; -1 = by its identifier
-    message_source: NDArray[np.int16]  # (m,) J1939 source address that the message is of; -1 = the first that sends the group
     # nodes
     node_message: NDArray[np.int32]  # (k,)
     node_first: NDArray[np.int32]  # (k,) first row
