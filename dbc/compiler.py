@@ -6,9 +6,11 @@ A running agent never imports cantools: `load_compiled` compiles in a subprocess
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,9 @@ from dbc.errors import DbcFileError
 from dbc.plan import PLAN_VERSION, CompiledDbc, DecodePlan, dump, parse
 
 __all__ = ["CompiledDbc", "DecodePlan", "compile_dbc", "load_compiled"]
+
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
 
 
 def compile_dbc(files: Sequence[str]) -> CompiledDbc:
@@ -61,7 +66,8 @@ def _compile_in_subprocess(files: Sequence[str], entry: Path) -> CompiledDbc:
     root = str(Path(__file__).resolve().parent.parent)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
     command = [sys.executable, "-P", "-m", "dbc.compiler", str(entry), *files]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    # Whoever ends this process by a signal must not leave the compiler behind: the kernel ends it with us (prctl(2)).
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, preexec_fn=_die_with_parent)
     if done.returncode == 0:
         return parse(entry.read_bytes())
     try:
@@ -70,6 +76,10 @@ def _compile_in_subprocess(files: Sequence[str], entry: Path) -> CompiledDbc:
     except (json.JSONDecodeError, KeyError):
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise DbcFileError(", ".join(files), f"the compiler ended with code {done.returncode}: {last}") from None
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -177,10 +177,11 @@ class Agent:
         log.info("the source is finished: %d frames, %d ticks", self._status.frames, self._status.ticks)
 
     def _tick(self, snapshot: Snapshot, now_s: float) -> None:
-        self._parts.ledger.add(snapshot.tick_ns, snapshot.entered_ns)
+        before = self._recorder.samples.recorded
         self._seen |= snapshot.reason != Reason.NOT_SEEN
         self._status.ticks += 1
         self._append(self._recorder.snapshot(snapshot, now_s))
+        self._parts.ledger.add(snapshot.tick_ns, snapshot.entered_ns, self._recorder.samples.recorded - before)
         for finding in self._parts.detectors.step(snapshot):
             log.info("finding %s: %s, score %.3g, threshold %.3g", finding.state, finding.fault_code, finding.score, finding.threshold)
             self._status.findings += finding.state == "active"

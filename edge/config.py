@@ -68,7 +68,7 @@ class OutboxConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HealthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """ledger: CSV `tick_ms,entered_ns`, one line for each tick, to measure latency with; empty: none."""
+    """ledger: CSV `tick_ms,entered_ns,samples`, one line for each tick, to measure latency with; empty: none."""
 
     ledger: str = ""
 

@@ -68,7 +68,8 @@ class StatusFile:
 
 
 class Ledger:
-    """CSV `tick_ms,entered_ns`: each tick, and the wall clock at which the first frame of it entered the source. "" keeps none."""
+    """CSV `tick_ms,entered_ns,samples`: each tick, the wall clock at which its first frame entered the source, and how many valid values
+    were recorded of it: a tick without any is not in a store. "" keeps none."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -81,13 +82,13 @@ class Ledger:
             except OSError as error:
                 raise ConfigError(f"health.ledger: {self._path}: cannot be written: {error.strerror}") from error
             if self._file.tell() == 0:
-                self._file.write("tick_ms,entered_ns\n")
+                self._file.write("tick_ms,entered_ns,samples\n")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._file is not None:
             self._file.close()
 
-    def add(self, tick_ns: int, entered_ns: int) -> None:
+    def add(self, tick_ns: int, entered_ns: int, samples: int) -> None:
         if self._file is not None:
-            self._file.write(f"{tick_ns // NS_PER_MS},{entered_ns}\n")
+            self._file.write(f"{tick_ns // NS_PER_MS},{entered_ns},{samples}\n")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -24,6 +25,7 @@ class Report:
     bytes_sealed: int
     batches_recorded: int
     batches_receipted: int
+    batches_unread: int
     ticks_missing: int
     ticks_extra: int
     latency_s: dict[str, float | None]
@@ -35,8 +37,8 @@ class Report:
 
     @property
     def lost(self) -> int:
-        """Batches without receipt, and ticks that the store's query does not return."""
-        return self.batches_recorded - self.batches_receipted + self.ticks_missing
+        """Batches without receipt, or kept unread, and ticks that the store's query does not return."""
+        return self.batches_recorded - self.batches_receipted + self.batches_unread + self.ticks_missing
 
     @property
     def problems(self) -> list[str]:
@@ -44,6 +46,8 @@ class Report:
         found = []
         if self.batches_recorded != self.batches_receipted:
             found.append(f"{self.batches_recorded - self.batches_receipted} batches have no receipt")
+        if self.batches_unread:
+            found.append(f"{self.batches_unread} batches were quarantined or refused")
         if self.ticks_missing:
             found.append(f"the store lacks {self.ticks_missing} ticks")
         if self.ticks_extra:
@@ -88,13 +92,13 @@ def show(report: Report, console: Console) -> None:
         table.add_row(f"[bold]{name}[/bold]", value)
     console.print(table)
     for ticket in report.tickets:
-        console.print(
-            f"\n[bold]Ticket {ticket['id']}[/bold]  vehicle {ticket['vehicle']}  {ticket['fault_words']}  (tier {ticket['tier']})"
-        )
+        words = escape(ticket["fault_words"])
+        console.print(f"\n[bold]Ticket {ticket['id']}[/bold]  vehicle {ticket['vehicle']}  {words}  (tier {ticket['tier']})")
         for item in ticket.get("evidence", {}).get("contributions", [])[:3]:
-            console.print(f"  {item['signal']}: expected {item['expected']:.4g} {item['unit']}, seen {item['seen']:.4g} {item['unit']}")
+            expected, seen = (_value(item[key], item["unit"]) for key in ("expected", "seen"))
+            console.print(f"  {item['signal']}: expected {expected}, seen {seen}", markup=False)
         if ticket.get("action"):
-            console.print(f"  suggested: {ticket['action']}")
+            console.print(f"  suggested: {ticket['action']}", markup=False)
     console.print()
     if report.problems:
         console.print(f"[bold red]Not as promised:[/bold red] {'; '.join(report.problems)}")
@@ -102,6 +106,10 @@ def show(report: Report, console: Console) -> None:
         console.print("[bold green]The leak became a ticket, and nothing was lost.[/bold green]")
     else:
         console.print("[bold green]Nothing was lost.[/bold green]")
+
+
+def _value(value: float | None, unit: str) -> str:
+    return "no valid value" if value is None else f"{value:.4g} {unit}"
 
 
 def _share(part: int, whole: int) -> str:

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cansight.demo import services
-from cansight.demo.processes import Child, Processes
+from cansight.demo.processes import INTERRUPTS, Child, Processes, holding_interrupts
 from cansight.demo.report import Report, percentiles
 from cansight.demo.stage import CAR_CATALOGUE, CAR_DBC, Endpoint, Stage, Vehicle, free_port, require_free
 from cansight.demo.watch import Api, Watch
@@ -87,7 +87,8 @@ class Demonstration:
         self._check()
         self._started = time.monotonic()
         if options.folder is None:
-            folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="cansight-demo-")))
+            with holding_interrupts():
+                folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="cansight-demo-")))
         else:
             folder = options.folder.resolve()
             folder.mkdir(mode=0o700, parents=True)
@@ -137,7 +138,7 @@ class Demonstration:
             statuses = [self._watch.status(vehicle) for vehicle in self.vehicles]
             yield self._progress(statuses)
             drained = all(agent.returncode == 0 for agent in self.agents)
-            if drained and deadline is None:
+            if deadline is None and (drained or all(status.get("source_finished") for status in statuses)):
                 deadline = time.monotonic() + DRAIN_S
             if drained and self._watch.all_visible():
                 return
@@ -168,6 +169,7 @@ class Demonstration:
             bytes_sealed=total("bytes_sealed"),
             batches_recorded=total("batches_recorded"),
             batches_receipted=total("batches_receipted"),
+            batches_unread=total("batches_quarantined") + total("batches_refused"),
             ticks_missing=sum(lost for lost, _ in missing),
             ticks_extra=sum(extra for _, extra in missing),
             latency_s=percentiles(watch.latencies_s()),
@@ -319,12 +321,20 @@ def described(log: Path, entry: str) -> str:
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the demonstration as Ctrl-C does: through the `with` blocks, leaving nothing behind."""
+    """SIGTERM and SIGHUP end the demonstration as Ctrl-C does: through the `with` blocks, leaving nothing behind.
+
+    Only the first of them counts: one that came before the clean-up has begun would leave that out. Who started this program with a signal
+    ignored (nohup) goes on ignoring it.
+    """
+    before = {number: handler for number in INTERRUPTS if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for number in before:
+            signal.signal(number, _ignore)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number in before:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
@@ -332,11 +342,14 @@ def stop_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Not SIG_IGN: Python prints a trace for a signal that came just before it."""
+
+
 @contextlib.contextmanager
 def ignoring_interrupts() -> Iterator[None]:
     """A second Ctrl-C must not cut the clean-up short; it is bounded in time by itself."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    before = {number: signal.signal(number, _ignore) for number in INTERRUPTS}
     try:
         yield
     finally:

@@ -19,6 +19,7 @@ from cansight.demo.stage import Endpoint, Vehicle
 
 POINTS = 10_000  # the most that one answer of the API holds; at 1 Hz a window of as many seconds is never thinned out
 WINDOW_MS = POINTS * 1000
+SIGNALS = 32  # the most that the API takes in one request
 ASK_S = 2.0  # an answer that takes longer counts as none; the next poll asks again
 
 
@@ -107,23 +108,30 @@ class Watch:
         if not recorded:
             return 0, 0
         path = f"/api/vehicles/{quote(vehicle.vehicle)}"
-        # A signal may be first seen late in a log; together these few are in every tick that holds any.
-        signals = [entry["signal"] for entry in self.api.get(f"{path}/signals") or []][::25][:16]
+        signals = [entry["signal"] for entry in self.api.get(f"{path}/signals") or []]
+        parts = -(-len(signals) // SIGNALS)
         stored: set[int] = set()
-        for from_ms in range(min(recorded), max(recorded) + 1, WINDOW_MS):
-            answer = self.api.get(f"{path}/series", signal=signals, from_ms=from_ms, to_ms=from_ms + WINDOW_MS, points=POINTS)
-            stored.update((answer or {}).get("tick_ms", []))
+        for part in range(parts):
+            for from_ms in range(min(recorded), max(recorded) + 1, WINDOW_MS):
+                asked = {"from_ms": from_ms, "to_ms": from_ms + WINDOW_MS, "points": POINTS}
+                answer = self.api.get(f"{path}/series", signal=signals[part::parts], **asked)
+                stored.update((answer or {}).get("tick_ms", []))
+            if recorded <= stored:  # nearly always with the first few: a signal may be first seen late in a log, or fall silent
+                break
         return len(recorded - stored), len(stored - recorded)
 
 
 def read_ledger(path: Path) -> NDArray[np.int64]:
-    """(n, 2) int64: the tick in ms and the wall clock in ns at which its first frame entered the source. A torn last line is left out."""
+    """(n, 2) int64: the tick in ms and the wall clock in ns at which its first frame entered the source, of every tick with a valid value.
+
+    The others are in no store: what is missing or invalid is never written. A torn last line is left out.
+    """
     rows = []
     if path.exists():
-        for line in path.read_text().split("\n")[:-1]:
-            first, _, second = line.partition(",")
-            if first.isdecimal():
-                rows.append((int(first), int(second)))
+        for line in path.read_text().split("\n")[1:-1]:
+            tick_ms, entered_ns, samples = line.split(",")
+            if samples != "0":
+                rows.append((int(tick_ms), int(entered_ns)))
     return np.array(rows, dtype=np.int64).reshape(-1, 2)
 
 

@@ -132,16 +132,22 @@ def test_the_demonstration_on_mosquitto_and_influxdb_survives_the_broker_and_the
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("moment", ["at once", "starting", "flowing", "terminated", "twice"])
+@pytest.mark.parametrize("moment", ["at once", "starting", "compiling", "flowing", "terminated", "twice", "two at once"])
 def test_an_interrupt_at_any_moment_leaves_nothing_behind(tmp_path: Path, moment: str) -> None:
     with demo(tmp_path) as run:
         if moment == "at once":
             processes.until(lambda: any(run.temporary.iterdir()) or run.process.poll() is not None, "the temporary folder")
         elif moment == "starting":
             processes.until(lambda: run.child("cloud", "run") is not None, "the aggregator's process")
+        elif moment == "compiling":
+            processes.until(
+                lambda: run.child("-m", "dbc.compiler") is not None, "a DBC's compiler, a process of the aggregator or an agent"
+            )
         else:
             processes.until(lambda: run.child("sim", "drive") is not None and "batches receipted" in run.words(), "frames")
-        run.process.send_signal(signal.SIGTERM if moment == "terminated" else signal.SIGINT)
+        run.process.send_signal(signal.SIGTERM if moment in ("terminated", "two at once") else signal.SIGINT)
+        if moment == "two at once":
+            run.process.send_signal(signal.SIGINT)
         if moment == "twice":
             time.sleep(0.05)  # an impatient person, not a wait for a state
             run.process.send_signal(signal.SIGINT)
@@ -165,6 +171,22 @@ def test_a_recorded_log_takes_the_same_way(tmp_path: Path, data_dir: Path) -> No
         assert (report["frames"], report["signals_seen"], report["ticks"]) == (87_212, 604, 71)
         assert report["tickets"] == []
         assert run.left() == []
+
+
+@pytest.mark.timeout(200)
+def test_seconds_of_a_log_that_hold_no_known_frame_are_not_called_lost(tmp_path: Path) -> None:
+    dbc, log = tmp_path / "car.dbc", tmp_path / "drive.log"
+    dbc.write_text('VERSION ""\n\nBU_: ECU\n\nBO_ 133 Motor: 8 ECU\n SG_ Speed : 0|16@1+ (1,0) [0|0] "[/rpm]" ECU\n')
+    lines = []
+    for tenth in range(100):
+        lines.append(f"({1_700_000_000 + tenth / 10:.6f}) can0 300#00\n")
+        if tenth >= 40:
+            lines.append(f"({1_700_000_000.001 + tenth / 10:.6f}) can0 085#{tenth:02X}00\n")
+    log.write_text("".join(lines))
+    with demo(tmp_path, "--log", str(log), "--dbc", str(dbc)) as run:
+        code, report = run.finish()
+        assert code == 0, (run.words(), report)
+        assert (report["ticks"], report["samples"], report["ticks_missing"]) == (10, 6, 0)
 
 
 def test_wrong_input_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
