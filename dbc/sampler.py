@@ -49,6 +49,7 @@ class Sampler:
         self._periodic = np.flatnonzero(~np.isnan(schema.period_ms))
         self._limit_ns = (limit_ms[self._periodic] * 1e6).astype(np.int64)
         self._tick: int | None = None  # number of the open tick: it covers [tick - 1, tick) seconds
+        self._heard: int | None = None  # number of the last tick with a frame
         self._entered_ns = 0
 
     def feed(self, block: FrameBlock, signals: SignalBlock) -> list[Snapshot]:
@@ -57,9 +58,11 @@ class Sampler:
             return []
         ticks = block.timestamp_ns // TICK_NS + 1
         if self._tick is None:
-            self._tick, self._entered_ns = int(ticks[0]), block.entered_ns
+            asleep_since = -(2**62) if self._heard is None else self._heard + ASLEEP_TICKS
+            self._tick, self._entered_ns = max(int(ticks[0]), asleep_since + 1), block.entered_ns
         last = int(ticks.max())
         if last <= self._tick:  # the usual case for the small blocks of a live bus
+            self._heard = self._tick
             self._hold(signals, 0, len(signals))
             return []
         ticks = np.maximum(np.maximum.accumulate(ticks), self._tick)
@@ -71,21 +74,33 @@ class Sampler:
             self._hold(signals, int(pairs[number]), int(pairs[number + 1]))
         return closed
 
+    def pass_time(self, now_ns: int, entered_ns: int) -> list[Snapshot]:
+        """Close the ticks that are over at `now_ns` although no frame came: for a live source, where a silent bus must not hold back
+        what it said last. Gives what the next frame would have closed, five silent ticks at most."""
+        closed: list[Snapshot] = []
+        while self._tick is not None and self._tick * TICK_NS <= now_ns:
+            assert self._heard is not None
+            closed.append(self._snapshot(self._tick, self._entered_ns))
+            self._tick = self._tick + 1 if self._tick < self._heard + ASLEEP_TICKS else None
+            self._entered_ns = entered_ns
+        return closed
+
     def finish(self) -> list[Snapshot]:
         """The last tick, which no later frame has closed; nothing if there is none."""
         if self._tick is None:
             return []
         snapshot = self._snapshot(self._tick, self._entered_ns)
-        self._tick = None
+        self._tick = self._heard = None
         return [snapshot]
 
     def _advance(self, tick: int, entered_ns: int) -> list[Snapshot]:
         """Make `tick` the open one; returns the snapshots of those before it."""
         assert self._tick is not None
+        heard, self._heard = self._heard, tick
         if tick == self._tick:
             return []
         closed = [self._snapshot(self._tick, self._entered_ns)]
-        silent = range(self._tick + 1, min(tick, self._tick + 1 + ASLEEP_TICKS))
+        silent = range(self._tick + 1, min(tick, (self._tick if heard is None else heard) + 1 + ASLEEP_TICKS))
         closed += [self._snapshot(number, entered_ns) for number in silent]
         self._tick, self._entered_ns = tick, entered_ns
         return closed
