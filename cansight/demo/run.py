@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -201,6 +201,12 @@ class Demonstration:
         require_free(options.port, "--port")
         if options.folder is not None and options.folder.exists():
             raise UsageError(f"{options.folder} exists already; a demonstration makes its folder itself")
+        if options.influx not in ("", "influxd"):
+            parts = _parts(options.influx)
+            if parts is None or parts.scheme not in ("http", "https"):
+                raise UsageError(f"--influx {options.influx}: expected http://HOST:PORT or influxd (which starts one here)")
+            if not services.listening(Endpoint(str(parts.hostname), parts.port or (443 if parts.scheme == "https" else 80))):
+                raise UsageError(f"--influx {options.influx}: nobody listens there")
         if options.log is None:
             return
         if not options.dbc:
@@ -211,8 +217,8 @@ class Demonstration:
         broker = self.options.broker
         if broker in ("", "mosquitto"):
             return Endpoint("localhost", free_port())
-        parts = urlsplit(broker)
-        if parts.scheme not in ("mqtts", "ssl") or not parts.hostname:
+        parts = _parts(broker)
+        if parts is None or parts.scheme not in ("mqtts", "ssl"):
             raise UsageError(
                 f"--broker {broker}: expected mqtts://HOST:PORT or mosquitto (which starts one here); without TLS nothing is sent"
             )
@@ -222,7 +228,7 @@ class Demonstration:
             )
         if not (self.options.pki / "fleet-ca.pem").is_file():
             raise UsageError(f"--pki {self.options.pki}: holds no fleet-ca.pem; make the fleet's certificates with cansight pki init DIR")
-        return Endpoint(parts.hostname, parts.port or 8883)
+        return Endpoint(str(parts.hostname), parts.port or 8883)
 
     def _start_broker(self, stage: Stage) -> Child | None:
         if self.options.broker == "":
@@ -243,8 +249,6 @@ class Demonstration:
             self.processes.start(child)
             parts = urlsplit(influx)
             services.wait_until(lambda: services.listening(Endpoint(str(parts.hostname), int(parts.port or 0))), child, "starting InfluxDB")
-        elif urlsplit(influx).scheme not in ("http", "https"):
-            raise UsageError(f"--influx {influx}: expected http://HOST:PORT or influxd (which starts one here)")
         return {"kind": "influx", "influx": {"url": influx}}
 
     def _simulator(self, stage: Stage, vehicle: Vehicle) -> Child:
@@ -282,6 +286,15 @@ class Demonstration:
             if {ticket["vehicle"] for ticket in found} >= set(expected) or time.monotonic() > deadline:
                 return [self.api.get(f"/api/tickets/{ticket['id']}") or ticket for ticket in found]
             time.sleep(POLL_S)
+
+
+def _parts(url: str) -> SplitResult | None:
+    """A URL with a host, in parts; None for anything else."""
+    try:
+        parts = urlsplit(url)
+        return parts if parts.hostname and parts.port != 0 else None  # asking for the port checks it
+    except ValueError:
+        return None
 
 
 def follow(demonstration: Demonstration, console: Console) -> None:

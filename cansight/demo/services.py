@@ -60,7 +60,7 @@ def listening(endpoint: Endpoint) -> bool:
     try:
         with socket.create_connection((endpoint.host, endpoint.port), timeout=1):
             return True
-    except OSError:
+    except (OSError, UnicodeError):  # UnicodeError: no name that could be looked up
         return False
 
 

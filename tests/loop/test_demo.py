@@ -211,7 +211,12 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
             (["--port", str(port)], f"port {port}"),
             (["--broker", "mqtt://localhost"], "mqtts://"),
             (["--broker", "mqtts://localhost:1", "--pki", str(tmp_path / "no-pki")], "no-pki"),
+            (["--broker", "mqtts://[::1"], "mqtts://HOST:PORT"),
+            (["--broker", "mqtts://localhost:99999"], "mqtts://HOST:PORT"),
             (["--influx", "localhost:8086"], "http://"),
+            (["--influx", "http://localhost:port"], "http://HOST:PORT"),
+            (["--influx", "http://a..b"], "nobody listens"),
+            (["--influx", f"http://127.0.0.1:{servers.free_port()}"], "nobody listens"),
             (["--speed", "fast"], "fast"),
         ]
         with tempfile.TemporaryDirectory(dir=tmp_path) as temporary:
