@@ -98,9 +98,12 @@ def finding_lines(findings: Sequence[FindingEvent]) -> list[str]:
 
 
 def gap_lines(gaps: Sequence[GapEvent]) -> list[str]:
-    """Measurement `gaps`: what a vehicle had to drop, at the time its word arrived."""
+    """Measurement `gaps`: what a vehicle had to drop, at the time its word arrived.
+
+    The tag `sequence`, the word's own, keeps those apart that arrived together: InfluxDB overwrites equal tags and times.
+    """
     return [
-        f"gaps,vehicle={escape_key(event.vehicle)},model={escape_key(event.model)},stream={event.gap.stream.hex()}"
+        f"gaps,vehicle={escape_key(event.vehicle)},model={escape_key(event.model)},sequence={event.sequence},stream={event.gap.stream.hex()}"
         f" first={float(event.gap.first)!r},last={float(event.gap.last)!r},reason={quote(event.gap.reason)} {event.received_ms}"
         for event in gaps
     ]

@@ -159,12 +159,15 @@ def test_names_that_need_escaping_survive(store: Store) -> None:
 
 def test_gaps_are_kept_once(store: Store) -> None:
     gap = GapEvent(VEHICLE, "sample", b"s" * 16, 9, START_MS, False, Gap(stream=b"t" * 16, first=3, last=7, reason='full: "flash"\\'))
-    store.write_gaps([gap])
+    other = dataclasses.replace(
+        gap, sequence=10, gap=Gap(stream=b"t" * 16, first=12, last=20, reason="full")
+    )  # said in the same millisecond
+    store.write_gaps([gap, other])
     store.write_gaps([gap])
     if isinstance(store, EmbeddedStore):
         with store._reader() as connection:
-            found = [msgspec.msgpack.decode(body, type=Gap) for (body,) in connection.execute("SELECT body FROM gaps")]
-        assert found == [gap.gap]
+            found = [msgspec.msgpack.decode(body, type=Gap) for (body,) in connection.execute("SELECT body FROM gaps ORDER BY sequence")]
+        assert found == [gap.gap, other.gap]
     elif isinstance(store, InfluxStore):
         (series,) = store._server.query("cansight", "SELECT first, last, reason FROM gaps")
-        assert series.rows == [[START_MS, 3, 7, 'full: "flash"\\']]
+        assert sorted(series.rows) == [[START_MS, 3, 7, 'full: "flash"\\'], [START_MS, 12, 20, "full"]]
