@@ -1,0 +1,6 @@
+"""Messages that are more than one CAN frame: J1939, NMEA 2000, ISO-TP with OBD-II and UDS. Heard, never spoken; see docs/protocols.md."""
+
+from dbc.protocols.reassembler import HIDDEN, Reassembler
+from dbc.protocols.transfers import Counts
+
+__all__ = ["HIDDEN", "Counts", "Reassembler"]
