@@ -1,7 +1,10 @@
 """Recorded frames: every format to one kind of block, told apart by content, not by name.
 
-candump text      a parser of our own; also from a FIFO or standard input ("-"), as it arrives
-ASC, BLF, TRC, python-can's CSV and SQLite     through python-can
+text (candump, ASC, TRC, CSV ...)     parsers of our own, from files (packed by gzip or not), pipes and standard input, as it arrives
+BLF, python-can's SQLite              through python-can
+MF4                                   through asammdf, a channel group's chunk at a time
+
+A broken line is left aside, counted and reported with its number (`LogReader.skipped`, `first_skipped`); a strict reader stops there.
 """
 
 from __future__ import annotations
@@ -9,7 +12,6 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
-import re
 import stat
 import sys
 import time
@@ -20,48 +22,50 @@ from types import TracebackType
 
 from dbc.errors import LogFormatError
 from dbc.frames import FrameBlock, slice_frames
-from dbc.logs.candump import LINE, CandumpParser, write_candump
+from dbc.logs.candump import write_candump
+from dbc.logs.formats import FORMATS, TEXT_FORMATS, format_of, text_parser
+from dbc.logs.lines import TextParser
 
 __all__ = ["FORMATS", "LogReader", "open_log", "write_candump"]
 
-FORMATS = "candump, ASC, BLF, TRC, python-can's CSV or SQLite"
 SNIFF_BYTES = 64 * 1024  # enough for any header seen; a terminal's greeting may stand before the first frame
 LINE_BYTES = 48  # of a candump line, for the size of a read
 LONGEST_LINE = 64 * 1024
 FOLLOW_S = 0.05  # between two looks at a file that grows
 
 GZIP = b"\x1f\x8b"
-MAGIC = ((b"LOGG", "blf"), (b"MDF     ", "mf4"), (b"UnFinMF ", "mf4"), (b"SQLite format 3\0", "sqlite"))
 
 
-def open_log(path: str | Path, *, block_frames: int = 4000, follow: bool = False) -> LogReader:
+def open_log(path: str | Path, *, block_frames: int = 4000, follow: bool = False, strict: bool = False) -> LogReader:
     """A reader of the log at `path`, or of standard input for "-".
 
-    block_frames: the most frames a block has. follow: at the end wait for more, as `tail -f` does (candump only).
+    block_frames: the most frames a block has. follow: at the end wait for more, as `tail -f` does (text formats only).
+    strict: LogFormatError at the first broken line, instead of counting it.
     Nothing is opened before the first block is asked for; LogFormatError comes from there.
     """
-    return LogReader(path, block_frames, follow)
+    return LogReader(path, block_frames, follow, strict)
 
 
 class LogReader(Iterator[FrameBlock]):
     """Iterates over a log's blocks. A pipe's frames are given as they arrive; a block is not waited for."""
 
-    def __init__(self, path: str | Path, block_frames: int, follow: bool) -> None:
+    def __init__(self, path: str | Path, block_frames: int, follow: bool, strict: bool) -> None:
         self.path = str(path)
         self.format = ""  # known after the first block
-        self._block_frames, self._follow = block_frames, follow
-        self._parser = CandumpParser()
+        self.position = 0  # how much of the file is read, in bytes (of an MF4: in proportion to its frames); for a progress bar
+        self._block_frames, self._follow, self._strict = block_frames, follow, strict
+        self._parser: TextParser | None = None
         self._blocks = self._read()
 
     @property
     def skipped(self) -> int:
-        """Lines, so far, that are no frame (candump)."""
-        return self._parser.skipped
+        """Broken lines so far."""
+        return 0 if self._parser is None else self._parser.skipped
 
     @property
     def first_skipped(self) -> int | None:
-        """Number of the first such line, from 1."""
-        return self._parser.first_skipped
+        """Number of the first of them, from 1."""
+        return None if self._parser is None else self._parser.first_skipped
 
     def __next__(self) -> FrameBlock:
         return next(self._blocks)
@@ -95,33 +99,51 @@ class LogReader(Iterator[FrameBlock]):
             try:
                 source = gzip.GzipFile(fileobj=file) if packed else file
                 head = source.read(SNIFF_BYTES)
-                self.format = _format_of(head) or self._refuse(head)
-                if self.format == "candump":
-                    yield from self._candump(source.read, head)
+                self.format = format_of(head) or self._refuse(head)
+                if self.format in TEXT_FORMATS:
+
+                    def read(size: int) -> bytes:
+                        self.position = file.tell()
+                        return source.read(size)
+
+                    yield from self._text(read, head)
                     return
             except (EOFError, zlib.error) as error:
                 raise LogFormatError(self.path, f"damaged gzip file: {error}") from error
-        from dbc.logs.readers import READERS, read_blocks  # python-can takes a tenth of a second to import
+        yield from self._through_library(path, packed)
 
-        if self.format not in READERS:
-            raise LogFormatError(self.path, "is an ASAM MDF4 file, which needs the asammdf package; expected " + FORMATS)
-        yield from read_blocks(path, self.format, self._block_frames)
+    def _through_library(self, path: Path, packed: bool) -> Iterator[FrameBlock]:
+        """Binary formats, whose libraries are heavy to import."""
+        from dbc.logs import readers
+
+        with readers.unpacked(path, packed) as plain:
+            if self.format == "mf4":
+                from dbc.logs.mf4 import read_mf4
+
+                for share, block in read_mf4(plain, self.path, self._block_frames):
+                    self.position = int(share * path.stat().st_size)
+                    yield block
+                return
+            for position, block in readers.read_blocks(plain, self.path, self.format, self._block_frames):
+                self.position = position
+                yield block
 
     def _from_stream(self, stream: io.FileIO) -> Iterator[FrameBlock]:
-        """A FIFO or standard input: reads give what is there. Only candump text can be read from its middle on."""
+        """A FIFO or standard input: reads give what is there. Only text can be read from its middle on."""
         head = b""
-        while _format_of(head) is None and len(head) < SNIFF_BYTES:
+        while format_of(head) is None and len(head) < SNIFF_BYTES:
             chunk = stream.read(SNIFF_BYTES)
             if not chunk:
                 break
             head += chunk
-        self.format = _format_of(head) or (self._refuse(head) if head.strip() else "candump")
-        if self.format != "candump":
-            raise LogFormatError(self.path, f"is a {self.format.upper()} log on a pipe; from a pipe only candump text can be read")
-        yield from self._candump(stream.read, head)
+        self.format = format_of(head) or (self._refuse(head) if head.strip() else "candump")
+        if self.format not in TEXT_FORMATS:
+            raise LogFormatError(self.path, f"is a {self.format.upper()} log on a pipe; from a pipe only text formats can be read")
+        yield from self._text(stream.read, head)
 
-    def _candump(self, read: Callable[[int], bytes | None], head: bytes) -> Iterator[FrameBlock]:
+    def _text(self, read: Callable[[int], bytes | None], head: bytes) -> Iterator[FrameBlock]:
         """Blocks of whole lines; the line that is not whole yet waits for the next read."""
+        self._parser = text_parser(self.format, head)
         old_mac = b"\n" not in head and b"\r" in head  # line ends are CR alone
         chunk: bytes | None = head.removeprefix(codecs.BOM_UTF8)
         rest = b""
@@ -143,30 +165,15 @@ class LogReader(Iterator[FrameBlock]):
             yield from self._blocks_of(rest, time.time_ns())
 
     def _blocks_of(self, text: bytes, entered_ns: int) -> Iterator[FrameBlock]:
+        assert self._parser is not None
         block = self._parser.parse(text, entered_ns)
+        if self._strict and self._parser.first_skipped is not None:
+            raise LogFormatError(self.path, f"is no line of a {self.format} log", self._parser.first_skipped)
         for start in range(0, len(block), self._block_frames):
             yield slice_frames(block, start, start + self._block_frames)
 
     def _refuse(self, head: bytes) -> str:
         begin = ascii(head[:40].decode("latin-1").split("\n")[0])[1:-1]
         raise LogFormatError(
-            self.path, f"is not a log that can be read: it begins with {begin!r}; expected {FORMATS}" if head else "is empty"
+            self.path, f"is not a log that can be read: it begins with '{begin}'; expected {FORMATS}" if head else "is empty"
         )
-
-
-def _format_of(head: bytes) -> str | None:
-    """The format of a log that begins with `head`; None = none that is known."""
-    for magic, form in MAGIC:
-        if head.startswith(magic):
-            return form
-    lines = [line.strip() for line in re.split(rb"[\r\n]+", head.removeprefix(codecs.BOM_UTF8).replace(b"\0", b"")) if line.strip()]
-    if not lines:
-        return None
-    first = lines[0].lower()
-    if first.startswith((b"date ", b"base hex", b"base dec")):
-        return "asc"
-    if first.startswith(b";"):
-        return "trc"
-    if first.startswith(b"timestamp,arbitration_id,extended,remote,error,dlc,data"):
-        return "csv"
-    return "candump" if any(LINE.fullmatch(line) for line in lines) else None

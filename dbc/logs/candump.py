@@ -5,6 +5,8 @@
     (1700000820.298000) can0 085#R4                         remote frame, with its length
     (1700000820.298000) can0 20000080#0000000000000000      error frame: identifier with ERR_FLAG
     (1700000820.298000) can0 085#7C T                       a direction may follow
+    (1700000820.298000) 085#7C                              without an interface it is can0
+     can0  085   [8]  7C 33 80 00 47 E0 7C 7F               as on the screen, with or without a stamp in front; without, it has the last one
 
 Source: can-utils, lib.h and asc2log.c. Lines of the common shapes are parsed together by NumPy (ten times faster than line by line); the
 others (remote frames, dotted payloads, stamps of another width than the block's first) one by one with a regular expression.
@@ -20,15 +22,21 @@ from numpy.typing import NDArray
 
 from dbc.frames import EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, SFF_MASK, FrameBlock
 
-__all__ = ["LINE", "CandumpParser", "write_candump"]
+__all__ = ["LINE", "CandumpParser", "is_candump", "write_candump"]
 
 Bytes = NDArray[np.uint8]
 Index = NDArray[np.intp]
 
 LINE = re.compile(
-    rb"\s*\((?P<seconds>-?\d{1,12})\.(?P<fraction>\d{1,9})\)\s+(?P<channel>[!-~]{1,64})\s+(?P<id>[0-9A-Fa-f]{1,8})"
+    rb"\s*\((?P<seconds>-?\d{1,12})\.(?P<fraction>\d{1,9})\)\s+(?:(?P<channel>[!-~]{1,64})\s+)?(?P<id>[0-9A-Fa-f]{1,8})"
     rb"#(?:#(?P<flags>[0-9A-Fa-f])|(?P<remote>[Rr])(?P<remote_length>[0-9A-Fa-f]?))?(?P<data>(?:[0-9A-Fa-f]{2}\.?)*)(?:_[0-9A-Fa-f])?(?:\s+[RT])?\s*"
 )
+SCREEN = re.compile(
+    rb"\s*(?:\((?P<seconds>-?\d{1,12})\.(?P<fraction>\d{1,9})\)\s+)?(?P<channel>[!-~]{1,64})\s+"
+    rb"(?:[RT]X\s+(?:-|[BE]{1,2})\s+(?:-|[BE]{1,2})\s+)?(?P<id>[0-9A-Fa-f]{3}|[0-9A-Fa-f]{8})\s+\[(?P<length>\d{1,2})\]"
+    rb"(?:\s+(?P<remote>remote request)|(?P<data>(?:\s+[0-9A-Fa-f]{2})*))(?:\s+'.*')?(?:\s+ERRORFRAME.*)?\s*"
+)
+COMMENT = (b"#", b";", b"//")
 PRINTABLE = re.compile(rb"[!-~]+")
 BEFORE, AFTER = 32, 160  # padding around the text, so that no window leaves it
 NAME = 16  # longest interface name and its end (IFNAMSIZ)
@@ -43,12 +51,17 @@ LAST_SECOND = 2**63 // 10**9 - 1  # that nanoseconds reach in an int64: the year
 LAYOUT_LINES = 20  # lines to look at for the first that is a frame: logs begin in the middle of a line, or with a terminal's header
 
 
+def is_candump(lines: list[bytes]) -> bool:
+    return any(LINE.fullmatch(line) or SCREEN.fullmatch(line) for line in lines)
+
+
 class CandumpParser:
     """Turns whole lines into frame blocks. Lines that are no frame are skipped and counted, never guessed."""
 
     def __init__(self) -> None:
         self.channels: tuple[str, ...] = ()
         self.lines = 0  # parsed so far
+        self.last_ns = 0  # stamp of the last frame
         self.skipped = 0  # lines, other than blank ones, that are no frame
         self.first_skipped: int | None = None  # number of the first of them, from 1
 
@@ -62,7 +75,10 @@ class CandumpParser:
         block.parse_common()
         block.parse_others()
         self.lines += len(ends)
-        return block.finish(entered_ns)
+        frames = block.finish(entered_ns)
+        if len(frames):
+            self.last_ns = int(frames.timestamp_ns[-1])
+        return frames
 
     def number_of(self, name: str) -> int | None:
         """The number of a channel, new names included; None when there are too many."""
@@ -204,7 +220,7 @@ class _Lines:
             text = self._text(int(line))
             if self._parse_line(int(line), text):
                 self.ok[line] = True
-            elif text.strip():
+            elif text.strip() and not text.lstrip().startswith(COMMENT):
                 self.parser.skipped += 1
                 if self.parser.first_skipped is None:
                     self.parser.first_skipped = self.parser.lines + int(line) + 1
@@ -212,7 +228,7 @@ class _Lines:
     def _parse_line(self, line: int, text: bytes) -> bool:
         found = LINE.fullmatch(text)
         if found is None:
-            return False
+            return self._parse_screen(line, text)
         identifier, data = int(found["id"], 16), bytes.fromhex(found["data"].replace(b".", b"").decode())
         extended = len(found["id"]) > 3
         error = bool(extended and identifier & ERR_FLAG)
@@ -222,15 +238,44 @@ class _Lines:
         seconds, fraction = int(found["seconds"]), int(found["fraction"].ljust(9, b"0"))
         if (remote and data) or abs(seconds) > LAST_SECOND:
             return False
-        number = self.parser.number_of(found["channel"].decode("ascii"))
+        stamp = seconds * 1_000_000_000 + (-fraction if found["seconds"].startswith(b"-") else fraction)
+        identifier |= (EFF_FLAG if extended and not error else 0) | (RTR_FLAG if remote else 0)
+        length = min(int(found["remote_length"] or b"0", 16), 8) if remote else len(data)
+        return self._place(line, stamp, identifier, found["channel"] or b"can0", data, length)
+
+    def _parse_screen(self, line: int, text: bytes) -> bool:
+        """What candump prints on a screen."""
+        found = SCREEN.fullmatch(text)
+        if found is None:
+            return False
+        identifier, length = int(found["id"], 16), int(found["length"])
+        data = bytes.fromhex((found["data"] or b"").decode())
+        remote, extended = found["remote"] is not None, len(found["id"]) > 3
+        error = bool(extended and identifier & ERR_FLAG)
+        if identifier > ((EFF_MASK | ERR_FLAG) if extended else SFF_MASK) or length > 64 or (len(data) != length and not remote):
+            return False
+        before = line - 1
+        while before >= 0 and not self.ok[before]:
+            before -= 1
+        stamp = int(self.timestamp_ns[before]) if before >= 0 else self.parser.last_ns
+        if found["seconds"] is not None:
+            seconds, fraction = int(found["seconds"]), int(found["fraction"].ljust(9, b"0"))
+            if abs(seconds) > LAST_SECOND:
+                return False
+            stamp = seconds * 1_000_000_000 + (-fraction if found["seconds"].startswith(b"-") else fraction)
+        identifier |= (EFF_FLAG if extended and not error else 0) | (RTR_FLAG if remote else 0)
+        return self._place(line, stamp, identifier, found["channel"], data, min(length, 8) if remote else length)
+
+    def _place(self, line: int, stamp: int, identifier: int, channel: bytes, data: bytes, length: int) -> bool:
+        number = self.parser.number_of(channel.decode("ascii"))
         if number is None:
             return False
         if len(data) > 8:
             self._widen()
-        self.timestamp_ns[line] = seconds * 1_000_000_000 + (-fraction if found["seconds"].startswith(b"-") else fraction)
-        self.frame_id[line] = identifier | (EFF_FLAG if extended and not error else 0) | (RTR_FLAG if remote else 0)
+        self.timestamp_ns[line] = stamp
+        self.frame_id[line] = identifier
         self.channel[line] = number
-        self.length[line] = min(int(found["remote_length"] or b"0", 16), 8) if remote else len(data)
+        self.length[line] = length
         self.data[line] = 0
         self.data[line, : len(data)] = list(data)
         return True

@@ -212,7 +212,7 @@ def test_python_cans_frames_keep_their_kind_and_payload(data_dir: Path) -> None:
         (b"", "is empty"),
         (b"hello\nworld\n", "it begins with 'hello'"),
         (bytes(range(256)), "is not a log"),
-        (b"MDF     4.10", "asammdf"),
+        (b"MDF     4.10", "damaged MF4 log"),
         (b"LOGG" + bytes(200), "damaged BLF log"),
         (b"\x1f\x8b" + bytes(50), "gzip|cannot be read"),
         (gzip.compress(LINES * 100)[:-20], "damaged gzip file"),

@@ -1,0 +1,241 @@
+"""ASAM MDF4 bus logs, through asammdf, a chunk of a channel group at a time.
+
+A bus log (ASAM MDF bus logging associated standard) has channel groups of frames: CAN_DataFrame and CAN_RemoteFrame, with the channels
+.BusChannel, .ID, .IDE, .DataLength, .DataBytes. Whole chunks become arrays; nothing is done frame by frame. Groups are merged by time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dbc.errors import LogFormatError
+from dbc.frames import EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, SFF_MASK, FrameBlock, slice_frames
+
+__all__ = ["read_mf4"]
+
+CHUNK = 100_000  # frames that are read of a group at a time
+KINDS = {"CAN_DataFrame": 0, "CAN_RemoteFrame": RTR_FLAG, "CAN_ErrorFrame": ERR_FLAG}
+LAST_SECOND = 2**63 // 10**9 - 1
+
+
+def read_mf4(path: Path, name: str, block_frames: int) -> Iterator[tuple[float, FrameBlock]]:
+    """(share of the frames that have been read, block). Raises LogFormatError, with `name`, for a damaged file or one without frames."""
+    try:
+        import asammdf
+    except ModuleNotFoundError as error:
+        raise LogFormatError(name, "is an ASAM MDF4 file, which needs the asammdf package: install cansight[log]") from error
+    try:
+        # An open file, not a path: by its path asammdf would look at the extension, and may unpack or delete.
+        options: Any = {"process_bus_logging": False}  # its own index of all identifiers: not needed
+        with _quiet(), _finalisable(path) as file, asammdf.MDF(file, **options) as mdf:
+            yield from _read(mdf, name, block_frames)
+    except (LogFormatError, OSError, GeneratorExit, MemoryError):
+        raise
+    except Exception as error:  # asammdf lets struct, zlib, index, key and assertion errors of damaged files through
+        _let_go(error)
+        raise LogFormatError(name, f"damaged MF4 log: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+def _read(mdf: Any, name: str, block_frames: int) -> Iterator[tuple[float, FrameBlock]]:
+    groups = [_Group(mdf, number, frames, kind) for number, frames, kind in _bus_groups(mdf)]
+    total = sum(group.frames for group in groups)
+    if not groups:
+        raise LogFormatError(name, "has no CAN frames: it is no bus log (decoded signals are no frames)")
+    start_ns = round(mdf.header.start_time.timestamp() * 1e6) * 1000
+    channels: tuple[str, ...] = ()
+    waiting: list[_Chunk] = []
+    read = 0
+    while groups or waiting:
+        # Whatever comes before the earliest of the groups' last stamps is complete.
+        for group in [group for group in groups if not group.pending]:
+            chunk = group.next()
+            waiting.append(chunk)
+            read += len(chunk.second)
+        limit = min((group.last for group in groups if not group.finished), default=np.inf)
+        for group in groups:
+            group.pending = group.last > limit and not group.finished
+        groups = [group for group in groups if not group.finished]
+        ready = [chunk.part(chunk.second <= limit) for chunk in waiting]
+        waiting = [left for chunk in waiting if len((left := chunk.part(chunk.second > limit)).second)]
+        merged = _merge([chunk for chunk in ready if len(chunk.second)])
+        if merged is None:
+            continue
+        channels, block = _block(merged, channels, start_ns)
+        for start in range(0, len(block), block_frames):
+            yield read / total, slice_frames(block, start, start + block_frames)
+
+
+def _bus_groups(mdf: Any) -> Iterator[tuple[int, int, str]]:
+    """(number, frames, kind) of each group that has frames."""
+    for number, group in enumerate(mdf.groups):
+        names = {channel.name for channel in group.channels}
+        frames = int(group.channel_group.cycles_nr)
+        for kind in KINDS:
+            if frames and (f"{kind}.ID" in names or (kind == "CAN_ErrorFrame" and kind in names)):
+                yield number, frames, kind
+
+
+@dataclass
+class _Chunk:
+    second: NDArray[np.float64]  # (n,) since the measurement's start
+    frame_id: NDArray[np.uint32]
+    bus: NDArray[np.int64]
+    length: NDArray[np.uint8]
+    data: NDArray[np.uint8]  # (n, 8) or (n, 64)
+
+    def part(self, which: NDArray[np.bool_]) -> _Chunk:
+        if which.all():
+            return self
+        return _Chunk(self.second[which], self.frame_id[which], self.bus[which], self.length[which], self.data[which])
+
+
+class _Group:
+    """A channel group that is read from front to back."""
+
+    def __init__(self, mdf: Any, number: int, frames: int, kind: str) -> None:
+        self._mdf, self._number, self._kind = mdf, number, kind
+        self._names = {channel.name for channel in mdf.groups[number].channels}
+        self._at = 0
+        self.frames = frames
+        self.last = -np.inf  # stamp that the group has been read to
+        self.pending = False  # frames of it wait for the other groups
+        self.finished = False
+
+    def next(self) -> _Chunk:
+        n = min(CHUNK, self.frames - self._at)
+        identifier_name = f"{self._kind}.ID" if f"{self._kind}.ID" in self._names else self._kind
+        signal = self._get(identifier_name, n)
+        second = np.asarray(signal.timestamps, np.float64)
+        n = len(second)
+        self._at += n
+        self.finished = self._at >= self.frames or n == 0
+        chunk = self._chunk(second, signal.samples, n)
+        if n:
+            self.last = float(second.max())
+        return chunk
+
+    def _chunk(self, second: NDArray[np.float64], samples: Any, n: int) -> _Chunk:
+        self._offset = self._at - n
+        flag = KINDS[self._kind]
+        if self._kind == "CAN_ErrorFrame":
+            identifier = np.full(n, ERR_FLAG, np.uint32)
+        else:
+            number = np.asarray(samples).astype(np.uint32)
+            extended = self._field("IDE", n) != 0 if f"{self._kind}.IDE" in self._names else (number & np.uint32(EFF_FLAG)) != 0
+            identifier = np.where(extended, number & np.uint32(EFF_MASK) | np.uint32(EFF_FLAG), number & np.uint32(SFF_MASK)) | np.uint32(
+                flag
+            )
+        bus = self._field("BusChannel", n) if f"{self._kind}.BusChannel" in self._names else np.ones(n, np.int64)
+        length = np.zeros(n, np.uint8)
+        data = np.zeros((n, 8), np.uint8)
+        if flag != ERR_FLAG:
+            field = "DataLength" if f"{self._kind}.DataLength" in self._names else "DLC"
+            wanted = np.clip(self._field(field, n), 0, 64).astype(np.uint8)
+            length = np.minimum(wanted, 8) if flag == RTR_FLAG else wanted
+        if flag == 0:
+            data = _padded(np.asarray(self._get(f"{self._kind}.DataBytes", n, self._offset).samples), n)
+            length = np.minimum(length, data.shape[1])
+            data[np.arange(data.shape[1]) >= length[:, None]] = 0
+        return _Chunk(second, identifier, bus, length.astype(np.uint8), data)
+
+    def _field(self, field: str, n: int) -> NDArray[np.int64]:
+        return np.asarray(self._get(f"{self._kind}.{field}", n, self._offset).samples).astype(np.int64)
+
+    def _get(self, name: str, n: int, offset: int | None = None) -> Any:
+        return self._mdf.get(name, group=self._number, record_offset=self._at if offset is None else offset, record_count=n)
+
+
+def _padded(samples: NDArray[Any], n: int) -> NDArray[np.uint8]:
+    """(n, 8) or (n, 64)."""
+    data = samples.view(np.uint8).reshape(n, -1) if n else np.zeros((0, 8), np.uint8)
+    width = 8 if data.shape[1] <= 8 else 64
+    whole = np.zeros((n, width), np.uint8)
+    whole[:, : min(width, data.shape[1])] = data[:, :width]
+    return whole
+
+
+def _merge(chunks: list[_Chunk]) -> _Chunk | None:
+    """In order of time. Frames of one group stay in their order where their stamps are equal."""
+    if not chunks:
+        return None
+    if len(chunks) == 1 and (np.diff(chunks[0].second) >= 0).all():
+        return chunks[0]
+    width = max(chunk.data.shape[1] for chunk in chunks)
+    for chunk in chunks:
+        if chunk.data.shape[1] < width:
+            chunk.data = np.concatenate([chunk.data, np.zeros((len(chunk.data), width - chunk.data.shape[1]), np.uint8)], axis=1)
+    second = np.concatenate([chunk.second for chunk in chunks])
+    order = second.argsort(kind="stable")
+    return _Chunk(
+        second[order],
+        np.concatenate([chunk.frame_id for chunk in chunks])[order],
+        np.concatenate([chunk.bus for chunk in chunks])[order],
+        np.concatenate([chunk.length for chunk in chunks])[order],
+        np.concatenate([chunk.data for chunk in chunks])[order],
+    )
+
+
+def _block(chunk: _Chunk, channels: tuple[str, ...], start_ns: int) -> tuple[tuple[str, ...], FrameBlock]:
+    """Bus 1 is can0. Stamps are rounded to whole nanoseconds, which float64 seconds hold for days."""
+    names = list(channels)
+    channel = np.zeros(len(chunk.second), np.uint8)
+    for bus in np.unique(chunk.bus).tolist():
+        name = f"can{max(bus - 1, 0)}"
+        if name not in names:
+            names.append(name)
+        if names.index(name) > 255:
+            raise ValueError("more than 255 buses")
+        channel[chunk.bus == bus] = names.index(name)
+    if not (np.abs(chunk.second) < LAST_SECOND / 2).all():
+        raise ValueError("a time that is none")
+    stamp = start_ns + np.round(chunk.second * 1e9).astype(np.int64)
+    return tuple(names), FrameBlock(tuple(names), stamp, chunk.frame_id, channel, chunk.length, chunk.data, time.time_ns())
+
+
+@contextlib.contextmanager
+def _finalisable(path: Path) -> Iterator[Any]:
+    """The open file; of a recording that was cut off ("UnFinMF") a temporary copy, in which asammdf completes the headers."""
+    with path.open("rb") as file:
+        if not file.read(8).startswith(b"UnFinMF"):
+            file.seek(0)
+            yield file
+            return
+        with tempfile.TemporaryFile(prefix="cansight-log-") as copy:
+            file.seek(0)
+            shutil.copyfileobj(file, copy)
+            copy.seek(0)
+            yield copy
+
+
+def _let_go(error: Exception) -> None:
+    """asammdf's destructor complains on stderr about an object that it could not open to the end: such an object counts as closed."""
+    trace = error.__traceback__
+    while trace is not None:
+        opened: Any = trace.tb_frame.f_locals.get("self")
+        if hasattr(opened, "_closed"):
+            opened._closed = True
+        trace = trace.tb_next
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """asammdf logs what it makes of damaged files; the one line that we raise says it."""
+    import logging
+
+    logger = logging.getLogger("asammdf")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
