@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dbc.errors import DbcFileError
+from dbc.protocols.obd2 import builtin_text
 
 __all__ = ["DEFAULT_CHANNEL", "DbcFile", "parse_file_argument"]
 
@@ -14,12 +15,16 @@ DEFAULT_CHANNEL = "can0"
 
 @dataclass(frozen=True)
 class DbcFile:
-    """One DBC on one channel, as the user named it: "PATH" or "PATH@CHANNEL"."""
+    """One DBC on one channel, as the user named it: "PATH" or "PATH@CHANNEL"; "builtin:obd2" for the PIDs of OBD-II."""
 
     path: str
     channel: str
 
     def read(self) -> bytes:
+        if not self.path:
+            raise DbcFileError(f"@{self.channel}", "names no file; expected FILE or FILE@CHANNEL")
+        if self.path.startswith("builtin:"):
+            return builtin_text(self.path).encode()
         try:
             return Path(self.path).read_bytes()
         except OSError as error:
