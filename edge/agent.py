@@ -3,14 +3,13 @@
 Three threads: `source` reads frames, `uplink` owns the socket, and this one does everything else and owns every file of the state folder.
 """
 
-import itertools
 import logging
 import os
 import random
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -24,10 +23,11 @@ from dbc.catalogue import Catalogue
 from dbc.compiler import load_compiled
 from dbc.decoder import Decoder, SignalBlock
 from dbc.frames import FrameBlock
+from dbc.protocols import Reassembler
 from dbc.sampler import Sampler, Snapshot
 from dbc.schema import Schema
 from dbc.validity import Reason
-from edge.config import STDIN, EdgeConfig, RunConfig, SourceConfig
+from edge.config import EdgeConfig, RunConfig
 from edge.detectors import Detectors
 from edge.errors import ConfigError
 from edge.health import Ledger, Status, StatusFile
@@ -35,16 +35,18 @@ from edge.identity import load_identity
 from edge.outbox import Outbox
 from edge.outbox_store import OutboxStore
 from edge.recorder import Recorder
-from edge.sources.log import check_log, log_frames
+from edge.sources.channel import Channel
+from edge.sources.choice import check, open_source
+from edge.sources.clock import SteadyClock
 from edge.sources.reader import Reader
 from edge.streams import Journey, Record
 from edge.uplink import Uplink
 from models.pack import load_public_key
-from wire.messages import Clock
 
 POLL_S = 0.1  # how late a stop, a receipt or a partial batch is seen when no frames come
 MAINTAIN_S = 0.1
 STATUS_S = 1.0
+GRACE_NS = 1_000_000_000  # frames of a bus that have been stamped may be this long on their way here
 GOODBYE_S = 0.5  # of the 2 s that an ignition-off leaves; sealing and syncing come first
 
 log = logging.getLogger(__name__)
@@ -68,6 +70,9 @@ class Parts:
     """What the agent ties together, in the order of the pipeline."""
 
     reader: Reader
+    live: SteadyClock | None
+    channels: Sequence[Channel]
+    reassembler: Reassembler
     decoder: Decoder
     sampler: Sampler
     detectors: Detectors
@@ -84,25 +89,28 @@ def assembled(config: EdgeConfig, stop: threading.Event, stack: ExitStack) -> "A
     """Read and check every file that the settings name, and open the outbox; what is opened belongs to `stack`. Raises as `run`."""
     state = Path(config.state)
     identity = load_identity(config)
-    check_log(config.source)
+    check(config.source)
     _make_folder(state)
     compiled = load_compiled(config.dbc.files, state / "cache")
     schema = compiled.schema
     catalogue = Catalogue.load(config.dbc.catalogue) if config.dbc.catalogue else Catalogue.empty()
     catalogue.check(schema.names)  # a misspelt name would record what its owner has called private
     detectors = _detectors(config, schema)
+    source = open_source(config.source, compiled, stop)
     journey = Journey(
         boot_id=os.urandom(16),
-        clock=Clock(boot_ms=0, utc_ms=0, source="log"),  # a log's stamps are UTC already, and its own
+        clock=source.clock,
         schema_id=schema.schema_id,
         pack_ids=detectors.pack_ids,
         agent=f"cansight {version('cansight')}",
     )
-    frames = _first_checked(config.source, log_frames(config.source, stop))
     outbox = Outbox(lambda most: random.uniform(0, most))
     store = stack.enter_context(OutboxStore(state / "outbox", config.outbox.bytes, outbox))
     parts = Parts(
-        reader=Reader(frames, stop),
+        reader=Reader(source.frames, stop),
+        live=source.live,
+        channels=source.channels,
+        reassembler=Reassembler(compiled),
         decoder=Decoder(compiled, schema.channels),
         sampler=Sampler(schema),
         detectors=detectors,
@@ -149,6 +157,7 @@ class Agent:
                 elif self._parts.reader.finished and not self._status.source_finished:
                     self._finish(now_s)
                 else:
+                    self._silent(now_s)
                     self._append(self._recorder.flush(now_s))
                 self._commit(now_s)
                 self._report(now_s)
@@ -163,11 +172,18 @@ class Agent:
             raise broken
 
     def _frames(self, block: FrameBlock, now_s: float) -> None:
-        signals = self._parts.decoder.decode(block)
         self._status.frames += len(block)
+        block = self._parts.reassembler.feed(block)
+        signals = self._parts.decoder.decode(block)
         self._status.frames_unknown += len(block) - _frames_known(signals)
         for snapshot in self._parts.sampler.feed(block, signals):
             self._tick(snapshot, now_s)
+
+    def _silent(self, now_s: float) -> None:
+        """No frames: on a live bus time goes on all the same."""
+        if self._parts.live is not None:
+            for snapshot in self._parts.sampler.pass_time(self._parts.live.now_ns() - GRACE_NS, time.time_ns()):
+                self._tick(snapshot, now_s)
 
     def _finish(self, now_s: float) -> None:
         for snapshot in self._parts.sampler.finish():
@@ -219,6 +235,7 @@ class Agent:
         status.outbox_bytes = store.size_bytes
         status.in_flight = self._parts.outbox.in_flight
         status.connected = self._parts.uplink.connected
+        status.channels = {channel.name: channel.status for channel in self._parts.channels}
         self._parts.status_file.write(status)
 
     def _end(self) -> None:
@@ -230,14 +247,6 @@ class Agent:
         self._store.close()
         self._status_s = float("-inf")
         self._report(time.monotonic())
-
-
-def _first_checked(config: SourceConfig, blocks: Iterator[FrameBlock]) -> Iterator[FrameBlock]:
-    """Of a plain file the first block is read now, so that a file of another format is refused before anything is started."""
-    if config.log == STDIN or not Path(config.log).is_file():
-        return blocks
-    first = next(blocks, None)
-    return iter(()) if first is None else itertools.chain([first], blocks)
 
 
 def _detectors(config: EdgeConfig, schema: Schema) -> Detectors:

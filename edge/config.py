@@ -16,13 +16,32 @@ Files = Annotated[list[str], msgspec.Meta(min_length=1)]
 
 
 class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where frames come from: a recorded log of any known format, a FIFO, or `-` for standard input.
+    """Where frames come from: exactly one of `log`, `socketcan` and `interface`.
 
-    speed: 0 = as fast as they come; 1 = at the pace of the frames' own time stamps; 10 = ten times that.
+    log: a recorded log of any known format, a FIFO, or `-` for standard input. speed: 0 = as fast as they come; 1 = at the pace of the
+    frames' own time stamps; 10 = ten times that. socketcan: names of CAN interfaces of the kernel. interface: one of python-can's;
+    channel and options are handed to its `Bus`.
     """
 
-    log: Annotated[str, msgspec.Meta(min_length=1)]
+    log: str = ""
     speed: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0.0
+    socketcan: Annotated[list[Annotated[str, msgspec.Meta(min_length=1, max_length=15)]], msgspec.Meta(max_length=32)] = msgspec.field(
+        default_factory=list
+    )
+    interface: str = ""
+    channel: str | int = ""
+    options: dict[str, str | int | float | bool] = msgspec.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        named = [name for name in ("log", "socketcan", "interface") if getattr(self, name)]
+        if len(named) != 1:
+            raise ValueError(f"Expected exactly one of log, socketcan and interface, got {' and '.join(named) or 'none'}")
+        if self.speed and not self.log:
+            raise ValueError("Expected speed with a log only: a bus has its own")
+        if (self.channel != "" or self.options) and not self.interface:
+            raise ValueError("Expected channel and options with interface only")
+        if len(set(self.socketcan)) < len(self.socketcan):
+            raise ValueError("Expected each interface once in socketcan")
 
 
 class DbcConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,7 +118,7 @@ def resolved(config: EdgeConfig, base: Path) -> EdgeConfig:
     """`config` with every relative path made absolute against `base` (the settings file's folder)."""
 
     def absolute(path: str) -> str:
-        return str((base / path).absolute()) if path else ""
+        return str((base / path).absolute()) if path and not path.startswith("builtin:") else path
 
     def dbc(entry: str) -> str:
         # the channel's name has no slash, so the last @ parts it from the path
@@ -111,7 +130,7 @@ def resolved(config: EdgeConfig, base: Path) -> EdgeConfig:
     return replace(
         config,
         state=absolute(config.state),
-        source=replace(source, log=source.log if source.log == STDIN else absolute(source.log)),
+        source=source if source.log in ("", STDIN) else replace(source, log=absolute(source.log)),
         dbc=replace(config.dbc, files=[dbc(entry) for entry in config.dbc.files], catalogue=absolute(config.dbc.catalogue)),
         packs=replace(packs, folders=[absolute(folder) for folder in packs.folders], trusted_key=absolute(packs.trusted_key)),
         broker=replace(broker, ca=absolute(broker.ca), certificate=absolute(broker.certificate), key=absolute(broker.key)),

@@ -12,6 +12,7 @@ import msgspec
 
 from edge.errors import ConfigError
 from edge.files import replace_file
+from edge.sources.channel import ChannelStatus
 
 STATUS_FILE = "status.json"
 NS_PER_MS = 1_000_000
@@ -45,6 +46,7 @@ class Status(msgspec.Struct):
     outbox_bytes: int = 0
     in_flight: int = 0
     connected: bool = False
+    channels: dict[str, ChannelStatus] = msgspec.field(default_factory=dict)  # of a live source
     source_finished: bool = False
     drained: bool = False
 
