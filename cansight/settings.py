@@ -4,17 +4,21 @@ An override is `CANSIGHT_` and the key's path in capitals, sections parted by tw
 in `[broker]`. Secrets stand in files that the settings name, or come from the environment; never in an argument.
 """
 
+import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import msgspec.inspect
 
 from cansight.errors import UsageError
 
 PREFIX = "CANSIGHT_"
+MOST_SHOWN = 60  # characters of a value that is not accepted
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -26,8 +30,10 @@ def load(path: Path, struct: type[T], environment: Mapping[str, str] | None = No
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as settings: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read as settings: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: expected settings in TOML, found something else than UTF-8 text at byte {error.start}") from error
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -37,15 +43,51 @@ def load(path: Path, struct: type[T], environment: Mapping[str, str] | None = No
         return msgspec.convert(document, struct)
     except msgspec.ValidationError as error:
         source = f" (overridden by {', '.join(overridden)})" if overridden else ""
-        raise UsageError(f"{path}{source}: {_plain(error)}") from error
+        raise UsageError(f"{path}{source}: {_plain(error, document, struct)}") from error
 
 
-def _plain(error: msgspec.ValidationError) -> str:
+def _plain(error: msgspec.ValidationError, document: dict[str, Any], struct: type[msgspec.Struct]) -> str:
     """`Expected `int`, got `str` - at `$.broker.port`` as «broker.port: expected int, found str»."""
     what, _, where = str(error).partition(" - at ")
-    key = where.strip("`").removeprefix("$").removeprefix(".") or "top level"
-    what = what.replace("`", "").replace("Expected", "expected").replace(", got", ", found")
-    return f"{key}: {what}"
+    path = where.strip("`").removeprefix("$").removeprefix(".")
+    steps = [int(step) if step.isdigit() else step for step in re.findall(r"\w+", path)]
+    form = _form(struct, steps)
+    if lacking := re.fullmatch(r"Object missing required field `(\w+)`", what):
+        return f"{_joined(path, lacking[1])}: is missing"
+    if unknown := re.fullmatch(r"Object contains unknown field `(.+)`", what):
+        known = [field.encode_name for field in form.fields] if isinstance(form, msgspec.inspect.StructType) else []
+        near = difflib.get_close_matches(unknown[1], known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        return f"{_joined(path, unknown[1])}: is no setting; {hint}"
+    what = what.replace("`", "").replace("Expected", "expected").replace(", got", ", found").replace("object", "table")
+    if what.startswith("Invalid enum value") and isinstance(form, msgspec.inspect.LiteralType):
+        what = f"expected one of {', '.join(map(str, form.values))}"
+    if ", found" not in what:  # of the right type; the value is what is wrong
+        what += f", found {_shown(document, steps)}"
+    return f"{path or 'top level'}: {what}"
+
+
+def _joined(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _form(struct: type[msgspec.Struct], steps: list[str | int]) -> msgspec.inspect.Type:
+    """What is expected at a place of the document; what is expected above it where the place has no form of its own."""
+    form = msgspec.inspect.type_info(struct)
+    for step in steps:
+        if isinstance(form, msgspec.inspect.StructType):
+            form = next((field.type for field in form.fields if field.encode_name == step), form)
+        elif isinstance(form, msgspec.inspect.ListType):
+            form = form.item_type
+    return form
+
+
+def _shown(document: Any, steps: list[str | int]) -> str:
+    """The value at a place of the document, short enough for a line."""
+    for step in steps:
+        document = document[step]
+    text = repr(document)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
 
 
 def _override(document: dict[str, Any], struct: type[msgspec.Struct], environment: Mapping[str, str]) -> list[str]:
@@ -60,6 +102,10 @@ def _override(document: dict[str, Any], struct: type[msgspec.Struct], environmen
         section = document
         for key in keys[:-1]:
             section = section.setdefault(key, {})
+            if not isinstance(section, dict):
+                break
+        if not isinstance(section, dict):
+            continue  # the file has a value where a section belongs, and is told so
         try:  # a number, boolean or list is written as in TOML; anything else is a string
             section[keys[-1]] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:

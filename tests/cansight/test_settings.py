@@ -1,6 +1,7 @@
 """Settings: what the file says, what the environment overrides, and one clear line for what does not fit."""
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 import pytest
@@ -11,13 +12,19 @@ from cansight.settings import load
 
 class Broker(msgspec.Struct, forbid_unknown_fields=True):
     host: str
-    port: int = 8883
+    port: Annotated[int, msgspec.Meta(le=65535)] = 8883
+    store: Literal["embedded", "influx"] = "embedded"
+
+
+class VehicleModel(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
 
 
 class Config(msgspec.Struct, forbid_unknown_fields=True):
     vehicle: str
     broker: Broker
     packs: list[str] = []
+    vehicle_model: list[VehicleModel] = []
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -41,10 +48,16 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     ("text", "environment", "said"),
     [
         ('vehicle = "01"\n[broker]\nhost = 1\n', {}, "broker.host: expected str, found int"),
-        (GOOD + "prot = 1\n", {}, "unknown field prot"),
+        (GOOD + "prot = 1\n", {}, "broker.prot: is no setting; did you mean port?"),
         (GOOD, {"CANSIGHT_BROKER__PORT": "x"}, "broker.port: expected int, found str"),
-        ('vehicle = "01"\n', {}, "missing required field broker"),
+        ('vehicle = "01"\n', {}, "broker: is missing"),
         ("vehicle = \n", {}, "not valid TOML: Invalid value (at line 1"),
+        (GOOD + "port = 70000\n", {}, "broker.port: expected int <= 65535, found 70000"),
+        (GOOD + 'store = "nope"\n', {}, "broker.store: expected one of embedded, influx, found 'nope'"),
+        (GOOD + f'store = "{"x" * 500}"\n', {}, "xxx…"),
+        (GOOD + "[[vehicle_model]]\nnam = 1\n", {}, "vehicle_model[0].nam: is no setting; did you mean name?"),
+        (GOOD + "[colours]\n", {}, "colours: is no setting; there are vehicle, broker, packs, vehicle_model"),
+        ('vehicle = "01"\nbroker = 5\n', {"CANSIGHT_BROKER__PORT": "1"}, "broker: expected table, found int"),
     ],
 )
 def test_what_does_not_fit_is_one_line_with_file_and_key(tmp_path: Path, text: str, environment: dict[str, str], said: str) -> None:
@@ -58,3 +71,10 @@ def test_what_does_not_fit_is_one_line_with_file_and_key(tmp_path: Path, text: s
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
         load(tmp_path / "none.toml", Config, {})
+
+
+def test_bytes_that_are_no_text_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "edge.toml"
+    path.write_bytes(b"vehicle = \xff\n")
+    with pytest.raises(UsageError, match="expected settings in TOML, found something else than UTF-8 text at byte 10"):
+        load(path, Config, {})
