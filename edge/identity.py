@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import NameOID
@@ -45,6 +46,10 @@ def load_identity(config: EdgeConfig) -> Identity:
         raise ConfigError(f"broker.key: {broker.key}: expected an elliptic-curve key, found {type(key).__name__}")
     if key.public_key() != certificate.public_key():
         raise ConfigError(f"broker.key: {broker.key}: is not the key of the certificate {broker.certificate}")
+    try:
+        certificate.verify_directly_issued_by(ca)
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise ConfigError(f"broker.certificate: {broker.certificate}: was not issued by the fleet CA {broker.ca} (broker.ca)") from error
     names = [name.value for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     if names != [config.vehicle]:
         found = ", ".join(map(str, names)) or "none"

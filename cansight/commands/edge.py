@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,22 +52,25 @@ def run(config_file: Path, verbose: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 def status(config_file: Path, as_json: bool) -> None:
     """Show what the agent last said of itself."""
-    from edge.health import STATUS_FILE
+    import msgspec
+
+    from edge.health import STATUS_FILE, Status
 
     config = _load(config_file)
     path = Path(config.state) / STATUS_FILE
     try:
-        found = json.loads(path.read_bytes())
+        said = msgspec.json.decode(path.read_bytes(), type=Status)
     except FileNotFoundError as error:
         raise UsageError(f"{path}: is not there; the agent has not run with {config_file} yet") from error
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: cannot be read as a status: {error}") from error
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as the agent's status: {getattr(error, 'strerror', None) or error}") from error
+    found = msgspec.structs.asdict(said)
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    age_s = max(0.0, time.time() - found["updated_utc_ms"] / 1000)
-    state = "drained" if found["drained"] else f"silent for {age_s:.0f} s" if age_s > SILENT_S else "running"
-    click.echo(f"vehicle {found['vehicle']}: {state}, {'connected' if found['connected'] else 'not connected'}")
+    age_s = max(0.0, time.time() - said.updated_utc_ms / 1000)
+    state = "drained" if said.drained else f"silent for {age_s:.0f} s" if age_s > SILENT_S else "running"
+    click.echo(f"vehicle {said.vehicle}: {state}, {'connected' if said.connected else 'not connected'}")
     for key, value in found.items():
         if isinstance(value, int) and not isinstance(value, bool) and not key.endswith("_utc_ms"):
             click.echo(f"  {key:<22}{value:>14,}")
@@ -80,11 +84,11 @@ def show_config(config_file: Path, resolved: bool, as_json: bool) -> None:
     """Check the settings, and print them."""
     import msgspec
 
-    if not resolved:
-        _load(config_file)
+    config = _load(config_file)
+    if not resolved and not as_json:
         click.echo(config_file.read_text(encoding="utf-8"), nl=False)
         return
-    document = msgspec.to_builtins(_load(config_file))
+    document = msgspec.to_builtins(config) if resolved else tomllib.loads(config_file.read_text(encoding="utf-8"))
     if as_json:
         click.echo(json.dumps(document, indent=2))
         return

@@ -58,6 +58,12 @@ def another_key(car: Car) -> None:
     car.overrides["broker"] = {"key": str(car.pki / "vehicles" / f"{fleet.vehicle(car.pki)}.key")}
 
 
+def another_fleets_certificate(car: Car) -> None:
+    fleet.init(car.folder / "other")
+    other = car.folder / "other" / "vehicles" / fleet.vehicle(car.folder / "other", VEHICLE)
+    car.overrides["broker"] = {"certificate": f"{other}.pem", "key": f"{other}.key"}
+
+
 def another_fleet(car: Car) -> None:
     fleet.init(car.folder / "other")
     car.overrides["recipients"] = {"files": [str(car.folder / "other" / "recipient.json")]}
@@ -99,6 +105,7 @@ def catalogue_of_another_car(car: Car) -> None:
         (garble("source.log"), r"drive.log: "),
         (another_vehicle, rf"expected the common name {VEHICLE} \(vehicle\), found [0-9a-f]{{16}}"),
         (another_key, r"is not the key of the certificate"),
+        (another_fleets_certificate, r"broker.certificate: .*\.pem: was not issued by the fleet CA .*fleet-ca.pem \(broker.ca\)"),
         (another_fleet, r"the fleet CA did not sign this key"),
         (packs_without_key, r"packs.trusted_key: is not set"),
         (state_is_a_file, r"state: .*cannot be made"),
@@ -153,7 +160,7 @@ def test_relative_paths_are_relative_to_the_settings_file() -> None:
 @pytest.mark.parametrize(
     ("section", "key", "value", "expected"),
     [
-        ("broker", "prot", 1, "broker"),
+        ("broker", "prot", 1, "broker.prot: is no setting; did you mean port?"),
         ("batch", "ticks", 0, "batch.ticks"),
         ("outbox", "bytes", 1000, "outbox.bytes"),
         ("source", "speed", -1, "source.speed"),
@@ -190,6 +197,21 @@ def test_status_before_the_first_run_says_so(car: Car) -> None:
     done = cansight("edge", "status", "-c", str(car.settings()))
     assert done.returncode == 2
     assert "the agent has not run" in done.stderr
+
+
+@pytest.mark.parametrize("said", ["", "nonsense", "[]", "{}", '{"vehicle": 5}'])
+def test_a_status_that_is_none_is_one_line(car: Car, said: str) -> None:
+    car.state.mkdir(parents=True, exist_ok=True)
+    (car.state / "status.json").write_text(said)
+    done = cansight("edge", "status", "-c", str(car.settings()))
+    assert done.returncode == 2
+    assert "status.json: cannot be read as the agent's status" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_config_as_json_is_json_also_when_it_is_not_resolved(car: Car) -> None:
+    done = cansight("edge", "config", "--json", "-c", str(car.settings()))
+    assert json.loads(done.stdout)["vehicle"] == VEHICLE
 
 
 def test_every_setting_is_in_the_reference_and_nothing_else() -> None:
