@@ -92,7 +92,11 @@ def vehicle(folder: Path, vehicle_id: str | None = None, *, days: int = DAYS) ->
 
 def load_ca(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     """The fleet CA's certificate and key; PkiError names the file that is missing or not what it should be."""
-    return load_certificate(Path(folder) / "fleet-ca.pem"), load_key(Path(folder) / "fleet-ca.key")
+    path = Path(folder) / "fleet-ca.pem"
+    certificate, key = load_certificate(path), load_key(path.with_suffix(".key"))
+    if key.public_key() != certificate.public_key():
+        raise PkiError(f"{path.with_suffix('.key')}: is not the key of {path}; both are of one `cansight pki init`")
+    return certificate, key
 
 
 def load_certificate(path: Path) -> x509.Certificate:

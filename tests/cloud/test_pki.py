@@ -195,6 +195,15 @@ def test_bad_input_is_one_line(folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
+def test_a_ca_key_of_another_fleet_signs_nothing(folder: Path, tmp_path: Path) -> None:
+    pki.init(tmp_path / "other")
+    (folder / "fleet-ca.key").unlink()
+    (tmp_path / "other" / "fleet-ca.key").rename(folder / "fleet-ca.key")
+    with pytest.raises(PkiError, match=r"fleet-ca.key: is not the key of .*fleet-ca.pem"):
+        pki.vehicle(folder, "00000000000000ff")
+    assert not (folder / "vehicles" / "00000000000000ff.pem").exists()
+
+
 def test_the_command_line_makes_a_fleet_and_refuses_twice(tmp_path: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "cansight", *arguments]
