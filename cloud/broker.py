@@ -30,6 +30,7 @@ from wire.topics import DOWN_FILTER, UP_FILTER, down, up
 AGGREGATOR = "aggregator"
 CONNECT_S = 10.0  # for a client to say who it is
 MAX_CONNECT_BYTES = 4096
+_NEEDED = ("fleet-ca.pem", "broker.pem", "broker.key")
 _DOWN = re.compile(r"cansight/1/[0-9a-f]{16}/down", re.ASCII)
 _UP = re.compile(r"cansight/1/[0-9a-f]{16}/up", re.ASCII)
 
@@ -114,6 +115,7 @@ class EmbeddedBroker:
 
     async def __aenter__(self) -> "EmbeddedBroker":
         _require(self.pki_folder)
+        _server_context(*(str(self.pki_folder / name) for name in _NEEDED))
         for noisy in ("amqtt", "transitions"):
             # per-connection chatter, and a traceback for each client that goes away in the middle of a message
             logging.getLogger(noisy).setLevel(logging.CRITICAL)
@@ -144,15 +146,13 @@ class _Broker(Broker):  # type: ignore[misc]  # amqtt is not typed
 
     @staticmethod
     def _create_ssl_context(listener: ListenerConfig) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        return _server_context(listener.cafile, listener.certfile, listener.keyfile)
+
+    async def _client_connected(self, listener_name: str, reader: ReaderAdapter, writer: WriterAdapter) -> None:
         try:
-            context.load_verify_locations(cafile=listener.cafile)
-            context.load_cert_chain(listener.certfile, listener.keyfile)
-        except (OSError, ssl.SSLError) as error:
-            raise BrokerError(f"the broker's certificates cannot be used: {error}") from error
-        context.verify_mode = ssl.CERT_REQUIRED  # amqtt's own context takes a client without a certificate
-        return context
+            await super()._client_connected(listener_name, reader, writer)
+        except OSError as error:  # amqtt lets it through, and asyncio would log a traceback
+            log.debug("a client went away: %s", error)
 
     async def _initialize_client_session(
         self, reader: ReaderAdapter, writer: WriterAdapter, remote_address: str, remote_port: int
@@ -196,6 +196,22 @@ class _Broker(Broker):  # type: ignore[misc]  # amqtt is not typed
         """Nothing is retained: amqtt hands retained messages to clients that may not read them."""
 
 
+def _server_context(ca: str, certificate: str, key: str) -> ssl.SSLContext:
+    """TLS 1.3 and a certificate of every client: amqtt's own context takes a client without one. Raises CloudError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        context.load_verify_locations(cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        raise CloudError(f"{ca}: expected the fleet CA's certificate (PEM); the file is not one") from error
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise CloudError(f"{certificate} and {key}: are not a certificate and its key; both are of one `cansight pki init`") from error
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
 async def _connect_packet(reader: ReaderAdapter, writer: WriterAdapter) -> bytes:
     """The first packet's bytes, bounded in size and time."""
     try:
@@ -230,6 +246,6 @@ def _common_name(writer: WriterAdapter) -> str:
 
 
 def _require(pki_folder: Path) -> None:
-    for name in ("fleet-ca.pem", "broker.pem", "broker.key"):
+    for name in _NEEDED:
         if not os.access(pki_folder / name, os.R_OK):
             raise CloudError(f"{pki_folder / name}: cannot be read; `cansight pki init {pki_folder}` makes it")

@@ -1,7 +1,9 @@
 """Both brokers keep the same rules: whose certificate it is decides everything."""
 
+import asyncio
 import socket
 import ssl
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from cloud_vehicle import Client
 from paho.mqtt.enums import MQTTProtocolVersion
 
 import servers
-from cloud.broker import mosquitto_config
+from cloud.broker import EmbeddedBroker, mosquitto_config
 from cloud.errors import CloudError
 from cloud.pki import init
 from cloud.pki import vehicle as enrol
@@ -146,6 +148,36 @@ def test_noise_before_connect_ends_that_connection_alone(broker: Broker, pki: Pa
             secure.close()
     with broker.client(pki, vehicle) as car:
         assert not car.refused
+    assert "Traceback" not in broker.server.log_text
+
+
+def test_a_connection_that_is_reset_is_no_traceback_in_the_log(broker: Broker, pki: Path) -> None:
+    vehicle = enrol(pki)
+    context = ssl.create_default_context(cafile=str(pki / "fleet-ca.pem"))
+    context.load_cert_chain(pki / "vehicles" / f"{vehicle}.pem", pki / "vehicles" / f"{vehicle}.key")
+    for said in (b"", b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01x"):  # nothing, or a client id that is not the certificate's
+        plain = socket.create_connection(("localhost", broker.port), 10)
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        secure = context.wrap_socket(plain, server_hostname="localhost")
+        if said:
+            secure.sendall(said)
+        secure.close()
+    with broker.client(pki, vehicle) as car:
+        assert not car.refused
+    assert "Traceback" not in broker.server.log_text
+
+
+def test_a_broker_key_of_another_fleet_is_named(tmp_path: Path, pki: Path) -> None:
+    init(tmp_path / "other")
+    (pki / "broker.key").unlink()
+    (tmp_path / "other" / "broker.key").rename(pki / "broker.key")
+
+    async def run() -> None:
+        async with EmbeddedBroker(pki, "127.0.0.1", servers.free_port()):
+            pass
+
+    with pytest.raises(CloudError, match=r"broker.pem and .*broker.key: are not a certificate and its key"):
+        asyncio.run(run())
 
 
 def test_mosquittos_settings_say_what_is_missing(tmp_path: Path, pki: Path) -> None:
