@@ -3,14 +3,21 @@
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.x509.oid import NameOID
 
 from cloud.config import BrokerConfig, CloudConfig
 from cloud.errors import CloudError
 from cloud.inlet import tls_context
+from cloud.pki import AGGREGATOR, load_certificate
 from dbc.errors import DbcError
 from wire.errors import WireError
 
 CONNECT_S = 5.0
+REFUSED_S = 1.0  # for a broker to send its alert
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,7 @@ def check(config: CloudConfig) -> list[Check]:
 
     return [
         _try("files", files),
+        _try("certificates", lambda: _certificates(config)),
         _try(f"broker {config.broker.host}:{config.broker.port}", lambda: _broker(config.broker)),
         _try(f"store {config.store.kind}", lambda: _store(config)),
         _try(f"api {config.api.host}:{config.api.port}", lambda: _port(config)),
@@ -52,7 +60,35 @@ def _broker(config: BrokerConfig) -> str:
         socket.create_connection((config.host, config.port), CONNECT_S) as plain,
         context.wrap_socket(plain, server_hostname=config.host) as secure,
     ):
-        return f"answers with {secure.version()}"
+        secure.settimeout(REFUSED_S)
+        refusal = "the connection was closed"
+        try:  # TLS 1.3 judges the client's certificate after the handshake; a broker that takes it waits for us to speak
+            if secure.recv(1):
+                raise CloudError("answers, but not as an MQTT broker does: it spoke first")
+        except TimeoutError:
+            return f"answers with {secure.version()}, and takes this certificate"
+        except OSError as error:
+            refusal = getattr(error, "reason", None) or str(error)
+    raise CloudError(f"refuses the certificate {config.certificate}: {refusal}")
+
+
+def _certificates(config: CloudConfig) -> str:
+    """What the broker will judge of the aggregator's certificate, before it does."""
+    broker = config.broker
+    ca, own = load_certificate(Path(broker.ca)), load_certificate(Path(broker.certificate))
+    now = datetime.now(UTC)
+    for path, one in ((broker.ca, ca), (broker.certificate, own)):
+        if not one.not_valid_before_utc <= now <= one.not_valid_after_utc:
+            span = f"{one.not_valid_before_utc:%Y-%m-%d %H:%M} to {one.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+            raise CloudError(f"{path}: is valid from {span}, and now it is {now:%Y-%m-%d %H:%M} UTC")
+    try:
+        own.verify_directly_issued_by(ca)
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise CloudError(f"{broker.certificate}: was not issued by the fleet CA {broker.ca} (broker.ca)") from error
+    names = [str(name.value) for name in own.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    if names != [AGGREGATOR]:
+        raise CloudError(f"{broker.certificate}: expected the common name {AGGREGATOR}, found {', '.join(names) or 'none'}")
+    return f"{AGGREGATOR}, until {own.not_valid_after_utc:%Y-%m-%d}"
 
 
 def _store(config: CloudConfig) -> str:
