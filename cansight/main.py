@@ -4,6 +4,7 @@ A noun's file is imported when its noun is used: `cansight edge run` on a telema
 """
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -68,6 +69,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(result if isinstance(result, int) else 0)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:  # nothing was asked: what can be
+        click.echo(error.format_message(), err=True)
+        sys.exit(2)
     except click.ClickException as error:
         _complain(error.format_message())
         sys.exit(2)
@@ -79,15 +83,19 @@ def main(arguments: list[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] in ("cansight", "cloud", "dbc", "edge", "models", "simulator", "wire"):
             raise
-        _complain(f"the package {error.name} is not installed; install cansight with the extra that brings it, e.g. cansight[cloud]")
+        from cansight.extras import bringing
+
+        extras = " or ".join(bringing(error.name))
+        _complain(f"the package {error.name} is not installed; install {f'{extras}, which brings it' if extras else 'it'}")
         sys.exit(2)
     except Exception as error:
         if isinstance(error, (UsageError, *_package_errors())):
             _complain(str(error))
             sys.exit(getattr(error, "exit_code", 2))
-        if isinstance(error, OSError) and error.filename is not None:
-            _complain(f"{error.filename}: {error.strerror}")
-            sys.exit(2)
+        if isinstance(error, OSError):
+            named = error.filename is not None
+            _complain(f"{os.fsdecode(error.filename)}: {error.strerror}" if named else error.strerror or str(error))
+            sys.exit(2 if named else 1)  # without a name: the disk or the network, not what was asked for
         raise
 
 

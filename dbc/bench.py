@@ -12,6 +12,7 @@ import numpy as np
 from dbc.compiler import compile_dbc
 from dbc.dbc_file import parse_file_argument
 from dbc.decoder import Decoder
+from dbc.errors import LogFormatError
 from dbc.frames import EFF_FLAG, EFF_MASK, FrameBlock, slice_frames
 from dbc.logs import open_log
 from dbc.validity import Reason
@@ -82,7 +83,7 @@ def bench_decode(log: str | None = None, files: Sequence[str] = (), *, block_fra
 
 
 def _recorded_blocks(log: str, known: dict[int, Any], block_frames: int, frames: int) -> list[FrameBlock]:
-    """Full blocks of known frames, in the log's order. ValueError when there are none."""
+    """Full blocks of known frames, in the log's order. LogFormatError when there are none."""
     blocks: list[FrameBlock] = []
     for block in open_log(log, block_frames=100_000):
         these = np.flatnonzero(np.isin(block.frame_id, np.array(sorted(known), np.uint32)))[:frames]
@@ -99,7 +100,7 @@ def _recorded_blocks(log: str, known: dict[int, Any], block_frames: int, frames:
         blocks += [slice_frames(part, start, start + block_frames) for start in range(0, len(part), block_frames)]
     full = [block for block in blocks if len(block) == block_frames] or [block for block in blocks if len(block)]
     if not full:
-        raise ValueError(f"{log} has no frame that the DBC knows")
+        raise LogFormatError(str(log), "has no frame that the DBC knows; is it this vehicle's DBC, and on the right channel?")
     return full
 
 

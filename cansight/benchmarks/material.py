@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from cansight.errors import UsageError
 from dbc.compiler import CompiledDbc, compile_dbc
 from dbc.decoder import Decoder
 from dbc.frames import FrameBlock
@@ -38,7 +39,12 @@ class Material:
         schema = self.compiled.schema
         decoder, sampler = Decoder(self.compiled, schema.channels), Sampler(schema)
         found = [snapshot for block in self._frames() for snapshot in sampler.feed(block, decoder.decode(block))]
-        return found + sampler.finish()
+        found += sampler.finish()
+        if len(found) < 2 or not (found[-1].reason == 0).any():
+            raise UsageError(
+                f"{self.name}: expected at least two ticks with a signal of the DBC, found {len(found)} ticks; is it this DBC's?"
+            )
+        return found
 
     @cached_property
     def seen(self) -> NDArray[np.intp]:

@@ -1,9 +1,17 @@
 """`cansight demo`: the whole loop on this machine."""
 
 import json
+import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
+
+from cansight.errors import UsageError
+from cansight.extras import missing
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+CONNECT_S = 5.0
 
 
 @click.command()
@@ -19,7 +27,7 @@ import click
 @click.option("--pki", type=click.Path(path_type=Path, file_okay=False), help="Certificates that the broker of --broker trusts.")
 @click.option("--port", default=8460, show_default=True, type=click.IntRange(1, 65535), help="Of the page, on 127.0.0.1.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Keep everything here instead of in a temporary folder.")
-@click.option("--seed", default=1, show_default=True, help="Of the first vehicle's drive.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0), help="Of the first vehicle's drive.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def demo(
     once: bool,
@@ -36,6 +44,14 @@ def demo(
     as_json: bool,
 ) -> int:
     """A simulated vehicle's coolant leak becomes a ticket; or your own log takes the same way."""
+    if lacking := missing("edge", "cloud", "sim"):
+        raise UsageError(f"the demonstration needs {', '.join(lacking)}: install cansight[edge,cloud,sim]")
+    if dbc and log is None:
+        raise UsageError(f"--dbc {dbc[0]}: describes a recording, and none is named; give --log LOG too")
+
+    for option, url in (("--broker", broker), ("--influx", influx)):
+        _check_url(option, url)
+
     from rich.console import Console
 
     from cansight.demo.report import show
@@ -68,6 +84,21 @@ def demo(
             console.print(f"\nThe page stays open: {demonstration.url}  (Ctrl-C ends)", highlight=False)
             demonstration.supervise_until_interrupted()
     return 1 if report.problems else 0
+
+
+def _check_url(option: str, url: str) -> None:
+    """Raises UsageError where host and port cannot be told apart, or nobody listens; which schemes will do is the demonstration's part."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)
+    except ValueError as error:
+        raise UsageError(f"{option} {url}: expected HOST:PORT after ://, with a port from 1 to 65535") from error
+    if parts.scheme not in DEFAULT_PORTS or host is None or port is None:
+        return
+    try:
+        socket.create_connection((host, port), timeout=CONNECT_S).close()
+    except OSError as error:
+        raise UsageError(f"{option} {url}: nobody listens there ({error.strerror or error})") from error
 
 
 def _absolute(entry: str) -> str:

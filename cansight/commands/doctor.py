@@ -8,7 +8,8 @@ import sys
 from dataclasses import asdict, dataclass
 
 import click
-from packaging.requirements import Requirement
+
+from cansight.extras import requirements
 
 SERVERS = {"mosquitto": "broker", "influxd": "time-series store", "postgres": "database", "chromium": "browser for the tests"}
 
@@ -37,10 +38,7 @@ def checks() -> list[Check]:
 def _extra(extra: str) -> Check:
     """Whether every package of an extra is installed in a version that pyproject.toml allows."""
     wrong = []
-    for text in importlib.metadata.requires("cansight") or []:
-        requirement = Requirement(text)
-        if requirement.marker is None or not requirement.marker.evaluate({"extra": extra}):
-            continue
+    for requirement in requirements(extra):
         try:
             version = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:

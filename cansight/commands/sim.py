@@ -13,8 +13,9 @@ from typing import BinaryIO
 
 import click
 
-from cansight.errors import UsageError
+from cansight.errors import UsageError, WorkFailed
 
+FIRST_YEAR, LAST_YEAR = 1971, 2262  # stamps are int64 nanoseconds since 1970
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -36,6 +37,8 @@ def start(text: str) -> int:
         raise click.BadParameter(f"expected `now` or a time like 2026-01-05T08:00:00, found {text!r}") from error
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.UTC)
+    if not FIRST_YEAR <= moment.year < LAST_YEAR:
+        raise click.BadParameter(f"expected a year from {FIRST_YEAR} to {LAST_YEAR - 1}, found {text!r}")
     return round(moment.timestamp()) * 10**9
 
 
@@ -103,6 +106,9 @@ def drive(
         except BrokenPipeError:  # the reader has seen enough; what is still buffered has nowhere to go
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             return
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            raise WorkFailed(f"{output}: cannot be written: {error.strerror or error}; it ends after {frames:,} frames") from error
     if output == "-":
         return
     took_s = time.monotonic() - began

@@ -22,8 +22,12 @@ HANDLINGS = ("new", "acknowledged", "scheduled", "in workshop", "closed")
 @click.pass_context
 def tickets(context: click.Context, url: str) -> None:
     """The ticket queue."""
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, an IPv6 address that is not closed
+        good = False
+    if not good:
         raise UsageError(f"--url: expected an address such as {DEFAULT_URL}, found {url!r}")
     context.obj = url.rstrip("/")
 
