@@ -93,8 +93,16 @@ class Aggregator:
             self._aside.add(header.stream, header.sequence)
 
     def save(self, now_ms: int) -> None:
-        """Save what has landed, so that the next start need not read the whole log."""
-        self._database.save_landed(self._landing.next, self._landed.take_changed(), now_ms, now_ms - FORGET_MS)
+        """Save what has landed, so that the next start need not read the whole log.
+
+        Raises SQLAlchemy's errors; the next call then saves this too.
+        """
+        changed = self._landed.take_changed()
+        try:
+            self._database.save_landed(self._landing.next, changed, now_ms, now_ms - FORGET_MS)
+        except BaseException:
+            self._landed.give_back(changed)
+            raise
 
     def take(self, arrivals: Sequence[Arrival]) -> list[tuple[str, bytes]]:
         """Judge, land and answer a group; returns (topic, payload) to publish. It is durable when this returns.

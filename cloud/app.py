@@ -106,7 +106,7 @@ class Cloud:
             for runner in self._runners:
                 runner.halt()
             await asyncio.wait(unfinished)
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._aggregator.save, _now_ms())
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._save)
         for task in (*sinks, *others):
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
@@ -164,7 +164,22 @@ class Cloud:
 
     def _tidy(self) -> None:
         """In the aggregator's thread: save what has landed, then free the oldest landing segments that no sink needs."""
-        self._aggregator.save(_now_ms())
+        if self._save():
+            try:
+                self._free()
+            except (SegmentLogError, OperationalError) as error:
+                log.warning("the landing log cannot be shortened (%s); trying again", error)
+
+    def _save(self) -> bool:
+        """Whether it could be saved. Where not, the next start reads more of the landing log, which stays as it is."""
+        try:
+            self._aggregator.save(_now_ms())
+        except OperationalError as error:
+            log.warning("what has landed cannot be noted in the tables (%s); trying again", error.orig)
+            return False
+        return True
+
+    def _free(self) -> None:
         size, keep = self._landing.size_bytes, self.config.landing.keep_bytes
         if size <= keep:
             return

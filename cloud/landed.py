@@ -1,7 +1,7 @@
 """Which sequences of which streams have landed: a few runs of numbers for each stream, in memory."""
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 
 class Sequences:
@@ -64,3 +64,7 @@ class Landed:
         changed = {stream: self._streams[stream].runs for stream in self._changed}
         self._changed.clear()
         return changed
+
+    def give_back(self, streams: Iterable[bytes]) -> None:
+        """These were taken and not saved."""
+        self._changed.update(streams)

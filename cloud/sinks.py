@@ -23,13 +23,13 @@ from cloud.store import Store, StoreUnavailable
 from cloud.streams import Opened
 from cloud.tickets.errors import TicketsUnusable
 from cloud.tickets.service import TicketService
-from wire.errors import WireError
+from wire.errors import SegmentLogError, WireError
 from wire.messages import Announcement, Clock
 
 GROUP = 256  # messages given to a sink at once
 SAVE_EVERY_S = 1.0
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 30.0
-AWAY = (StoreUnavailable, TicketsUnusable, OperationalError, OSError)  # worth trying again
+AWAY = (StoreUnavailable, TicketsUnusable, OperationalError, SegmentLogError, OSError)  # worth trying again
 
 T = TypeVar("T")
 
@@ -156,11 +156,17 @@ class Runner:
             self._thread.shutdown()
 
     async def _step(self) -> bool:
-        found = await self._in_thread(lambda: self._landing.read(self.position, GROUP))
+        end = self._landing.next  # before reading: what lands meanwhile is not skipped
+        try:
+            found = await self._in_thread(lambda: self._landing.read(self.position, GROUP))
+            work = await self._in_thread(lambda: self._prepare(found))
+        except AWAY as error:  # the tables or the disk, not the sink
+            self._say_away(error)
+            await self._pause(MAX_PAUSE_S / 10)
+            return not self._stopping.is_set()
         if not found:  # what was left is a damaged stretch of the log
-            self.position = self._landing.next
+            self.position = end
             return True
-        work = await self._in_thread(lambda: self._prepare(found))
         if not await self._take(work.events):
             return False
         self.position = found[-1][0] + 1
@@ -215,9 +221,7 @@ class Runner:
                 await self._in_thread(lambda: self.sink.take([event for _, event in events]))
                 break
             except AWAY as error:
-                if not self.error:
-                    log.warning("sink %s is away (%s); what lands waits for it", self.sink.name, error)
-                self.error = str(error)
+                self._say_away(error)
             except Exception as error:  # noqa: BLE001 - one bad message must not stop the sink for all others
                 if len(events) > 1:
                     for event in events:
@@ -234,6 +238,11 @@ class Runner:
             log.warning("sink %s is back", self.sink.name)
             self.error = ""
         return True
+
+    def _say_away(self, error: Exception) -> None:
+        if not self.error:
+            log.warning("sink %s is away (%s); what lands waits for it", self.sink.name, error)
+        self.error = str(error)
 
     async def _put_aside(self, position: int, event: Event, error: Exception) -> None:
         reason = f"sink {self.sink.name}: {type(error).__name__}: {error}"
@@ -253,9 +262,7 @@ class Runner:
         try:
             await self._in_thread(lambda: self._advance(position, unplaced, placed))
         except AWAY as error:
-            if not self.error:
-                log.warning("sink %s is away (%s); what lands waits for it", self.sink.name, error)
-            self.error = str(error)
+            self._say_away(error)
             return
         self._saved, self._unplaced, self._placed = position, [], []
 

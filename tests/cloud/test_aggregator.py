@@ -15,6 +15,7 @@ import pytest
 from cloud_samples import make_schema
 from cloud_vehicle import Vehicle, receipts
 from cryptography import x509
+from sqlalchemy.exc import OperationalError
 
 from cloud.aggregator import REQUEST_EVERY_MS, Aggregator, Arrival
 from cloud.database import Database
@@ -202,6 +203,21 @@ def test_a_full_disk_lands_nothing_answers_nothing_and_is_survived(place: Place,
     assert place.aggregator.counts.duplicates == 0
     assert [sequence for _, sequence in place.landed()] == [0, 1]
     assert [opened.header.sequence for _, opened in place.landing.read(0, 9) if isinstance(opened, Opened)] == [0, 1]
+
+
+def test_what_could_not_be_saved_is_saved_the_next_time(tmp_path: Path, pki: Path, vehicle: Vehicle) -> None:
+    with aggregator(tmp_path / "cloud", pki, vehicle.schema) as place:
+        place.give(vehicle.announcement, batch := vehicle.rows(range(2)))
+        with place.database._engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE landed RENAME TO elsewhere")
+        with pytest.raises(OperationalError):
+            place.aggregator.save(place.now_ms)
+        with place.database._engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO landed")
+        place.aggregator.save(place.now_ms)
+    with aggregator(tmp_path / "cloud", pki, vehicle.schema) as place:
+        place.give(batch)
+        assert (place.aggregator.counts.duplicates, place.aggregator.counts.landed) == (1, 0)
 
 
 def test_nothing_on_the_disk_holds_a_value_or_the_key(tmp_path: Path, place: Place, vehicle: Vehicle) -> None:

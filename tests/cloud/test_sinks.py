@@ -11,6 +11,7 @@ import pytest
 from cloud_samples import START_MS, make_schema
 from cloud_vehicle import Vehicle
 from cryptography import x509
+from sqlalchemy.exc import OperationalError
 
 from cloud.aggregator import Aggregator, Arrival
 from cloud.database import Database
@@ -18,9 +19,10 @@ from cloud.events import Event, FindingEvent, TickRows
 from cloud.landing import Landing, Quarantine
 from cloud.sinks import Runner
 from cloud.store import StoreUnavailable
-from cloud.streams import Streams
+from cloud.streams import Opened, Streams
 from cloud.vehicle_models import VehicleModel
 from wire.envelope import Sealed
+from wire.errors import SegmentLogError, WireError
 from wire.messages import Clock
 from wire.recipients import load_recipient_keys
 
@@ -252,3 +254,55 @@ def test_a_long_backlog_waits_for_the_next_start(tmp_path: Path, vehicle: Vehicl
         assert taken < 1000
         cloud.run([sink], nothing)
     assert sink.sequences == list(range(1, 1001))
+
+
+def test_what_lands_while_a_damaged_stretch_is_read_is_not_skipped(
+    tmp_path: Path, vehicle: Vehicle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path, vehicle) as cloud:
+        cloud.land(vehicle.announcement)
+        cloud.land(vehicle.rows(range(2)))
+    (segment,) = (tmp_path / "landing").glob("*.seg")
+    data = bytearray(segment.read_bytes())
+    data[-1] ^= 1
+    segment.write_bytes(data)
+    with opened(tmp_path, vehicle) as cloud:
+        late = [vehicle.rows(range(2, 4))]
+        read = cloud.landing.read
+
+        def read_slowly(position: int, limit: int) -> list[tuple[int, Opened | WireError]]:
+            found = read(position, limit)
+            if not found and late:
+                cloud.land(late.pop())
+            return found
+
+        monkeypatch.setattr(cloud.landing, "read", read_slowly)
+        sink = Memory()
+        cloud.run([sink], nothing)
+        assert not late
+        assert sink.sequences == [2]
+
+
+def test_tables_that_cannot_be_read_hold_a_sink_up_and_do_not_end_it(
+    tmp_path: Path, vehicle: Vehicle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("cloud.sinks.MAX_PAUSE_S", 0.1)
+    with opened(tmp_path, vehicle) as cloud:
+        failures = [OperationalError("SELECT", {}, Exception("database is locked")), SegmentLogError("cannot read it", 5)]
+        read = cloud.landing.read
+
+        def read_badly(position: int, limit: int) -> list[tuple[int, Opened | WireError]]:
+            if failures:
+                raise failures.pop()
+            return read(position, limit)
+
+        monkeypatch.setattr(cloud.landing, "read", read_badly)
+        sink = Memory()
+
+        async def story(cloud: Cloud) -> None:
+            cloud.land(vehicle.announcement, vehicle.rows(range(2)))
+            await until(lambda: sink.sequences == [1])
+
+        cloud.run([sink], story)
+        assert caplog.text.count("is away") == 1
+        assert "is back" in caplog.text
