@@ -123,8 +123,10 @@ def load_key(path: Path) -> ec.EllipticCurvePrivateKey:
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
+    except FileNotFoundError as error:
         raise PkiError(f"{path}: {error.strerror}; make the fleet's keys with `cansight pki init`") from None
+    except OSError as error:
+        raise PkiError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _general_name(host: str) -> x509.GeneralName:
