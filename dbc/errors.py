@@ -4,6 +4,7 @@
     ├── DbcFileError         a DBC file that cannot be read or does not parse: file, line, column
     ├── LogFormatError       a log that cannot be read, or that is of no known format: path, line
     ├── SignalUnknown        a signal name that the schema does not have: name, close matches
+    ├── TableError           a table that cannot be written: path
     └── CatalogueError       a signal catalogue that does not fit its format or its DBC
 
 Every message is one line and says where.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["CatalogueError", "DbcError", "DbcFileError", "LogFormatError", "SignalUnknown"]
+__all__ = ["CatalogueError", "DbcError", "DbcFileError", "LogFormatError", "SignalUnknown", "TableError"]
 
 
 class DbcError(Exception):
@@ -53,3 +54,7 @@ class SignalUnknown(DbcError):
 
 class CatalogueError(DbcError):
     """A signal catalogue that does not fit its format, or that names signals its DBC does not have."""
+
+
+class TableError(DbcError):
+    """A table that cannot be written."""

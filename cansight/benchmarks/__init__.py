@@ -5,9 +5,16 @@ from collections.abc import Callable
 from cansight.benchmarks.batch import batch
 from cansight.benchmarks.decode import decode
 from cansight.benchmarks.lines import lines
+from cansight.benchmarks.log_tables import log_parquet, mf4_parquet
 from cansight.benchmarks.material import Material
 from cansight.benchmarks.result import Result
 
-BENCHMARKS: dict[str, Callable[[Material], list[Result]]] = {"decode": decode, "batch": batch, "lines": lines}
+BENCHMARKS: dict[str, Callable[[Material], list[Result]]] = {
+    "decode": decode,
+    "batch": batch,
+    "lines": lines,
+    "log-parquet": log_parquet,
+    "mf4-parquet": mf4_parquet,
+}
 
 __all__ = ["BENCHMARKS", "Material", "Result"]

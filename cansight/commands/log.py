@@ -1,13 +1,19 @@
 """`cansight log`: look into recorded CAN logs."""
 
 import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from dbc.logs import LogReader
     from dbc.logs.info import LogInfo
 
 UNKNOWN_SHOWN = 10
@@ -37,6 +43,71 @@ def info(logs: tuple[str, ...], dbc_files: tuple[str, ...], as_json: bool) -> No
         if number:
             click.echo()
         _print(one)
+
+
+@log.command()
+@click.argument("logs", metavar="LOG...", nargs=-1, required=True)
+@click.option("--dbc", "dbc_files", metavar="FILE[@CHANNEL]", multiple=True, required=True, help="May be repeated.")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="OUT.parquet, .csv or .mf4; without it LOG.parquet here."
+)
+@click.option("--wide", "period_s", type=click.FloatRange(0.001, 86400), metavar="PERIOD_S", help="A row a period, a column a signal.")
+@click.option("--strict", is_flag=True, help="Stop at the first broken line, with exit code 2, instead of counting it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def decode(
+    logs: tuple[str, ...], dbc_files: tuple[str, ...], output: Path | None, period_s: float | None, strict: bool, as_json: bool
+) -> None:
+    """Logs, one after the other, to a table of their signals. A file without @CHANNEL is for the channel that it fits best."""
+    from cansight.commands.log_files import placed
+    from dbc.compiler import load_compiled
+    from dbc.logs.decode import decode_logs
+    from dbc.table_files import open_table
+
+    path = output or Path(f"{Path(logs[0]).name if logs[0] != '-' else 'log'}.parquet")
+    files = placed(dbc_files, logs[0], _cache())
+    compiled = load_compiled(files, _cache())
+    table = open_table(path, compiled.schema, wide=period_s is not None)
+    with _progress(logs) as progress, table:
+        done = decode_logs(
+            logs,
+            compiled,
+            table,
+            wide_period_ns=None if period_s is None else round(period_s * 1e9),
+            strict=strict,
+            progress=progress,
+        )
+    for entry in done.skipped:
+        click.echo(f"cansight: {entry['log']}: {entry['lines']} lines are no frames, the first is line {entry['first']}", err=True)
+    if done.frames and not done.frames_decoded:
+        where, there = ", ".join(compiled.schema.channels), ", ".join(done.channels)
+        click.echo(f"cansight: no frame is of a message of the DBC; it is for {where}, the log has {there}; write FILE@CHANNEL", err=True)
+    if as_json:
+        click.echo(json.dumps({"output": str(path), "dbc": list(files), **asdict(done)}, ensure_ascii=False, indent=2))
+        return
+    invalid = f", {done.rows_invalid} of them not valid" if done.rows_invalid else ""
+    click.echo(f"frames        {done.frames}, {done.frames_decoded} decoded")
+    click.echo(f"table         {path}: {done.rows} rows{invalid}")
+
+
+def _cache() -> Path:
+    """Of compiled DBC files."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cansight" / "dbc"
+
+
+@contextmanager
+def _progress(logs: Sequence[str]) -> Iterator[Callable[["LogReader"], None] | None]:
+    """A bar over the logs' bytes, when stderr is a terminal."""
+    if not sys.stderr.isatty() or "-" in logs:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    sizes = {path: Path(path).stat().st_size if Path(path).is_file() else 0 for path in logs}
+    before = {path: sum(sizes[earlier] for earlier in logs[:number]) for number, path in enumerate(logs)}
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("decoding", total=sum(sizes.values()) or None)
+        yield lambda reader: bar.update(task, completed=before[reader.path] + reader.position)
 
 
 def _print(info: "LogInfo") -> None:

@@ -1,0 +1,25 @@
+"""Which channel a DBC without one is for: the channel of the log that has most frames it describes."""
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+LOOK_BLOCKS = 25
+
+
+def placed(dbc_files: Sequence[str], log: str, cache: Path) -> list[str]:
+    """The files, each with its channel. A pipe cannot be looked into beforehand: there it is the default, can0."""
+    from dbc.compiler import load_compiled
+    from dbc.dbc_file import DEFAULT_CHANNEL, parse_file_argument
+    from dbc.logs import open_log
+    from dbc.logs.info import best_channel
+
+    files = []
+    for text in dbc_files:
+        file = parse_file_argument(text)
+        channel = file.channel
+        if file.path == text and Path(log).is_file():
+            with open_log(log) as reader:
+                channel = best_channel(islice(reader, LOOK_BLOCKS), load_compiled([text], cache))[0] or DEFAULT_CHANNEL
+        files.append(f"{file.path}@{channel}")
+    return files
