@@ -186,7 +186,7 @@ def test_bad_input_is_one_line(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(PkiError):
         pki.init(tmp_path / "file")
-    with pytest.raises(PkiError, match="cannot be read: Is a directory$"):
+    with pytest.raises(PkiError, match=r"cannot be read: Is a directory$"):
         pki.load_key(tmp_path)
     with pytest.raises(PkiError, match="expected a PEM certificate"):
         pki.load_certificate(tmp_path / "file")
