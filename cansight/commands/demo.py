@@ -1,17 +1,12 @@
 """`cansight demo`: the whole loop on this machine."""
 
 import json
-import socket
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 
 from cansight.errors import UsageError
 from cansight.extras import missing
-
-DEFAULT_PORTS = {"http": 80, "https": 443}
-CONNECT_S = 5.0
 
 
 @click.command()
@@ -49,9 +44,6 @@ def demo(
     if dbc and log is None:
         raise UsageError(f"--dbc {dbc[0]}: describes a recording, and none is named; give --log LOG too")
 
-    for option, url in (("--broker", broker), ("--influx", influx)):
-        _check_url(option, url)
-
     from rich.console import Console
 
     from cansight.demo.report import show
@@ -84,21 +76,6 @@ def demo(
             console.print(f"\nThe page stays open: {demonstration.url}  (Ctrl-C ends)", highlight=False)
             demonstration.supervise_until_interrupted()
     return 1 if report.problems else 0
-
-
-def _check_url(option: str, url: str) -> None:
-    """Raises UsageError where host and port cannot be told apart, or nobody listens; which schemes will do is the demonstration's part."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)
-    except ValueError as error:
-        raise UsageError(f"{option} {url}: expected HOST:PORT after ://, with a port from 1 to 65535") from error
-    if parts.scheme not in DEFAULT_PORTS or host is None or port is None:
-        return
-    try:
-        socket.create_connection((host, port), timeout=CONNECT_S).close()
-    except OSError as error:
-        raise UsageError(f"{option} {url}: nobody listens there ({error.strerror or error})") from error
 
 
 def _absolute(entry: str) -> str:

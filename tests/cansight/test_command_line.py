@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import servers
 from cansight import extras
 
 TIMEOUT_S = 120
@@ -48,17 +47,11 @@ def test_a_noun_alone_shows_what_there_is(nouns: list[str]) -> None:
         (["sim", "drive", "--scenario", "healthy", "-o", "-", "--start", "2500-01-01"], "expected a year from 1971 to 2261"),
         (["sim", "drive", "--scenario", "healthy", "-o", "-", "--start", "1900-01-01"], "expected a year from 1971 to 2261"),
         (["demo", "--dbc", DBC], "give --log LOG too"),
-        (["demo", "--broker", "mqtts://127.0.0.1:x"], "expected HOST:PORT after ://"),
-        (["demo", "--influx", "http://127.0.0.1:x"], "expected HOST:PORT after ://"),
         (["demo", "--seed", "-1"], "-1 is not in the range"),
     ],
 )
 def test_what_cannot_be_used_is_one_line_and_exit_code_2(arguments: list[str], said: str) -> None:
     assert said in refused(cansight(*arguments), 2)
-
-
-def test_a_store_that_nobody_serves_is_said_before_anything_is_started() -> None:
-    assert "nobody listens there" in refused(cansight("demo", "--once", "--influx", f"http://127.0.0.1:{servers.free_port()}"), 2)
 
 
 def test_a_full_disk_is_one_line_and_exit_code_1() -> None:
