@@ -26,7 +26,7 @@ class Check:
 def checks() -> list[Check]:
     """Everything that can be told without settings."""
     found = [Check("Python", sys.version_info >= (3, 11), sys.version.split()[0] + " (3.11 or newer is needed)")]
-    found += [_extra(extra) for extra in ("edge", "cloud", "sim", "train", "dev")]
+    found += [_extra(extra) for extra in ("edge", "cloud", "sim", "log", "poll", "train", "dev")]
     found.append(_socketcan())
     search = "/usr/local/sbin:/usr/sbin:/sbin"  # where servers lie, and an ordinary PATH does not look
     for program, use in SERVERS.items():
