@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from dbc.protocols.transfers import Counts, Transfer, Transfers
 
-__all__ = ["EVERYBODY", "NULL_ADDRESS", "ReassembledGroup", "Transport", "message_pgn", "pgn_of", "pgns_of"]
+__all__ = ["EVERYBODY", "NULL_ADDRESS", "VIN_PGN", "ReassembledGroup", "Transport", "message_pgn", "pgn_of", "pgns_of"]
 
 NULL_ADDRESS = 0xFE  # what a DBC writes where any source address is meant
 EVERYBODY = 0xFF
+VIN_PGN = 0xFEEC  # vehicle identification, J1939-71
 PDU2_FIRST = 240
 
 # Parameter groups of the transport protocols, by PDU format: all four are PDU1.

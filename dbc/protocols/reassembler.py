@@ -6,6 +6,8 @@
 
 Which identifier means what is found out once for each identifier, and kept as arrays: an ordinary frame costs a table look-up. Only the
 frames of multi-frame messages that the DBC wants are looked at one by one.
+
+What identifies the vehicle (OBD 09 02, DID F190, J1939's group FEEC) is never put together, whatever the DBC says.
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ from dbc.frames import EFF_FLAG, ERR_FLAG, RTR_FLAG, FrameBlock
 from dbc.plan import ANY_SOURCE, NOT_PGN, CompiledDbc
 from dbc.protocols.fast_packet import FastPackets, is_fast_packet
 from dbc.protocols.isotp import IsoTp
-from dbc.protocols.j1939 import NULL_ADDRESS, TRANSPORT_FORMATS, Transport, pgn_of, pgns_of
+from dbc.protocols.j1939 import NULL_ADDRESS, TRANSPORT_FORMATS, VIN_PGN, Transport, pgn_of, pgns_of
 from dbc.protocols.obd2 import MODE_01_ANSWER, PID_BYTES, split
 from dbc.protocols.transfers import Counts
-from dbc.protocols.uds import Answers, answers
+from dbc.protocols.uds import Answers, answers, is_identity
 
 __all__ = ["HIDDEN", "Reassembler"]
 
@@ -147,7 +149,7 @@ class Reassembler:
         payload = block.data[frame, : block.length[frame]].tobytes()
         if route == _Route.TRANSPORT:
             group = self._transport.feed(channel, identifier, stamp_ns, payload)
-            if group is not None:
+            if group is not None and group.pgn != VIN_PGN:
                 found = self._find(channel, group.pgn, group.source)
                 if found is not None:
                     work.put(frame, found.identifier, group.payload)
@@ -161,7 +163,7 @@ class Reassembler:
             return
         extended = route == _Route.ISOTP_EXTENDED
         whole = self._isotp.feed(channel, identifier, stamp_ns, payload, extended=extended)
-        if whole is None:
+        if whole is None or is_identity(whole):
             work.identifier[frame] = identifier | HIDDEN
             return
         answer = bytes([len(whole) & 0xFF]) + whole

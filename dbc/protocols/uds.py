@@ -19,10 +19,12 @@ import numpy as np
 from dbc.frames import EFF_FLAG
 from dbc.plan import NOT_PGN, SELECTOR_BITS, DecodePlan
 
-__all__ = ["POSITIVE", "Answers", "answers"]
+__all__ = ["POSITIVE", "Answers", "answers", "is_identity"]
 
 POSITIVE = 0x40  # a positive answer's service is the request's plus this
 NEGATIVE = 0x7F
+OBD_VEHICLE = 0x09
+READ_BY_IDENTIFIER = 0x22
 CLASSIC_BYTES = 8
 
 
@@ -49,11 +51,17 @@ def answers(plan: DecodePlan) -> dict[int, Answers]:
             row = int(plan.slot_row[slot])
             if plan.row_length[row] != 8 or plan.row_bit[row] not in (8, 16):  # either byte order: the second or the third byte
                 continue
-            services = _values(plan, slot)
+            services = frozenset(value for value in _values(plan, slot) if value <= 0xFF)  # files name values that eight bits cannot have
             if services and all(_is_answer(service) for service in services):
                 found[key] = Answers(bool(plan.row_bit[row] == 16), services)
                 break
     return found
+
+
+def is_identity(payload: bytes) -> bool:
+    """Whether a request or answer (from its service on) carries the VIN: OBD mode 09 InfoType 02, DID F190. Its class is `identity`."""
+    service = payload[0] & ~POSITIVE if payload else 0
+    return (service == OBD_VEHICLE and payload[1:2] == b"\x02") or (service == READ_BY_IDENTIFIER and payload[1:3] == b"\xf1\x90")
 
 
 def _values(plan: DecodePlan, slot: int) -> frozenset[int]:
