@@ -22,7 +22,7 @@ from types import TracebackType
 
 from dbc.errors import LogFormatError
 from dbc.frames import FrameBlock, slice_frames
-from dbc.logs.candump import write_candump
+from dbc.logs.candump_writer import write_candump
 from dbc.logs.formats import FORMATS, TEXT_FORMATS, format_of, text_parser
 from dbc.logs.lines import TextParser
 

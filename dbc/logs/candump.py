@@ -1,4 +1,4 @@
-"""candump's log format, parsed and written in whole arrays.
+"""candump's log format, parsed in whole arrays.
 
     (1700000820.298000) can0 085#7C33800047E07C7F          classic frame: 3 hex digits standard, 8 hex digits extended identifier
     (1700000820.298000) can0 12345678##1A0B0C               FD frame: a flags digit after the second '#'
@@ -15,14 +15,14 @@ others (remote frames, dotted payloads, stamps of another width than the block's
 from __future__ import annotations
 
 import re
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dbc.frames import EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, SFF_MASK, FrameBlock
+from dbc.logs.swar import KEEP, ZEROS, decimal, hex_bytes, hex_number, not_decimal, not_hex, words_of
 
-__all__ = ["LINE", "CandumpParser", "is_candump", "write_candump"]
+__all__ = ["LINE", "CandumpParser", "is_candump"]
 
 Bytes = NDArray[np.uint8]
 Index = NDArray[np.intp]
@@ -44,8 +44,6 @@ BAD = 0xFF
 HEX = np.full(256, BAD, np.uint8)
 HEX[list(b"0123456789")] = range(10)
 HEX[list(b"abcdef")] = HEX[list(b"ABCDEF")] = range(10, 16)
-DIGITS = np.frombuffer(b"0123456789ABCDEF", np.uint8)
-ID_WEIGHTS = 16.0 ** np.arange(7, -1, -1)
 MAX_CHANNELS = 255
 LAST_SECOND = 2**63 // 10**9 - 1  # that nanoseconds reach in an int64: the year 2262
 LAYOUT_LINES = 20  # lines to look at for the first that is a frame: logs begin in the middle of a line, or with a terminal's header
@@ -69,8 +67,8 @@ class CandumpParser:
         """text: whole lines (the last may lack its end). Returns the frames, in order; none for blank text."""
         if not text.endswith(b"\n"):
             text += b"\n"
-        padded = np.frombuffer(b"\n" * BEFORE + text + b"\n" * AFTER, np.uint8)
-        ends = np.flatnonzero(padded[: BEFORE + len(text)] == ord("\n"))[BEFORE:]
+        padded = b"\n" * BEFORE + text + b"\n" * AFTER
+        ends = np.flatnonzero(np.frombuffer(padded, np.uint8)[: BEFORE + len(text)] == ord("\n"))[BEFORE:]
         block = _Lines(self, padded, ends)
         block.parse_common()
         block.parse_others()
@@ -93,8 +91,10 @@ class CandumpParser:
 class _Lines:
     """m lines on their way to frames; `ok` says which have become one."""
 
-    def __init__(self, parser: CandumpParser, padded: Bytes, ends: Index) -> None:
-        self.parser, self.padded = parser, padded
+    def __init__(self, parser: CandumpParser, text: bytes, ends: Index) -> None:
+        """text: with padding around; ends: of its lines."""
+        self.parser, self.words = parser, words_of(text)
+        padded = self.padded = np.frombuffer(text, np.uint8)
         m = len(ends)
         self.starts = np.empty(m, np.intp)
         self.starts[:1] = BEFORE
@@ -112,101 +112,126 @@ class _Lines:
         first = next(filter(None, (LINE.fullmatch(self._text(line)) for line in range(min(len(self.ends), LAYOUT_LINES)))), None)
         if first is None or len(first["fraction"]) != 6 or not 1 <= len(first["seconds"]) <= 10 or first["seconds"].startswith(b"-"):
             return
-        padded, starts = self.padded, self.starts
         close = first.end("fraction")  # column of the ')'
-        hashes = np.flatnonzero(padded == ord("#"))
+        hashes = np.flatnonzero(self.padded == ord("#"))
         if not len(hashes):
             return
-        mark = hashes.take(hashes.searchsorted(starts), mode="clip")  # first '#' of the line
-        ok = (mark > starts + close) & (mark < self.ends)
-        mark = np.where(ok, mark, BEFORE)
-        ok &= padded.take(starts) == ord("(")
-        ok &= padded.take(starts + close, mode="clip") == ord(")")
-        ok &= padded.take(starts + close + 1, mode="clip") == ord(" ")
-        self._stamps(starts, close, ok)
+        starts = self.starts
+        one_each = len(hashes) == len(starts)  # as a rule
+        mark = hashes if one_each else hashes.take(hashes.searchsorted(starts), mode="clip")  # first '#' of the line
+        inside = (mark > starts + close) & (mark < self.ends)
+        mark = np.where(inside, mark, BEFORE)
+        ok = self._stamps(close) & inside
         digits = self._identifiers(mark, ok)
-        self._channels(starts + close + 2, mark - digits - 1, ok)
+        self._channels(starts + (close + 2), mark - digits - 1, ok)
         self._payloads(mark, ok)
         self.ok = ok
 
-    def _stamps(self, starts: Index, close: int, ok: NDArray[np.bool_]) -> None:
-        """Microseconds as one product: 16 digits are below 2**53 until the year 2255, so that float64 is exact."""
-        window = _windows(self.padded, starts, close) - np.uint8(ord("0"))
-        point = close - 7
-        ok &= window[:, point] == (ord(".") - ord("0")) % 256
-        weights = np.zeros(close)
-        weights[1:point] = 10.0 ** np.arange(point + 4, 5, -1)
-        weights[point + 1 :] = 10.0 ** np.arange(5, -1, -1)
-        window[:, 0] = window[:, point] = 0
-        ok &= (window <= 9).all(axis=1)
-        stamp = window.astype(np.float64) @ weights
-        ok &= stamp < 2.0**53
-        self.timestamp_ns[:] = stamp.astype(np.int64) * 1000
+    def _stamps(self, close: int) -> NDArray[np.bool_]:
+        """Seconds of `close` - 8 digits, six digits of a fraction. Says which lines have such a stamp and nothing else in its place."""
+        words, starts = self.words, self.starts
+        width = close - 8
+        tail = words[starts + (close - 6)]  # "298000) "
+        body = words[starts + (close - 14)]  # "0000820."
+        head = words[starts]  # "(1700000"
+        few = min(width, 7)
+        body_digits = (body ^ ZEROS) << np.uint64(8)
+        if few < 7:
+            body_digits &= ~KEEP[8 - few]
+        tail_digits = (tail ^ ZEROS) << np.uint64(16)
+        bad = not_decimal(body_digits ^ ZEROS) | not_decimal(tail_digits ^ ZEROS)
+        bad |= (head & KEEP[1]) ^ np.uint64(ord("("))
+        bad |= (body >> np.uint64(56)) ^ np.uint64(ord("."))
+        bad |= (tail >> np.uint64(48)) ^ np.uint64(ord(")") | ord(" ") << 8)
+        second = decimal(body_digits)
+        if width > 7:
+            more = width - 7
+            head_digits = (((head ^ ZEROS) >> np.uint64(8)) & KEEP[more]) << np.uint64(8 * (8 - more))
+            bad |= not_decimal(head_digits ^ ZEROS)
+            second += decimal(head_digits) * np.uint64(10**7)
+        stamp = second * np.uint64(10**9) + decimal(tail_digits) * np.uint64(1000)
+        bad |= second // np.uint64(LAST_SECOND + 1)
+        self.timestamp_ns[:] = stamp.view(np.int64)
+        good: NDArray[np.bool_] = bad == 0
+        return good
 
     def _identifiers(self, mark: Index, ok: NDArray[np.bool_]) -> Index:
         """Fills frame_id; returns the number of digits, 3 or 8."""
-        standard = self.padded.take(mark - 4) == ord(" ")
-        ok &= standard | (self.padded.take(mark - 9) == ord(" "))
-        nibble = HEX.take(_windows(self.padded, mark - 8, 8))
-        nibble[standard, :5] = 0
-        ok &= (nibble < 16).all(axis=1)
-        identifier = (nibble.astype(np.float64) @ ID_WEIGHTS).astype(np.int64)
-        error = identifier & ERR_FLAG != 0
-        ok &= np.where(standard, identifier <= SFF_MASK, identifier <= EFF_MASK | ERR_FLAG)
-        identifier |= np.where(standard | error, 0, EFF_FLAG)
-        self.frame_id[:] = identifier.astype(np.uint32)
+        word = self.words[mark - 8]
+        standard = (word >> np.uint64(32)) & np.uint64(0xFF) == ord(" ")
+        all_standard = bool(standard.all())
+        if all_standard:
+            word = word & ~KEEP[5] | ZEROS & KEEP[5]
+        else:
+            ok &= standard | (self.padded.take(mark - 9) == ord(" "))
+            word = np.where(standard, word & ~KEEP[5] | ZEROS & KEEP[5], word)
+        ok &= not_hex(word) == 0
+        identifier = hex_number(word)
+        if all_standard:
+            ok &= identifier <= SFF_MASK
+            self.frame_id[:] = identifier
+            return np.full(1, 3)
+        error = identifier & np.uint64(ERR_FLAG) != 0
+        ok &= identifier <= np.where(standard, np.uint64(SFF_MASK), np.uint64(EFF_MASK | ERR_FLAG))
+        identifier |= np.where(standard | error, np.uint64(0), np.uint64(EFF_FLAG))
+        self.frame_id[:] = identifier & np.uint64(0xFFFF_FFFF)
         return np.where(standard, 3, 8)
 
     def _channels(self, begin: Index, end: Index, ok: NDArray[np.bool_]) -> None:
         size = end - begin
         ok &= (size > 0) & (size < NAME)
         size = np.clip(size, 0, NAME)
-        name = _windows(self.padded, begin, NAME)
-        name[np.arange(NAME) >= size[:, None]] = 0
-        words = name.view(np.uint64)
-        first, second = words[:, 0], words[:, 1]
+        first = self.words[begin] & KEEP.take(np.minimum(size, 8))
+        second = self.words[begin + 8] & KEEP.take(np.maximum(size - 8, 0)) if int(size.max(initial=0)) > 8 else np.zeros_like(first)
         left = ok.copy()
         while left.any():  # once for every channel in the block
             line = int(left.argmax())
             this = left & (first == first[line]) & (second == second[line]) & (size == size[line])
-            text = name[line, : size[line]].tobytes()
+            text = self.padded[begin[line] : end[line]].tobytes()
             number = self.parser.number_of(text.decode("ascii")) if PRINTABLE.fullmatch(text) else None
             if number is None:
                 ok &= ~this
-            else:
+            elif number:
                 self.channel[this] = number
             left &= ~this
 
     def _payloads(self, mark: Index, ok: NDArray[np.bool_]) -> None:
-        fd = self.padded.take(mark + 1) == ord("#")
-        begin = mark + np.where(fd, 3, 1)
-        end = self.ends - 2 * (self.padded.take(self.ends - 2) == ord(" "))  # " R" or " T"
-        size = end - begin
-        direction = self.padded.take(self.ends - 1)
-        ok &= (end == self.ends) | (direction == ord("R")) | (direction == ord("T"))
-        ok &= (size >= 0) & (size % 2 == 0) & (size <= np.where(fd, 128, 16))
+        begin = mark + 1
+        tail = self.words[self.ends - 8] >> np.uint64(48)  # the last two characters
+        directed = (tail == ord(" ") | ord("R") << 8) | (tail == ord(" ") | ord("T") << 8)
+        end = self.ends - 2 * directed
+        most: Index | int = 16
+        first = self.words[begin]
+        fd = first & KEEP[1] == ord("#")
         if fd.any():
-            ok &= ~fd | (HEX.take(self.padded.take(mark + 2)) < 16)
+            ok &= ~fd | (HEX.take((first >> np.uint64(8) & KEEP[1]).astype(np.intp)) < 16)
+            begin = mark + np.where(fd, 3, 1)
+            first = self.words[begin]
+            most = np.where(fd, 128, 16)
+        size = end - begin
+        ok &= (size >= 0) & (size & 1 == 0) & (size <= most)
         size = np.where(ok, size, 0)
         long = np.flatnonzero(size > 16)
-        ok &= self._hex(begin, np.minimum(size, 16), None)
+        second = self.words[begin + 8]
+        if int(size.min(initial=16)) < 16:  # beyond the payload: zeros
+            keep = KEEP.take(np.minimum(size, 8))
+            first = first & keep | ZEROS & ~keep
+            keep = KEEP.take(np.clip(size - 8, 0, 8))
+            second = second & keep | ZEROS & ~keep
+        ok &= (not_hex(first) | not_hex(second)) == 0
+        payload = hex_bytes(first) | hex_bytes(second) << np.uint64(32)
+        self.data[:, :8] = payload.astype("<u8", copy=False).view(np.uint8).reshape(-1, 8)
         if len(long):
             self._widen()
-            good = self._hex(begin[long], size[long], long)
+            good = self._long_hex(begin[long], size[long], long)
             ok[long[~good]] = False
-        self.length[:] = size // 2
+        self.length[:] = size >> 1
 
-    def _hex(self, begin: Index, size: Index, lines: Index | None) -> NDArray[np.bool_]:
-        """Fills data of the lines (None = all, up to 8 bytes) from `size` hex digits; says which were hex."""
-        width = 16 if lines is None else 128
-        nibble = HEX.take(_windows(self.padded, begin, width))
-        if int(size.min(initial=width)) < width:
-            nibble[np.arange(width) >= size[:, None]] = 0
-        high = nibble[:, 0::2] << np.uint8(4)
-        if lines is None:
-            np.bitwise_or(high, nibble[:, 1::2], out=self.data[:, :8])
-        else:
-            self.data[lines] = high | nibble[:, 1::2]
+    def _long_hex(self, begin: Index, size: Index, lines: Index) -> NDArray[np.bool_]:
+        """Fills data of the lines from `size` hex digits, up to 64 bytes; says which were hex."""
+        nibble = HEX.take(_windows(self.padded, begin, 128))
+        nibble[np.arange(128) >= size[:, None]] = 0
+        self.data[lines] = nibble[:, 0::2] << np.uint8(4) | nibble[:, 1::2]
         good: NDArray[np.bool_] = nibble.max(axis=1) < 16
         return good
 
@@ -295,51 +320,3 @@ def _windows(padded: Bytes, begin: Index, width: int) -> Bytes:
     views = np.lib.stride_tricks.sliding_window_view(padded, width)
     windows: Bytes = views[np.minimum(begin, len(views) - 1)]
     return windows
-
-
-def write_candump(stream: BinaryIO, block: FrameBlock) -> None:
-    """Write the block as candump log lines. Stamps are cut to microseconds, as the format has them.
-
-    FD frames are those longer than 8 bytes: a block does not say it of shorter ones.
-    """
-    n = len(block)
-    if n == 0:
-        return
-    lines = np.empty(n, object)
-    # Frames of one shape have lines of one width: build each shape as a matrix of characters.
-    extended = (block.frame_id & np.uint32(EFF_FLAG | ERR_FLAG)) != 0
-    remote = (block.frame_id & RTR_FLAG) != 0
-    seconds, nanoseconds = np.divmod(np.abs(block.timestamp_ns), 1_000_000_000)
-    shape = (block.channel.astype(np.int64) << 10) | (extended.astype(np.int64) << 9) | (remote.astype(np.int64) << 8) | block.length
-    for code in np.unique(shape):
-        these = np.flatnonzero(shape == code)
-        length, name = int(code & 0xFF), block.channels[int(code >> 10)].encode("latin-1")
-        is_extended, is_remote = bool(code & 0x200), bool(code & 0x100)
-        digits = 8 if is_extended else 3
-        mark = b"#R" + b"%X" % min(length, 8) if is_remote else b"##0" if length > 8 else b"#"
-        payload = 0 if is_remote else 2 * length
-        head = b"(SSSSSSSSSS.UUUUUU) " + name + b" " + b"I" * digits + mark
-        text = np.empty((len(these), len(head) + payload + 1), np.uint8)
-        text[:, : len(head)] = np.frombuffer(head, np.uint8)
-        text[:, -1] = ord("\n")
-        _digits(text[:, 1:11], seconds[these], 10)
-        text[block.timestamp_ns[these] < 0, 1] = ord("-")
-        _digits(text[:, 12:18], nanoseconds[these] // 1000, 10)
-        at = 20 + len(name) + 1
-        identifier = block.frame_id[these] & np.uint32(EFF_MASK | ERR_FLAG)
-        _digits(text[:, at : at + digits], identifier.astype(np.int64), 16)
-        if payload:
-            data = block.data[these, :length]
-            text[:, len(head) : -1 : 2] = DIGITS[data >> 4]
-            text[:, len(head) + 1 : -1 : 2] = DIGITS[data & 15]
-        width = text.shape[1]
-        flat = text.tobytes()
-        lines[these] = [flat[place : place + width] for place in range(0, len(flat), width)]
-    stream.write(b"".join(lines))
-
-
-def _digits(text: Bytes, number: NDArray[np.int64], base: int) -> None:
-    """Write numbers right-aligned, zero-padded, into the columns of `text`."""
-    for column in range(text.shape[1] - 1, -1, -1):
-        number, digit = np.divmod(number, base)
-        text[:, column] = DIGITS[digit]

@@ -17,7 +17,7 @@ import numpy as np
 
 from dbc.errors import LogFormatError
 from dbc.frames import EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, FrameBlock
-from dbc.logs.candump import write_candump
+from dbc.logs.candump_writer import write_candump
 
 __all__ = ["SUFFIXES", "LogWriter", "open_log_writer"]
 
