@@ -314,22 +314,26 @@ def follow(demonstration: Demonstration, console: Console) -> None:
 
 
 def described(log: Path, entry: str) -> str:
-    """`entry` with its channel: where the user names none, the channel of the log whose frames this DBC describes.
+    """`entry` with its channel: the one that the user names, else the channel of the log with most frames of this DBC.
 
-    Raises UsageError when it describes none, and the errors of the log's and the DBC's readers.
+    Raises UsageError when it describes none there, and the errors of the log's and the DBC's readers.
     """
     from dbc.compiler import compile_dbc
+    from dbc.dbc_file import parse_file_argument
     from dbc.logs import open_log
-    from dbc.logs.info import best_channel
+    from dbc.logs.info import described_frames
 
     compiled = compile_dbc([entry])
     with open_log(log) as reader:
-        channel, channels = best_channel(itertools.islice(reader, LOOK_BLOCKS), compiled)
-    if channel is None:
+        found = described_frames(itertools.islice(reader, LOOK_BLOCKS), compiled)
+    named = "@" in Path(entry).name
+    channel = parse_file_argument(entry).channel if named else max(found, key=found.__getitem__, default="")
+    if not found.get(channel):
+        there = ", ".join(f"{name} with {count}" for name, count in found.items()) or "no channel"
         raise UsageError(
-            f"{entry}: describes no frame of {log} (channels there: {', '.join(channels) or 'none'}); is it this vehicle's DBC?"
+            f"{entry}: describes no frame of {log}{f' on {channel}' if named else ''} (frames it knows: {there}); is it this bus's DBC?"
         )
-    return entry if "@" in Path(entry).name else f"{entry}@{channel}"
+    return entry if named else f"{entry}@{channel}"
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from dbc.frames import EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, FrameBlock
 from dbc.logs import LogReader
 from dbc.validity import Reason
 
-__all__ = ["LogInfo", "SignalCoverage", "best_channel", "survey"]
+__all__ = ["LogInfo", "SignalCoverage", "described_frames", "survey"]
 
 
 @dataclass
@@ -77,18 +77,16 @@ def survey(reader: LogReader, compiled: CompiledDbc | None = None) -> LogInfo:
     return info
 
 
-def best_channel(blocks: Iterable[FrameBlock], compiled: CompiledDbc) -> tuple[str | None, list[str]]:
-    """(the channel that has most frames of the compiled identifiers, every channel seen); None when no frame has one."""
+def described_frames(blocks: Iterable[FrameBlock], compiled: CompiledDbc) -> dict[str, int]:
+    """Frames whose identifier is compiled (on whichever channel), for each channel seen; 0 where there is none."""
     known = np.unique(compiled.plan.message_key & 0xFFFF_FFFF).astype(np.uint32)
-    described: Counter[str] = Counter()
-    channels: dict[str, None] = {}
+    described: dict[str, int] = {}
     for block in blocks:
         hits = np.isin(block.frame_id, known)
         for number in np.unique(block.channel).tolist():
-            channels[block.channels[number]] = None
-            described[block.channels[number]] += int(np.count_nonzero(hits & (block.channel == number)))
-    best = max(described, key=described.__getitem__, default=None)
-    return (best if best is not None and described[best] else None), list(channels)
+            channel = block.channels[number]
+            described[channel] = described.get(channel, 0) + int(np.count_nonzero(hits & (block.channel == number)))
+    return described
 
 
 def _count(info: LogInfo, block: FrameBlock, last_ns: int | None) -> None:
