@@ -12,7 +12,7 @@ def placed(dbc_files: Sequence[str], log: str, cache: Path) -> list[str]:
     from dbc.compiler import load_compiled
     from dbc.dbc_file import DEFAULT_CHANNEL, parse_file_argument
     from dbc.logs import open_log
-    from dbc.logs.info import best_channel
+    from dbc.logs.info import described_frames
 
     files = []
     for text in dbc_files:
@@ -20,6 +20,9 @@ def placed(dbc_files: Sequence[str], log: str, cache: Path) -> list[str]:
         channel = file.channel
         if file.path == text and Path(log).is_file():
             with open_log(log) as reader:
-                channel = best_channel(islice(reader, LOOK_BLOCKS), load_compiled([text], cache))[0] or DEFAULT_CHANNEL
+                described = described_frames(islice(reader, LOOK_BLOCKS), load_compiled([text], cache))
+            channel = max(described, key=described.__getitem__, default=DEFAULT_CHANNEL)
+            if not described.get(channel):
+                channel = DEFAULT_CHANNEL
         files.append(f"{file.path}@{channel}")
     return files
