@@ -12,6 +12,7 @@ What identifies the vehicle (OBD 09 02, DID F190, J1939's group FEEC) is never p
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
@@ -31,8 +32,8 @@ from dbc.protocols.uds import Answers, answers, is_identity
 __all__ = ["HIDDEN", "Reassembler"]
 
 HIDDEN = ERR_FLAG | RTR_FLAG  # set in the identifier of a frame that is not a message by itself: no DBC has such an identifier
-MAX_ROUTES = 65_536  # identifiers kept; a hostile bus has 2^29. Beyond, they are found out anew
-WIDTH = 64  # columns of a block that has any long payload: those of CAN FD
+MAX_ROUTES = 16_384  # identifiers kept; a hostile bus has 2^29. Beyond, they are found out anew
+MOST_PASSING = 4096  # beyond so many only those that are for us are kept
 
 CHANNEL_AT = 32  # keys are channel << 32 | identifier, as the plan's
 
@@ -74,6 +75,7 @@ class Reassembler:
         self._j1939_channels = frozenset(channel for channel, _ in self._groups)
         self._wanted = np.array(sorted(channel << CHANNEL_AT | pgn for channel, pgn in self._groups), np.int64)
         self._answer_keys = np.array(sorted(self._answers), np.uint64)
+        self._bindings = 0  # how often one was made or moved
         self._maps: dict[tuple[str, ...], NDArray[np.uint64]] = {}
         self._forget()
         self._transport, self._fast, self._isotp = Transport(), FastPackets(), IsoTp()
@@ -123,8 +125,11 @@ class Reassembler:
         isotp = route >= _Route.ISOTP
         if isotp.any():
             hot &= ~isotp | self._single_frames(work, route, isotp)
+        bindings = self._bindings
         for frame in np.flatnonzero(hot).tolist():
             self._one(work, frame, int(route[frame]), int(self._target[place[frame]]))
+        if self._bindings != bindings:
+            self._forget()
         return work.block(self._longest)
 
     def _single_frames(self, work: _Work, route: NDArray[np.uint8], isotp: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -187,12 +192,14 @@ class Reassembler:
         key = self._channel_map(block.channels).take(block.channel) | block.frame_id
         place, missing = self._look_up(key)
         if missing.any():
-            new = key[missing]
-            new = new[self._relevant(new)]
-            if len(new):
+            unique, first = np.unique(key[missing], return_index=True)
+            relevant = self._relevant(unique)
+            if len(self._keys) + len(unique) > MOST_PASSING:  # identifiers that are nobody's are kept for speed alone
+                unique, first, relevant = unique[relevant], first[relevant], relevant[relevant]
+            if len(unique):
                 # In the order in which they came: the first source of a group is the one that it is bound to.
-                unique, first = np.unique(new, return_index=True)
-                self._add(unique[first.argsort()].tolist())
+                order = first.argsort()
+                self._add(unique[order].tolist(), relevant[order].tolist())
                 place, _ = self._look_up(key)
         return place
 
@@ -218,27 +225,25 @@ class Reassembler:
         relevant: NDArray[np.bool_] = np.isin(key, self._answer_keys) | (extended & (group | transport))
         return relevant
 
-    def _add(self, keys: list[int]) -> None:
+    def _add(self, keys: list[int], relevant: list[bool]) -> None:
         if len(self._keys) + len(keys) > MAX_ROUTES:
             self._forget()
-            keys = keys[:MAX_ROUTES]
-        kept = self._keys.tolist()
-        before = len(self._bound), tuple(self._bound.values())
-        found = [self._resolve(key) for key in keys]
-        if kept and before != (len(self._bound), tuple(self._bound.values())):
-            # A binding is new or was moved to the declared source: what was found out about its other sources no longer holds.
-            keys = kept + keys
-            found = [self._resolve(key) for key in keys]
-            kept = []
-        elif not kept:
-            found = [self._resolve(key) for key in keys]  # again, now that every binding is known
-        if kept:
-            found = [*zip(self._route[:-1].tolist(), self._target[:-1].tolist(), strict=True), *found]
-        every = np.array(kept + keys, np.uint64)
+            keys, relevant = keys[:MAX_ROUTES], relevant[:MAX_ROUTES]
+        before = self._bindings
+        for key in itertools.compress(keys, relevant):
+            self._resolve(key)  # binds groups to sources
+        if self._bindings != before:  # what was found out of other identifiers may no longer hold
+            keys = self._keys.tolist() + keys
+            relevant = (self._route[:-1] != _Route.PASS).tolist() + relevant
+            self._forget()
+        found = [self._resolve(key) if ours else (_Route.PASS, 0) for key, ours in zip(keys, relevant, strict=True)]
+        every = np.concatenate([self._keys, np.array(keys, np.uint64)])
         order = every.argsort()
         self._keys = every[order]
-        self._route = np.array([*(found[at][0] for at in order.tolist()), _Route.PASS], np.uint8)
-        self._target = np.array([*(found[at][1] for at in order.tolist()), 0], np.uint32)
+        routes = np.concatenate([self._route[:-1], np.array([route for route, _ in found], np.uint8)])
+        targets = np.concatenate([self._target[:-1], np.array([target for _, target in found], np.uint32)])
+        self._route = np.append(routes[order], np.uint8(_Route.PASS))
+        self._target = np.append(targets[order], np.uint32(0))
 
     def _resolve(self, key: int) -> tuple[int, int]:
         """(route, target identifier) of a relevant key; binds its group to its source where that is still open."""
@@ -264,10 +269,11 @@ class Reassembler:
         if not groups:
             return None
         group = groups[0]
-        bound = self._bound.setdefault((channel, pgn), source)
+        bound = self._bound.get((channel, pgn))
         declared = group.identifier & 0xFF
-        if source == declared != bound and declared != NULL_ADDRESS:  # the first seen stands in until the declared one comes
-            bound = self._bound[channel, pgn] = source
+        if bound is None or (source == declared != bound and declared != NULL_ADDRESS):
+            bound = self._bound[channel, pgn] = source  # the first seen stands in until the declared one comes
+            self._bindings += 1
         return group if source == bound else None
 
     def _channel_map(self, channels: tuple[str, ...]) -> NDArray[np.uint64]:
@@ -319,7 +325,7 @@ class _Work:
             parts.append((last, np.uint32(identifier), payload))
         limit = max(longest, 8)
         width = max(block.data.shape[1], *(min(len(payload), limit) for _, _, payload in parts))
-        width = width if width <= 8 else max(WIDTH, -(-width // 8) * 8)
+        width = -(-width // 8) * 8
         origin = np.arange(n).repeat(counts)
         data = np.zeros((len(origin), width), np.uint8)
         data[:, : block.data.shape[1]] = block.data[origin]
