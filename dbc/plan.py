@@ -24,7 +24,7 @@ from dbc.schema import Schema
 
 __all__ = ["ANY_SOURCE", "NOT_PGN", "PLAN_VERSION", "CompiledDbc", "DecodePlan", "dump", "parse"]
 
-PLAN_VERSION = 2  # of this layout; part of the cache key
+PLAN_VERSION = 3  # of this layout; part of the cache key
 
 NOT_PGN = -1  # message_pgn of a message that is matched by its whole identifier
 ANY_SOURCE = -1  # message_source of a message that is bound to the first source address seen
@@ -43,6 +43,7 @@ class DecodePlan:
     #                                      (PDU1) destination; they are decoded under message_key. NOT_PGN = by identifier
     message_source: NDArray[np.int16]  # (m,) J1939: source address of its frames; ANY_SOURCE = the first one seen
     message_node: NDArray[np.int32]  # (m,) root node
+    message_check: NDArray[np.int32]  # (m,) of the c messages with an alive counter or a checksum; -1 = of none
     # nodes
     node_message: NDArray[np.int32]  # (k,)
     node_first: NDArray[np.int32]  # (k,) first row
@@ -63,6 +64,11 @@ class DecodePlan:
     slot_row: NDArray[np.int32]  # (s,) the multiplexer's row
     child_key: NDArray[np.uint64]  # (c,) sorted; slot << 48 | multiplexer value
     child_node: NDArray[np.int32]  # (c,)
+    # alive counters and checksums (dbc/integrity.py)
+    check_counter: NDArray[np.int32]  # (c,) row; -1 = none
+    check_checksum: NDArray[np.int32]  # (c,) row; -1 = none
+    check_profile: NDArray[np.int8]  # (c,) number in PROFILES; -1 = none
+    check_data_id: NDArray[np.uint8]  # (c, 16) as bytes, the low one first; zero padded
 
 
 @dataclass(frozen=True)

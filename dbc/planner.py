@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import cantools.database
 import numpy as np
 
 from dbc.errors import DbcFileError
-from dbc.frames import EFF_FLAG
+from dbc.integrity import DATA_IDS, PROFILES, protection
+from dbc.loader import load_database, message_identifier, unusable
 from dbc.plan import SELECTOR_BITS, CompiledDbc, DecodePlan
 from dbc.protocols.j1939 import message_pgn
 from dbc.schema import Kind, Schema
@@ -21,10 +20,9 @@ from dbc.schema import Kind, Schema
 if TYPE_CHECKING:
     from dbc.dbc_file import DbcFile
 
-__all__ = ["plan_files"]
+__all__ = ["load_database", "plan_files"]
 
 MESSAGES_AT = 32  # message_key = channel << 32 | identifier
-MAX_BITS = 64  # a raw value is an int64
 
 
 def plan_files(files: Sequence[tuple[DbcFile, bytes]]) -> CompiledDbc:
@@ -35,12 +33,17 @@ def plan_files(files: Sequence[tuple[DbcFile, bytes]]) -> CompiledDbc:
     builder = _Builder(channels)
     messages: dict[int, tuple[DbcFile, Any]] = {}
     for file, data in files:
-        for message in _parse(file, data):
-            identifier = message.frame_id | (EFF_FLAG if message.is_extended_frame else 0)
-            key = channels.index(file.channel) << MESSAGES_AT | identifier
-            if key in messages:
-                earlier = messages[key][1].name
-                builder.notes.append(f"{file.path}: {message.name} replaces {earlier}: both have the identifier {identifier:#x}")
+        database, report = load_database(file, data)
+        builder.notes += report.notes()
+        for message in database.messages:
+            if message.is_container:
+                continue
+            key = channels.index(file.channel) << MESSAGES_AT | message_identifier(message)
+            if key in messages and messages[key][0] is not file:
+                earlier, other = messages[key][1].name, messages[key][0].path
+                builder.notes.append(
+                    f"{file.path}: {message.name} replaces {earlier} of {other}: both have the identifier {message.frame_id:#x}"
+                )
             messages[key] = (file, message)
     repeated = {name for name, count in Counter((key >> MESSAGES_AT, m.name) for key, (_, m) in messages.items()).items() if count > 1}
     for key, (_, message) in sorted(messages.items()):
@@ -53,42 +56,6 @@ def plan_files(files: Sequence[tuple[DbcFile, bytes]]) -> CompiledDbc:
         raise DbcFileError(", ".join(file.path for file, _ in files), f"has a number that is out of range: {error}") from error
 
 
-def _parse(file: DbcFile, data: bytes) -> list[Any]:
-    """The messages of one DBC. UTF-8 where the bytes are UTF-8, the format's own cp1252 otherwise."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("cp1252", errors="replace")
-    if "\0" in text or not re.search(r"^\s*(BO_|BU_|VERSION|NS_|BS_)\b", text, re.MULTILINE):
-        raise DbcFileError(file.path, "is not a DBC file: it has no VERSION, BU_ or BO_ line")
-    try:
-        database: Any = cantools.database.load_string(text, "dbc", strict=False, sort_signals=None)
-        return list(database.messages)
-    except Exception as error:  # cantools raises its own, textparser's and plain KeyError, ValueError, AssertionError for bad input
-        raise _fault(file.path, text, error) from error
-
-
-def _fault(path: str, text: str, error: Exception) -> DbcFileError:
-    """The parser's complaint with its place. Syntax errors carry line and column; the others name a message or an entry to look for."""
-    complaint = str(getattr(error, "e_dbc", None) or error) or type(error).__name__
-    place = re.search(r"Invalid syntax at line (\d+), column (\d+): \"?(.*)", complaint, re.DOTALL)
-    if place:
-        excerpt = place[3].strip().strip('"').splitlines()[0]
-        return DbcFileError(path, f"invalid syntax at >>!<<: {excerpt}", int(place[1]), int(place[2]))
-    reason = " ".join(complaint.removeprefix("DBC: ").strip('"').split())
-    line = None
-    if message := re.search(r"in message (\w+)", reason):
-        line = _line_of(text, rf"^[ \t]*BO_\s+\d+\s+{message[1]}\s*:")
-    elif entry := re.search(r"unused (?:VAL_|SIG_VALTYPE_) entries in DBC: (?:VAL_|SIG_VALTYPE_)?\s*(\d+) (\w+)", reason):
-        line = _line_of(text, rf"^[ \t]*(?:VAL_|SIG_VALTYPE_)\s+{entry[1]}\s+{entry[2]}\b")
-    return DbcFileError(path, reason, line)
-
-
-def _line_of(text: str, pattern: str) -> int | None:
-    found = re.search(pattern, text, re.MULTILINE)
-    return None if found is None else text.count("\n", 0, found.start()) + 1
-
-
 @dataclass
 class _Builder:
     """Collects rows, nodes and slots; `finish` numbers the signals and makes the arrays."""
@@ -99,22 +66,38 @@ class _Builder:
     messages: list[tuple[str, int, int, int, int, int]] = field(default_factory=list)  # name, key, length, root node, J1939 group, source
     nodes: list[list[int]] = field(default_factory=list)  # message, first row, rows, need, first slot, slots
     rows: list[tuple[int, bool, int, int, bool, bool, int]] = field(default_factory=list)
+    checks: list[tuple[int, int, int, int, bytes]] = field(default_factory=list)  # message, rows of counter and checksum, profile, data id
     slots: list[int] = field(default_factory=list)  # row of the multiplexer
     children: list[tuple[int, int]] = field(default_factory=list)  # key, node
 
     def add_message(self, key: int, name: str, message: Any) -> None:
         numbers: dict[int, int] = {}  # id() of a cantools signal -> number in the schema
         for signal in message.signals:
-            if not 1 <= signal.length <= MAX_BITS or (signal.is_float and signal.length not in (16, 32, 64)):
-                self.notes.append(f"{name}.{signal.name} is left out: {signal.length} bits{' as a float' if signal.is_float else ''}")
+            if unusable(signal):  # the file's report says so
                 continue
             numbers[id(signal)] = len(self.signals)
             self.signals.append((key >> MESSAGES_AT, f"{name}.{signal.name}", message, signal))
         present = [signal for signal in message.signals if id(signal) in numbers]
         number = len(self.messages)
         root = self._add_node(number, [s for s in present if s.multiplexer_signal is None], present, numbers, {})
+        self._add_check(number, name, message, root)
         group = message_pgn(message)
-        self.messages.append((name, key, min(message.length, 255), root, -1 if group is None else group, -1))
+        self.messages.append((name, key, min(message.length, 0xFFFF), root, -1 if group is None else group, -1))
+
+    def _add_check(self, number: int, name: str, message: Any, root: int) -> None:
+        try:
+            found = protection(message)
+        except ValueError as error:
+            self.notes.append(f"{name} is not checked: {error}")
+            return
+        if found is None:
+            return
+        first, count = self.nodes[root][1:3]
+        rows = {self.signals[self.rows[row][0]][3].name: row for row in range(first, first + count)}
+        counter, checksum = rows.get(found.counter or "", -1), rows.get(found.checksum or "", -1)
+        profile = list(PROFILES).index(found.profile) if found.profile else -1
+        if counter >= 0 or checksum >= 0:
+            self.checks.append((number, counter, checksum, profile, found.data_id.ljust(DATA_IDS, b"\0")))
 
     def _add_node(
         self, message: int, mine: Sequence[Any], present: Sequence[Any], numbers: dict[int, int], known: dict[tuple[int, ...], int]
@@ -173,11 +156,14 @@ class _Builder:
         nodes = np.array(self.nodes, np.int32).reshape(-1, 6).T
         rows = np.array(self.rows, np.int64).reshape(-1, 7).T
         children = sorted(self.children)
+        checked = {message: check for check, (message, *_) in enumerate(self.checks)}
+        _, counters, checksums, profiles, data_ids = zip(*self.checks, strict=True) if self.checks else ((),) * 5
         return DecodePlan(
             message_names=tuple(names),
             message_key=np.array(keys, np.uint64),
-            message_length=np.array(lengths, np.uint8),
+            message_length=np.array(lengths, np.uint16),
             message_node=np.array(roots, np.int32),
+            message_check=np.array([checked.get(number, -1) for number in range(len(self.messages))], np.int32),
             message_pgn=np.array(groups, np.int32),
             message_source=np.array(sources, np.int16),
             node_message=nodes[0].copy(),
@@ -196,6 +182,10 @@ class _Builder:
             slot_row=np.array(self.slots, np.int32),
             child_key=np.array([key for key, _ in children], np.uint64),
             child_node=np.array([node for _, node in children], np.int32),
+            check_counter=np.array(counters, np.int32),
+            check_checksum=np.array(checksums, np.int32),
+            check_profile=np.array(profiles, np.int8),
+            check_data_id=np.frombuffer(b"".join(data_ids), np.uint8).reshape(-1, DATA_IDS),
         )
 
 
