@@ -9,6 +9,7 @@ import contextlib
 import logging
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def load_database(file: DbcFile | str | Path, data: bytes | None = None) -> tupl
             database, lines = _load_other(named.path, text, form), _Lines({}, {})
     _declare_protocol(database)
     _join_long_names(database, lines, report)
+    _tell_apart(database, lines, report)
     _look_at(database, lines, report)
     if not database.messages and report.skipped:
         first = min(report.skipped)
@@ -191,6 +193,23 @@ def _declare_protocol(database: Any) -> None:
         by_format = message.protocol == "j1939" and ("VFrameFormat" in own or declared in ("", "CAN") or declared.startswith("J1939"))
         by_file = declared.startswith("J1939") and message.is_extended_frame
         message.protocol = "j1939" if message.is_extended_frame and (by_format or by_file) else None
+
+
+def _tell_apart(database: Any, lines: _Lines, report: LoadReport) -> None:
+    """Signals of one name in one message: the second is NAME#2, or one would hide the other."""
+    for message in database.messages:
+        seen: Counter[str] = Counter()
+        for signal in message.signals:
+            seen[signal.name] += 1
+            if seen[signal.name] > 1:
+                at = lines.signal(message_identifier(message), signal.name)
+                report.repair(
+                    at,
+                    f"{message.name}.{signal.name} is there {seen[signal.name]} times: the last one is {signal.name}#{seen[signal.name]}",
+                )
+                signal.name += f"#{seen[signal.name]}"
+        if max(seen.values(), default=0) > 1:
+            message.refresh(strict=False)
 
 
 def _join_long_names(database: Any, lines: _Lines, report: LoadReport) -> None:
