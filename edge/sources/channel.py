@@ -63,7 +63,7 @@ class Channel:
         if frames:
             status.frames += frames
             self._heard_s = now_s
-            if status.state is not State.AWAKE:
+            if status.state in (State.ASLEEP, State.BUS_OFF):  # DOWN: these are the frames from before
                 log.info("%s: the bus is awake", self.name)
                 status.state = State.AWAKE
         elif status.state is State.AWAKE and now_s - self._heard_s >= ASLEEP_S:

@@ -178,12 +178,17 @@ class _Port:
         status.frames_damaged += received.damaged
         if received.drops is not None:
             self.channel.dropped(received.drops)
-        error = received.frame_id & np.uint32(ERR_FLAG) != 0
-        if error.any():
-            frames = np.flatnonzero(~error)
+        error = np.flatnonzero(received.frame_id & np.uint32(ERR_FLAG))
+        if len(error):
+            n = len(received.frame_id)
+            after = n - 1 - int(error[-1])
+            self.channel.heard(n - len(error) - after, now_s)  # bus-off is the end of what came before it, and frames after it are news
             self.channel.erred(received.frame_id[error])
-            received = received.only(frames)
-        self.channel.heard(len(received.frame_id), now_s)
+            received = received.only(np.setdiff1d(np.arange(n), error))
+            if after:
+                self.channel.heard(after, now_s)
+        else:
+            self.channel.heard(len(received.frame_id), now_s)
         return received if len(received.frame_id) else None
 
 
