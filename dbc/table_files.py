@@ -109,6 +109,11 @@ def _sink(suffix: str, path: Path, schema: Schema, wide: bool) -> Sink:
         raise TableError(f"a {suffix} table needs the {error.name} package: install cansight[log]") from error
 
 
+def _arrow(pa: Any, kind: Any, values: Any, n: int | None = None) -> Any:
+    """The NumPy array as an Arrow array, not copied. Not pa.array: that imports pandas, a quarter of a second, to see if it is a frame."""
+    return pa.Array.from_buffers(kind, len(values) if n is None else n, [None, pa.py_buffer(values)])
+
+
 class _LongParquet:
     """Row groups of about a million rows; the words are dictionaries, so that a row costs a few bytes."""
 
@@ -143,16 +148,16 @@ class _LongParquet:
         pa, names = self._pa, self._names
 
         def words(codes: Any, dictionary: Any) -> Any:
-            return pa.DictionaryArray.from_arrays(pa.array(codes), dictionary, safe=False)
+            return pa.DictionaryArray.from_arrays(_arrow(pa, pa.int32(), codes), dictionary, safe=False)
 
         return pa.Table.from_arrays(
             [
-                pa.array(rows.timestamp),
+                _arrow(pa, pa.float64(), rows.timestamp),
                 words(rows.channel.astype(np.int32), pa.array(rows.channels, pa.string())),
                 words(names.message_code.take(rows.signal), self._messages),
                 words(names.signal_code.take(rows.signal), self._signals),
-                pa.array(rows.value),
-                pa.array(rows.valid),
+                _arrow(pa, pa.float64(), rows.value),
+                _arrow(pa, pa.bool_(), np.packbits(rows.valid, bitorder="little"), len(rows)),
             ],
             schema=self._schema,
         )

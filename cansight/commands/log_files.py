@@ -12,7 +12,7 @@ def placed(dbc_files: Sequence[str], log: str, cache: Path) -> list[str]:
     from dbc.compiler import load_compiled
     from dbc.dbc_file import DEFAULT_CHANNEL, parse_file_argument
     from dbc.logs import open_log
-    from dbc.logs.info import described_frames
+    from dbc.logs.info import decoded_by_channel
 
     files = []
     for text in dbc_files:
@@ -20,9 +20,8 @@ def placed(dbc_files: Sequence[str], log: str, cache: Path) -> list[str]:
         channel = file.channel
         if file.path == text and Path(log).is_file():
             with open_log(log) as reader:
-                described = described_frames(islice(reader, LOOK_BLOCKS), load_compiled([text], cache))
-            channel = max(described, key=described.__getitem__, default=DEFAULT_CHANNEL)
-            if not described.get(channel):
-                channel = DEFAULT_CHANNEL
+                found = decoded_by_channel(list(islice(reader, LOOK_BLOCKS)), load_compiled([text], cache))
+            best = max(found, key=found.__getitem__, default=DEFAULT_CHANNEL)
+            channel = best if found.get(best) else DEFAULT_CHANNEL
         files.append(f"{file.path}@{channel}")
     return files

@@ -17,6 +17,7 @@ from dbc.decoder import Decoder
 from dbc.frames import FrameBlock
 from dbc.logs import LogReader, open_log
 from dbc.plan import CompiledDbc
+from dbc.protocols import Reassembler
 from dbc.table_files import TableFile
 from dbc.tables import WideTable, long_rows
 
@@ -25,7 +26,6 @@ __all__ = ["Decoded", "decode_logs"]
 BLOCK_FRAMES = 4000  # the decoder's temporaries stay in the second-level cache
 QUEUED_BLOCKS = 64  # between decoder and writer
 
-Reassemble = Callable[[FrameBlock], FrameBlock]
 Progress = Callable[[LogReader], None]
 
 
@@ -48,15 +48,11 @@ def decode_logs(
     *,
     wide_period_ns: int | None = None,
     strict: bool = False,
-    reassemble: Reassemble | None = None,
     progress: Progress | None = None,
 ) -> Decoded:
-    """Decode the logs, one after the other, into the open table. reassemble: put between reader and decoder (transport protocols).
-
-    progress: called after each block. Raises LogFormatError, TableError.
-    """
+    """Decode the logs, one after the other, into the open table. progress: called after each block. Raises LogFormatError, TableError."""
     schema = compiled.schema
-    decoder = Decoder(compiled, schema.channels)
+    reassembler, decoder = Reassembler(compiled), Decoder(compiled, schema.channels)
     wide = None if wide_period_ns is None else WideTable(schema, wide_period_ns)
     done = Decoded()
     with _Writer(table) as writer:
@@ -64,7 +60,7 @@ def decode_logs(
             reader = open_log(path, block_frames=BLOCK_FRAMES, strict=strict)
             for block in reader:
                 _count(done, block)
-                whole = block if reassemble is None else reassemble(block)
+                whole = reassembler.feed(block)
                 signals = decoder.decode(whole)
                 if len(signals):
                     done.frames_decoded += 1 + int(np.count_nonzero(np.diff(signals.frame)))

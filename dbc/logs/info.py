@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,9 +12,10 @@ from dbc.compiler import CompiledDbc
 from dbc.decoder import Decoder
 from dbc.frames import EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, FrameBlock
 from dbc.logs import LogReader
+from dbc.protocols import Reassembler
 from dbc.validity import Reason
 
-__all__ = ["LogInfo", "SignalCoverage", "described_frames", "survey"]
+__all__ = ["LogInfo", "SignalCoverage", "decoded_by_channel", "described_frames", "survey"]
 
 
 @dataclass
@@ -87,6 +88,19 @@ def described_frames(blocks: Iterable[FrameBlock], compiled: CompiledDbc) -> dic
             channel = block.channels[number]
             described[channel] = described.get(channel, 0) + int(np.count_nonzero(hits & (block.channel == number)))
     return described
+
+
+def decoded_by_channel(blocks: Sequence[FrameBlock], compiled: CompiledDbc) -> dict[str, int]:
+    """Frames that the DBC, compiled for one channel, would decode on each channel of the blocks; transport protocols included."""
+    place = compiled.schema.channels[0] if compiled.schema.channels else ""
+    found: dict[str, int] = {}
+    for name in dict.fromkeys(name for block in blocks for name in block.channels):
+        reassembler, decoder = Reassembler(compiled), Decoder(compiled, compiled.schema.channels)
+        found[name] = 0
+        for block in blocks:
+            renamed = replace(block, channels=tuple(place if channel == name else "" for channel in block.channels))
+            found[name] += len(np.unique(decoder.decode(reassembler.feed(renamed)).frame))
+    return found
 
 
 def _count(info: LogInfo, block: FrameBlock, last_ns: int | None) -> None:

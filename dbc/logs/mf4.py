@@ -112,47 +112,44 @@ class _Group:
         self.finished = False
 
     def next(self) -> _Chunk:
-        n = min(CHUNK, self.frames - self._at)
-        identifier_name = f"{self._kind}.ID" if f"{self._kind}.ID" in self._names else self._kind
-        signal = self._get(identifier_name, n)
-        second = np.asarray(signal.timestamps, np.float64)
+        """The next chunk. All channels of the group are asked for at once: their data are then unpacked once."""
+        kind = self._kind
+        wanted = ("ID", "IDE", "BusChannel", "DataLength", "DLC", "DataBytes")
+        fields = [
+            field for field in wanted if f"{kind}.{field}" in self._names and not (field == "DLC" and f"{kind}.DataLength" in self._names)
+        ]
+        names = [(f"{kind}.{field}", self._number, None) for field in fields] or [(kind, self._number, None)]
+        signals = self._mdf.select(names, record_offset=self._at, record_count=min(CHUNK, self.frames - self._at), copy_master=False)
+        second = np.asarray(signals[0].timestamps, np.float64)
         n = len(second)
         self._at += n
         self.finished = self._at >= self.frames or n == 0
-        chunk = self._chunk(second, signal.samples, n)
         if n:
             self.last = float(second.max())
-        return chunk
+        return self._chunk(second, {field: np.asarray(signal.samples) for field, signal in zip(fields, signals, strict=True) if field})
 
-    def _chunk(self, second: NDArray[np.float64], samples: Any, n: int) -> _Chunk:
-        self._offset = self._at - n
-        flag = KINDS[self._kind]
-        if self._kind == "CAN_ErrorFrame":
+    def _chunk(self, second: NDArray[np.float64], field: dict[str, NDArray[Any]]) -> _Chunk:
+        n, flag = len(second), KINDS[self._kind]
+        if flag == ERR_FLAG:
             identifier = np.full(n, ERR_FLAG, np.uint32)
         else:
-            number = np.asarray(samples).astype(np.uint32)
-            extended = self._field("IDE", n) != 0 if f"{self._kind}.IDE" in self._names else (number & np.uint32(EFF_FLAG)) != 0
+            number = field["ID"].astype(np.uint32)
+            extended = field["IDE"].astype(np.int64) != 0 if "IDE" in field else (number & np.uint32(EFF_FLAG)) != 0
             identifier = np.where(extended, number & np.uint32(EFF_MASK) | np.uint32(EFF_FLAG), number & np.uint32(SFF_MASK)) | np.uint32(
                 flag
             )
-        bus = self._field("BusChannel", n) if f"{self._kind}.BusChannel" in self._names else np.ones(n, np.int64)
+        bus = field["BusChannel"].astype(np.int64) if "BusChannel" in field else np.ones(n, np.int64)
         length = np.zeros(n, np.uint8)
         data = np.zeros((n, 8), np.uint8)
         if flag != ERR_FLAG:
-            field = "DataLength" if f"{self._kind}.DataLength" in self._names else "DLC"
-            wanted = np.clip(self._field(field, n), 0, 64).astype(np.uint8)
-            length = np.minimum(wanted, 8) if flag == RTR_FLAG else wanted
+            wanted = np.clip(field["DataLength" if "DataLength" in field else "DLC"].astype(np.int64), 0, 64)
+            length = (np.minimum(wanted, 8) if flag == RTR_FLAG else wanted).astype(np.uint8)
         if flag == 0:
-            data = _padded(np.asarray(self._get(f"{self._kind}.DataBytes", n, self._offset).samples), n)
-            length = np.minimum(length, data.shape[1])
-            data[np.arange(data.shape[1]) >= length[:, None]] = 0
-        return _Chunk(second, identifier, bus, length.astype(np.uint8), data)
-
-    def _field(self, field: str, n: int) -> NDArray[np.int64]:
-        return np.asarray(self._get(f"{self._kind}.{field}", n, self._offset).samples).astype(np.int64)
-
-    def _get(self, name: str, n: int, offset: int | None = None) -> Any:
-        return self._mdf.get(name, group=self._number, record_offset=self._at if offset is None else offset, record_count=n)
+            data = _padded(field["DataBytes"], n)
+            length = np.minimum(length, np.uint8(data.shape[1]))
+            if int(length.min(initial=64)) < data.shape[1]:
+                data[np.arange(data.shape[1]) >= length[:, None]] = 0
+        return _Chunk(second, identifier, bus, length, data)
 
 
 def _padded(samples: NDArray[Any], n: int) -> NDArray[np.uint8]:
