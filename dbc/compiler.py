@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import importlib.metadata
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dbc.dbc_file import DbcFile, parse_file_argument
@@ -23,21 +24,25 @@ from dbc.plan import PLAN_VERSION, CompiledDbc, DecodePlan, dump, parse
 
 __all__ = ["CompiledDbc", "DecodePlan", "compile_dbc", "load_compiled"]
 
+LOADER_VERSION = 1  # of what is repaired and how; part of the cache key
+
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
 
-def compile_dbc(files: Sequence[str]) -> CompiledDbc:
-    """Parse and compile DBC files, each "PATH" or "PATH@CHANNEL", in this process (imports cantools).
+def compile_dbc(files: Sequence[str], sources: Mapping[int, Sequence[int]] | None = None) -> CompiledDbc:
+    """Parse and compile database files, each "PATH", "PATH@CHANNEL" or "opendbc:NAME[@CHANNEL]", in this process (imports cantools).
 
-    Raises DbcFileError with file and line.
+    sources: J1939 source addresses by parameter group number. A group with several has its signals once for each, named "…@XX" (XX the
+    address in hexadecimal); one that is not named here is of the first source that sends it.
+    What was repaired or left out is in `CompiledDbc.notes`. Raises DbcFileError with file and line where nothing is usable.
     """
     from dbc.planner import plan_files  # cantools is heavy, and must not be imported by a running agent
 
-    return plan_files([(file, file.read()) for file in map(parse_file_argument, files)])
+    return plan_files([(file, file.read()) for file in map(parse_file_argument, files)], sources)
 
 
-def load_compiled(files: Sequence[str], cache_folder: Path | None) -> CompiledDbc:
+def load_compiled(files: Sequence[str], cache_folder: Path | None, sources: Mapping[int, Sequence[int]] | None = None) -> CompiledDbc:
     """As `compile_dbc`, from the cache where it has these contents; otherwise compiled in a subprocess and cached.
 
     cache_folder: made when missing; None = no cache. A damaged cache entry is compiled anew.
@@ -45,27 +50,40 @@ def load_compiled(files: Sequence[str], cache_folder: Path | None) -> CompiledDb
     arguments = [parse_file_argument(text) for text in files]
     if cache_folder is None:
         with tempfile.TemporaryDirectory(prefix="cansight-dbc-") as folder:
-            return _compile_in_subprocess(files, Path(folder) / "compiled.npz")
-    entry = cache_folder / f"{_cache_key(arguments)}.npz"
+            return _compile_in_subprocess(files, Path(folder) / "compiled.npz", sources)
+    entry = cache_folder / f"{_cache_key(arguments, sources)}.npz"
     with contextlib.suppress(FileNotFoundError, ValueError):  # ValueError: damaged; the entry is replaced below
         return parse(entry.read_bytes())
     cache_folder.mkdir(parents=True, exist_ok=True)
-    return _compile_in_subprocess(files, entry)
+    return _compile_in_subprocess(files, entry, sources)
 
 
-def _cache_key(files: Sequence[DbcFile]) -> str:
-    """Of the contents and channels, in order; not of the paths."""
-    form = hashlib.sha256(f"plan {PLAN_VERSION}\n".encode())
+def _cache_key(files: Sequence[DbcFile], sources: Mapping[int, Sequence[int]] | None) -> str:
+    """Of the contents and channels, in order; not of the paths. Another version of cantools may read a file in another way."""
+    form = hashlib.sha256(
+        f"plan {PLAN_VERSION} loader {LOADER_VERSION} cantools {_version('cantools')} {_sources_text(sources)}\n".encode()
+    )
     for file in files:
         form.update(hashlib.sha256(file.read()).digest() + file.channel.encode() + b"\0")
     return form.hexdigest()[:32]
 
 
-def _compile_in_subprocess(files: Sequence[str], entry: Path) -> CompiledDbc:
+def _sources_text(sources: Mapping[int, Sequence[int]] | None) -> str:
+    return json.dumps({str(group): sorted(set(addresses)) for group, addresses in (sources or {}).items()}, sort_keys=True)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
+
+
+def _compile_in_subprocess(files: Sequence[str], entry: Path, sources: Mapping[int, Sequence[int]] | None) -> CompiledDbc:
     # -P and the explicit path: the working folder of a service must never decide which `dbc` package is imported.
     root = str(Path(__file__).resolve().parent.parent)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
-    command = [sys.executable, "-P", "-m", "dbc.compiler", str(entry), *files]
+    command = [sys.executable, "-P", "-m", "dbc.compiler", str(entry), _sources_text(sources), *files]
     # Whoever ends this process by a signal must not leave the compiler behind: the kernel ends it with us (prctl(2)).
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, preexec_fn=_die_with_parent)
     if done.returncode == 0:
@@ -83,10 +101,11 @@ def _die_with_parent() -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`python -m dbc.compiler ENTRY FILE...`: compile into ENTRY; a fault goes to stdout as JSON, exit code 2."""
-    entry, files = Path(arguments[0]), arguments[1:]
+    """`python -m dbc.compiler ENTRY SOURCES FILE...`: compile into ENTRY; a fault goes to stdout as JSON, exit code 2."""
+    entry, files = Path(arguments[0]), arguments[2:]
     try:
-        data = dump(compile_dbc(files))
+        sources = {int(group): addresses for group, addresses in json.loads(arguments[1]).items()}
+        data = dump(compile_dbc(files, sources))
     except DbcFileError as error:
         print(json.dumps({"file": error.file, "reason": error.reason, "line": error.line, "column": error.column}))  # noqa: T201
         return error.exit_code

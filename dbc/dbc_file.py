@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dbc.errors import DbcFileError
+from dbc.opendbc_files import OPENDBC, read_opendbc
 from dbc.protocols.obd2 import builtin_text
 
 __all__ = ["DEFAULT_CHANNEL", "DbcFile", "parse_file_argument"]
@@ -15,7 +16,10 @@ DEFAULT_CHANNEL = "can0"
 
 @dataclass(frozen=True)
 class DbcFile:
-    """One DBC on one channel, as the user named it: "PATH" or "PATH@CHANNEL"; "builtin:obd2" for the PIDs of OBD-II."""
+    """One DBC on one channel, as the user named it: "PATH" or "PATH@CHANNEL".
+
+    "opendbc:NAME" in the place of a path is a DBC of the installed package opendbc, "builtin:obd2" the PIDs of OBD-II.
+    """
 
     path: str
     channel: str
@@ -25,6 +29,8 @@ class DbcFile:
             raise DbcFileError(f"@{self.channel}", "names no file; expected FILE or FILE@CHANNEL")
         if self.path.startswith("builtin:"):
             return builtin_text(self.path).encode()
+        if self.path.startswith(OPENDBC):
+            return read_opendbc(self.path)
         try:
             return Path(self.path).read_bytes()
         except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,8 @@ import numpy as np
 from dbc.errors import DbcFileError
 from dbc.integrity import DATA_IDS, PROFILES, protection
 from dbc.loader import load_database, message_identifier, unusable
-from dbc.plan import SELECTOR_BITS, CompiledDbc, DecodePlan
-from dbc.protocols.j1939 import message_pgn
+from dbc.plan import ANY_SOURCE, NOT_PGN, SELECTOR_BITS, CompiledDbc, DecodePlan
+from dbc.protocols.j1939 import NULL_ADDRESS, message_pgn
 from dbc.schema import Kind, Schema
 
 if TYPE_CHECKING:
@@ -25,8 +25,11 @@ __all__ = ["load_database", "plan_files"]
 MESSAGES_AT = 32  # message_key = channel << 32 | identifier
 
 
-def plan_files(files: Sequence[tuple[DbcFile, bytes]]) -> CompiledDbc:
-    """Schema and plan of the files together. Raises DbcFileError with file and line."""
+def plan_files(files: Sequence[tuple[DbcFile, bytes]], sources: Mapping[int, Sequence[int]] | None = None) -> CompiledDbc:
+    """Schema and plan of the files together. Raises DbcFileError with file and line.
+
+    sources: J1939 source addresses by parameter group; see `dbc.compiler.compile_dbc`.
+    """
     if not files:
         raise DbcFileError("--dbc", "no DBC file given; expected FILE or FILE@CHANNEL")
     channels = tuple(dict.fromkeys(file.channel for file, _ in files))
@@ -46,14 +49,31 @@ def plan_files(files: Sequence[tuple[DbcFile, bytes]]) -> CompiledDbc:
                 )
             messages[key] = (file, message)
     repeated = {name for name, count in Counter((key >> MESSAGES_AT, m.name) for key, (_, m) in messages.items()).items() if count > 1}
+    groups = Counter((key >> MESSAGES_AT, message_pgn(message)) for key, (_, message) in messages.items())
     for key, (_, message) in sorted(messages.items()):
         # Two messages of one name on one channel: only the identifier tells them apart.
         name = f"{message.name}#{key & 0xFFFF_FFFF:X}" if (key >> MESSAGES_AT, message.name) in repeated else message.name
-        builder.add_message(key, name, message)
+        for source, own_key, suffix in _sources(key, message, groups, sources or {}):
+            builder.add_message(own_key, name, message, source, suffix)
     try:
         return builder.finish()
     except OverflowError as error:  # Python reads a number of any size; the arrays hold what float64 and int64 hold
         raise DbcFileError(", ".join(file.path for file, _ in files), f"has a number that is out of range: {error}") from error
+
+
+def _sources(
+    key: int, message: Any, groups: Mapping[tuple[int, int | None], int], sources: Mapping[int, Sequence[int]]
+) -> list[tuple[int, int, str]]:
+    """(source address, key, suffix of the names) of each message that this one stands for on its bus: one, or one for each J1939 source."""
+    group = message_pgn(message)
+    if group is None:
+        return [(ANY_SOURCE, key, "")]
+    addresses = sorted(set(sources.get(group, ())))
+    if addresses:
+        return [(one, key & ~0xFF | one, f"@{one:02X}" if len(addresses) > 1 else "") for one in addresses]
+    own = key & 0xFF
+    # Two messages of one group tell each other apart by the source that their identifiers name; one alone is of any.
+    return [(own if groups[key >> MESSAGES_AT, group] > 1 and own < NULL_ADDRESS else ANY_SOURCE, key, "")]
 
 
 @dataclass
@@ -70,19 +90,19 @@ class _Builder:
     slots: list[int] = field(default_factory=list)  # row of the multiplexer
     children: list[tuple[int, int]] = field(default_factory=list)  # key, node
 
-    def add_message(self, key: int, name: str, message: Any) -> None:
+    def add_message(self, key: int, name: str, message: Any, source: int = ANY_SOURCE, suffix: str = "") -> None:
         numbers: dict[int, int] = {}  # id() of a cantools signal -> number in the schema
         for signal in message.signals:
             if unusable(signal):  # the file's report says so
                 continue
             numbers[id(signal)] = len(self.signals)
-            self.signals.append((key >> MESSAGES_AT, f"{name}.{signal.name}", message, signal))
+            self.signals.append((key >> MESSAGES_AT, f"{name}.{signal.name}{suffix}", message, signal))
         present = [signal for signal in message.signals if id(signal) in numbers]
         number = len(self.messages)
         root = self._add_node(number, [s for s in present if s.multiplexer_signal is None], present, numbers, {})
         self._add_check(number, name, message, root)
         group = message_pgn(message)
-        self.messages.append((name, key, min(message.length, 0xFFFF), root, -1 if group is None else group, -1))
+        self.messages.append((name + suffix, key, min(message.length, 0xFFFF), root, NOT_PGN if group is None else group, source))
 
     def _add_check(self, number: int, name: str, message: Any, root: int) -> None:
         try:
