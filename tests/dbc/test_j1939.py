@@ -8,7 +8,7 @@ from bus_frames import Frame, block_of, decoded, log_blocks, one_by_one, transpo
 
 from dbc.compiler import compile_dbc
 from dbc.frames import EFF_FLAG
-from dbc.protocols import HIDDEN, Reassembler
+from dbc.protocols import HIDDEN, Reassembler, SourceSurvey
 from dbc.protocols.dtc import J1939Dtc, Kind
 from dbc.protocols.j1939 import Transport, pgn_of, pgns_of
 from dbc.protocols.trouble import TroubleCodes
@@ -217,3 +217,18 @@ def test_a_recorded_machine_reports_its_active_codes(data_dir: Path) -> None:
     assert {code.kind for code in report.codes} == {Kind.ACTIVE}
     assert report.lamps is not None
     assert report.lamps.malfunction is True
+
+
+def test_a_first_pass_finds_the_sources_of_each_group(engine_dbc: str, data_dir: Path) -> None:
+    compiled = compile_dbc([engine_dbc])
+    survey = SourceSurvey(compiled)
+    frames: list[Frame] = [(0, 0x0CF00421 | EFF_FLAG, rpm(1)), (1, 0x0CF00400 | EFF_FLAG, rpm(1)), (2, 0x0CF00300 | EFF_FLAG, rpm(1))]
+    frames += [(3, identifier | EFF_FLAG, data) for identifier, data in transport_frames(0xFEE3, bytes(20), 7)]
+    for block in one_by_one(block_of(frames)):
+        survey.feed(block)
+    assert survey.sources == {0xF004: (0, 0x21), 0xFEE3: (7,)}
+    folder = data_dir / "logs" / "css_electronics"
+    survey = SourceSurvey(compile_dbc([f"{folder}/CSS-Electronics-SAE-J1939-DEMO.dbc", f"{folder}/tp_j1939.dbc"]))
+    for block in log_blocks(folder / "FCBF0606-00000001.mf4"):
+        survey.feed(block)
+    assert survey.sources == {0xF004: (0,), 0xFEF1: (71,), 0xFEE3: (0,)}
