@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -114,6 +114,12 @@ def _arrow(pa: Any, kind: Any, values: Any, n: int | None = None) -> Any:
     return pa.Array.from_buffers(kind, len(values) if n is None else n, [None, pa.py_buffer(values)])
 
 
+def _strings(pa: Any, words: Sequence[str]) -> Any:
+    encoded = [word.encode() for word in words]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.Array.from_buffers(pa.string(), len(encoded), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))])
+
+
 class _LongParquet:
     """Row groups of about a million rows; the words are dictionaries, so that a row costs a few bytes."""
 
@@ -122,7 +128,7 @@ class _LongParquet:
         import pyarrow.parquet as pq
 
         self._pa, self._names = pa, LongNames(schema)
-        self._messages, self._signals = pa.array(self._names.messages, pa.string()), pa.array(self._names.signals, pa.string())
+        self._messages, self._signals = _strings(pa, self._names.messages), _strings(pa, self._names.signals)
         word = pa.dictionary(pa.int32(), pa.string())
         self._schema = pa.schema(
             [
@@ -153,7 +159,7 @@ class _LongParquet:
         return pa.Table.from_arrays(
             [
                 _arrow(pa, pa.float64(), rows.timestamp),
-                words(rows.channel.astype(np.int32), pa.array(rows.channels, pa.string())),
+                words(rows.channel.astype(np.int32), _strings(pa, rows.channels)),
                 words(names.message_code.take(rows.signal), self._messages),
                 words(names.signal_code.take(rows.signal), self._signals),
                 _arrow(pa, pa.float64(), rows.value),
@@ -176,7 +182,7 @@ class _LongCsv(_LongParquet):
         import pyarrow.csv
 
         self._pa, self._names = pa, LongNames(schema)
-        self._messages, self._signals = pa.array(self._names.messages, pa.string()), pa.array(self._names.signals, pa.string())
+        self._messages, self._signals = _strings(pa, self._names.messages), _strings(pa, self._names.signals)
         text = [(name, pa.string()) for name in ("channel", "message", "signal")]
         self._schema = pa.schema([("timestamp", pa.float64()), *text, ("value", pa.float64()), ("valid", pa.bool_())])
         self._writer = pa.csv.CSVWriter(path, self._schema, write_options=pa.csv.WriteOptions(quoting_style="needed"))
@@ -186,7 +192,7 @@ class _LongCsv(_LongParquet):
         return pa.Table.from_arrays(
             [
                 pa.array(rows.timestamp),
-                pa.array(rows.channels, pa.string()).take(pa.array(rows.channel)),
+                _strings(pa, rows.channels).take(pa.array(rows.channel)),
                 self._messages.take(pa.array(names.message_code.take(rows.signal))),
                 self._signals.take(pa.array(names.signal_code.take(rows.signal))),
                 pa.array(rows.value),

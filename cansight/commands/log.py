@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from dbc.logs.info import LogInfo
 
 UNKNOWN_SHOWN = 10
+IDENTIFIERS_SHOWN = 10
+BUS_BITS = 500_000  # a second, of the usual classic bus
 
 
 @click.group()
@@ -27,22 +29,42 @@ def log() -> None:
 @log.command()
 @click.argument("logs", metavar="LOG...", nargs=-1, required=True)
 @click.option("--dbc", "dbc_files", metavar="FILE[@CHANNEL]", multiple=True, help="Say how much of the log it explains; may be repeated.")
+@click.option("--known", "folders", metavar="FOLDER", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def info(logs: tuple[str, ...], dbc_files: tuple[str, ...], as_json: bool) -> None:
-    """Format, frames, time, channels; with --dbc also the signals. "-" is standard input."""
-    from dbc.compiler import compile_dbc
+def info(logs: tuple[str, ...], dbc_files: tuple[str, ...], folders: tuple[Path, ...], as_json: bool) -> None:
+    """Format, frames, time, buses and their load, identifiers; with --dbc also the signals. "-" is standard input.
+
+    Without --dbc it says which known DBCs fit: of our own vehicle, of the folders named by --known, of the package opendbc.
+    """
+    from cansight.commands.log_files import placed
+    from dbc.compiler import load_compiled
     from dbc.logs import open_log
     from dbc.logs.info import survey
+    from dbc.logs.suggest import known_files, suggest
 
-    compiled = compile_dbc(dbc_files) if dbc_files else None
-    found = [survey(open_log(path), compiled) for path in logs]
+    report = []
+    for path in logs:
+        files = placed(dbc_files, path, _cache())
+        found = survey(open_log(path), load_compiled(files, _cache()) if files else None)
+        shares = (
+            [survey(open_log(path), load_compiled([file], _cache())).coverage for file in files] if len(files) > 1 and path != "-" else []
+        )
+        suggestions = suggest(found, known_files(folders)) if not files or folders else []
+        entry = asdict(found) | {
+            "dbc": [
+                {"file": file, "frames_decoded": one.frames_decoded}
+                for file, one in zip(files, shares or [found.coverage], strict=False)
+                if one
+            ],
+            "suggestions": [asdict(one) for one in suggestions],
+        }
+        report.append(entry)
+        if not as_json:
+            if len(report) > 1:
+                click.echo()
+            _print(found, entry)
     if as_json:
-        click.echo(json.dumps([asdict(one) for one in found], ensure_ascii=False, indent=2))
-        return
-    for number, one in enumerate(found):
-        if number:
-            click.echo()
-        _print(one)
+        click.echo(json.dumps(report, ensure_ascii=False, indent=2))
 
 
 @log.command()
@@ -110,24 +132,42 @@ def _progress(logs: Sequence[str]) -> Iterator[Callable[["LogReader"], None] | N
         yield lambda reader: bar.update(task, completed=before[reader.path] + reader.position)
 
 
-def _print(info: "LogInfo") -> None:
+def _print(info: "LogInfo", entry: dict[str, Any]) -> None:
     click.echo(f"log           {info.path}")
     click.echo(f"format        {info.format}")
     kinds = [f"{count} {kind}" for kind, count in (("extended", info.extended), ("remote", info.remote), ("error", info.error)) if count]
     among = f" ({', '.join(kinds)})" if kinds else ""
     click.echo(f"frames        {info.frames}{among}, longest {info.longest} bytes")
     if info.first_ns is not None and info.last_ns is not None:
-        click.echo(f"time          {_utc(info.first_ns)} to {_utc(info.last_ns)}, {(info.last_ns - info.first_ns) / 1e9:.3f} s")
+        click.echo(f"time          {_utc(info.first_ns)} to {_utc(info.last_ns)}, {info.span_s:.3f} s")
     if info.backwards:
         click.echo(f"order         {info.backwards} frames are stamped earlier than the frame before them")
     if info.skipped:
         click.echo(f"skipped       {info.skipped} lines that are no frame, the first is line {info.first_skipped}")
-    for channel, frames in info.channels.items():
-        click.echo(f"channel       {channel}: {frames} frames")
-    click.echo(f"identifiers   {info.identifiers}")
+    for name, channel in info.channels.items():
+        load = f", load {channel.bits_per_s / BUS_BITS:.0%} of 500 kbit/s, at most {channel.peak_bits_per_s / BUS_BITS:.0%}"
+        click.echo(f"channel       {name}: {channel.frames} frames, {channel.frames_per_s:.0f} a second{load if info.span_s >= 1 else ''}")
+    click.echo(f"identifiers   {len(info.identifiers)}")
+    for one in info.identifiers[:IDENTIFIERS_SHOWN]:
+        period = "" if one.period_ms is None else f", every {one.period_ms:.4g} ms"
+        click.echo(f"              {one.channel} {one.identifier}: {one.frames} frames{period}{f', {one.message}' if one.message else ''}")
+    if len(info.identifiers) > IDENTIFIERS_SHOWN:
+        click.echo(f"              and {len(info.identifiers) - IDENTIFIERS_SHOWN} more")
+    _print_coverage(info, entry)
+    for suggestion in entry["suggestions"]:
+        share, identifiers = suggestion["frames_share"], suggestion["identifiers"]
+        click.echo(
+            f"fits          {suggestion['channel']}: {suggestion['dbc']} has {identifiers} of its identifiers, {share:.1%} of its frames"
+        )
+
+
+def _print_coverage(info: "LogInfo", entry: dict[str, Any]) -> None:
     coverage = info.coverage
     if coverage is None:
         return
+    for one in entry["dbc"]:
+        share = one["frames_decoded"] / info.frames if info.frames else 0.0
+        click.echo(f"decoded by    {one['file']}: {one['frames_decoded']} frames ({share:.1%})")
     share = 100 * coverage.frames_decoded / info.frames if info.frames else 0.0
     click.echo(f"decoded       {coverage.frames_decoded} frames ({share:.1f} %), {coverage.frames_short} of them short")
     click.echo(f"signals       {coverage.seen} of {coverage.signals} seen, {coverage.changing} of them changing")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from dbc.logs import LogReader
 from dbc.protocols import Reassembler
 from dbc.validity import Reason
 
-__all__ = ["LogInfo", "SignalCoverage", "decoded_by_channel", "described_frames", "survey"]
+__all__ = ["ChannelInfo", "IdentifierInfo", "LogInfo", "SignalCoverage", "decoded_by_channel", "described_frames", "survey"]
 
 
 @dataclass
@@ -27,6 +27,24 @@ class SignalCoverage:
     frames_short: int = 0  # frames that end before one of their signals
     seen: int = 0  # signals with at least one valid value
     changing: int = 0  # signals with at least two different values
+    changing_names: list[str] = field(default_factory=list)
+
+
+@dataclass
+class IdentifierInfo:
+    channel: str
+    identifier: str  # hexadecimal, 8 digits when extended
+    frames: int
+    period_ms: float | None  # on average; None for a single frame
+    message: str | None = None  # of the DBC
+
+
+@dataclass
+class ChannelInfo:
+    frames: int = 0
+    frames_per_s: float = 0.0  # on average
+    bits_per_s: float = 0.0  # on average, stuff bits as they are on average included
+    peak_bits_per_s: float = 0.0  # in the second of most
 
 
 @dataclass
@@ -43,8 +61,9 @@ class LogInfo:
     longest: int = 0  # payload bytes
     skipped: int = 0  # lines that are no frame
     first_skipped: int | None = None
-    channels: dict[str, int] = field(default_factory=dict)  # frames by channel
-    identifiers: int = 0  # different (channel, identifier) pairs
+    span_s: float = 0.0
+    channels: dict[str, ChannelInfo] = field(default_factory=dict)
+    identifiers: list[IdentifierInfo] = field(default_factory=list)  # remote and error frames left out; most frames first
     unknown: list[tuple[str, str, int]] = field(
         default_factory=list
     )  # channel, identifier, frames: those no DBC knows, most frequent first
@@ -54,28 +73,86 @@ class LogInfo:
 def survey(reader: LogReader, compiled: CompiledDbc | None = None) -> LogInfo:
     """Read the whole log once. Raises LogFormatError."""
     info = LogInfo(reader.path)
-    by_identifier: Counter[tuple[str, int]] = Counter()
+    by_identifier: dict[tuple[str, int], list[int]] = {}  # frames, first and last stamp
+    load = _Load()
     coverage = None if compiled is None else _Coverage(compiled)
     last = None
     for block in reader:
         _count(info, block, last)
         last = int(block.timestamp_ns[-1])
-        keys, counts = np.unique(block.channel.astype(np.uint64) << np.uint64(32) | block.frame_id, return_counts=True)
-        for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
-            by_identifier[block.channels[key >> 32], key & 0xFFFF_FFFF] += count
+        load.take(block)
+        _count_identifiers(by_identifier, block)
         if coverage is not None:
             coverage.take(block)
     info.format, info.skipped, info.first_skipped = reader.format, reader.skipped, reader.first_skipped
-    frames = {key: count for key, count in by_identifier.items() if not key[1] & (ERR_FLAG | RTR_FLAG)}
-    info.identifiers = len(frames)
-    for (channel, _), count in by_identifier.items():
-        info.channels[channel] = info.channels.get(channel, 0) + count
-    if coverage is not None and compiled is not None:
+    info.span_s = 0.0 if info.first_ns is None or info.last_ns is None else (info.last_ns - info.first_ns) / 1e9
+    names: dict[tuple[str, int], str] = {} if compiled is None else _messages(compiled)
+    frames = {key: seen for key, seen in by_identifier.items() if not key[1] & (ERR_FLAG | RTR_FLAG)}
+    for (channel, identifier), (count, first_ns, last_ns) in sorted(frames.items(), key=lambda item: (-item[1][0], item[0])):
+        period_ms = (last_ns - first_ns) / 1e6 / (count - 1) if count > 1 else None
+        info.identifiers.append(IdentifierInfo(channel, _hex(identifier), count, period_ms, names.get((channel, identifier))))
+    for (channel, _), (count, _, _) in by_identifier.items():
+        info.channels.setdefault(channel, ChannelInfo()).frames += count
+    for channel, found in info.channels.items():
+        found.frames_per_s = found.frames / info.span_s if info.span_s else 0.0
+        total, found.peak_bits_per_s = load.of(channel)
+        found.bits_per_s = total / info.span_s if info.span_s else 0.0
+    if coverage is not None:
         info.coverage = coverage.result()
-        known = {(compiled.schema.channels[key >> 32], key & 0xFFFF_FFFF) for key in compiled.plan.message_key.tolist()}
-        strange = Counter({key: count for key, count in frames.items() if key not in known})
-        info.unknown = [(channel, _hex(identifier), count) for (channel, identifier), count in strange.most_common()]
+        decoded = coverage.identifiers
+        info.unknown = [
+            (one.channel, one.identifier, one.frames) for one in info.identifiers if (one.channel, int(one.identifier, 16)) not in decoded
+        ]
     return info
+
+
+def _messages(compiled: CompiledDbc) -> dict[tuple[str, int], str]:
+    keys = compiled.plan.message_key.tolist()
+    return {
+        (compiled.schema.channels[key >> 32], key & 0xFFFF_FFFF): name for key, name in zip(keys, compiled.plan.message_names, strict=True)
+    }
+
+
+def _count_identifiers(seen: dict[tuple[str, int], list[int]], block: FrameBlock) -> None:
+    keys, first, inverse, counts = np.unique(
+        block.channel.astype(np.uint64) << np.uint64(32) | block.frame_id, return_index=True, return_inverse=True, return_counts=True
+    )
+    last = np.empty(len(keys), np.intp)
+    last[inverse] = np.arange(len(block))
+    stamps = block.timestamp_ns
+    for key, count, begin, end in zip(keys.tolist(), counts.tolist(), stamps[first].tolist(), stamps[last].tolist(), strict=True):
+        name = block.channels[key >> 32], key & 0xFFFF_FFFF
+        known = seen.setdefault(name, [0, begin, end])
+        known[0] += count
+        known[2] = end
+
+
+class _Load:
+    """Bits on each bus: a frame's fields (ISO 11898-1), and a stuff bit for each ten, which is what real traffic has."""
+
+    def __init__(self) -> None:
+        self._bits: dict[str, list[float]] = {}  # total, bits of the current second, the most of a second
+        self._second: dict[str, int] = {}
+
+    def take(self, block: FrameBlock) -> None:
+        length = np.where((block.frame_id & RTR_FLAG) != 0, 0, block.length)
+        bits = (np.where((block.frame_id & EFF_FLAG) != 0, 67, 47) + 8 * length.astype(np.int64)) * 1.1
+        second = block.timestamp_ns // 1_000_000_000
+        edges = [0, *(np.flatnonzero(np.diff(second)) + 1).tolist(), len(block)]
+        for start, stop in pairwise(edges):
+            sums = np.bincount(block.channel[start:stop], bits[start:stop], len(block.channels))
+            for name, amount in zip(block.channels, sums.tolist(), strict=True):
+                state = self._bits.setdefault(name, [0.0, 0.0, 0.0])
+                if self._second.get(name) != int(second[start]):
+                    self._second[name], state[1] = int(second[start]), 0.0
+                state[0] += amount
+                state[1] += amount
+                state[2] = max(state[2], state[1])
+
+    def of(self, channel: str) -> tuple[float, float]:
+        """(bits in all, in the second of most)."""
+        state = self._bits[channel]
+        return state[0], state[2]
 
 
 def described_frames(blocks: Iterable[FrameBlock], compiled: CompiledDbc) -> dict[str, int]:
@@ -124,18 +201,24 @@ def _hex(identifier: int) -> str:
 class _Coverage:
     def __init__(self, compiled: CompiledDbc) -> None:
         n = len(compiled.schema)
-        self._compiled = compiled
-        self._decoder = Decoder(compiled, compiled.schema.channels)
+        self._names = compiled.schema.names
+        self._reassembler, self._decoder = Reassembler(compiled), Decoder(compiled, compiled.schema.channels)
         self._result = SignalCoverage(n)
         self._seen = np.zeros(n, np.bool_)
         self._changing = np.zeros(n, np.bool_)
         self._first = np.zeros(n, np.int64)
+        self.identifiers: set[tuple[str, int]] = set()  # that were decoded
 
     def take(self, block: FrameBlock) -> None:
-        signals = self._decoder.decode(block)
-        self._result.frames_decoded += len(np.unique(signals.frame))
+        whole = self._reassembler.feed(block)
+        signals = self._decoder.decode(whole)
+        frames = np.unique(signals.frame)
+        self._result.frames_decoded += len(frames)
+        if len(whole) == len(block):  # so that a frame's own identifier is known
+            keys = np.unique(block.channel[frames].astype(np.uint64) << np.uint64(32) | block.frame_id[frames])
+            self.identifiers |= {(block.channels[key >> 32], key & EFF_MASK) for key in keys.tolist()}
+        self._result.frames_short += len(np.unique(signals.frame[signals.reason == Reason.SHORT_FRAME]))
         valid = signals.reason == Reason.VALID
-        self._result.frames_short += len(np.unique(signals.frame[~valid]))
         signal, raw = signals.signal[valid], signals.raw[valid]
         new = np.flatnonzero(~self._seen[signal])[::-1]  # backwards, so that the first value is the one that stays
         self._first[signal[new]] = raw[new]
@@ -144,4 +227,5 @@ class _Coverage:
 
     def result(self) -> SignalCoverage:
         self._result.seen, self._result.changing = int(self._seen.sum()), int(self._changing.sum())
+        self._result.changing_names = [self._names[number] for number in np.flatnonzero(self._changing)]
         return self._result
