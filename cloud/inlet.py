@@ -3,7 +3,8 @@
 A message is acknowledged to the broker only when it has landed, so whatever was not is delivered again: by the broker when we come
 back, and by the vehicle, which has no receipt, in any case. At most UNACKNOWLEDGED messages wait for that; MQTT 5's receive maximum
 tells the broker, and for 3.1.1 the socket is not read meanwhile. Each connection is a new paho client, so that an acknowledgement
-that comes late can never hit another message's packet id.
+that comes late can never hit another message's packet id. What an ended connection delivered still counts until it is acknowledged, and
+so does QoS 0, which the broker would not hold back: memory is bounded whoever sends.
 """
 
 import logging
@@ -46,7 +47,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Token:
-    """What an arrival is acknowledged by."""
+    """What an arrival is acknowledged by. packet_id: 0 for QoS 0, of which the broker wants to hear nothing."""
 
     session: "_Session"
     packet_id: int
@@ -63,6 +64,7 @@ class Inlet:
         self.tls: ssl.SSLContext | None = None
         self.out: deque[tuple[str, bytes]] = deque(maxlen=100_000)  # receipts that are lost here are given again when the batch comes again
         self.acknowledged: deque[_Token] = deque()
+        self.waiting = 0  # messages delivered and not acknowledged; the thread's own
         self.stopping = threading.Event()
         self.wake_read: socket.socket | None = None
         self._wake_write: socket.socket | None = None
@@ -143,7 +145,6 @@ class _Session:
         self.inlet = inlet
         self.refused_version = False
         self.subscribed = False
-        self._waiting = 0  # messages delivered and not acknowledged
         self._reason = ""
         self._answered = False  # the broker said something to our CONNECT
 
@@ -206,6 +207,7 @@ class _Session:
         assert inlet.wake_read is not None
         deadline_s = time.monotonic() + CONNECT_S
         while True:
+            self._send(client)  # may find the connection broken, and closes it then
             sock: Any = client.socket()
             if sock is None:
                 self._reason = self._reason or _HUNG_UP
@@ -213,10 +215,11 @@ class _Session:
             if not self.subscribed and time.monotonic() > deadline_s:
                 self._reason = f"no answer within {CONNECT_S:.0f} s"
                 return
-            self._send(client)
             if inlet.stopping.is_set() and not client.want_write():
                 return
-            reads = self._waiting < UNACKNOWLEDGED
+            reads = inlet.waiting < UNACKNOWLEDGED or not self._answered
+            if not reads:  # a session that was there before goes on with messages, before it answers our SUBSCRIBE
+                deadline_s = time.monotonic() + CONNECT_S
             pending = reads and sock.pending() > 0
             readable, writable, _ = select.select(
                 [sock, inlet.wake_read] if reads else [inlet.wake_read], [sock] if client.want_write() else [], [], 0 if pending else IDLE_S
@@ -239,8 +242,8 @@ class _Session:
         inlet = self.inlet
         while inlet.acknowledged:
             token = inlet.acknowledged.popleft()
-            if token.session is self:
-                self._waiting -= 1
+            inlet.waiting -= 1
+            if token.session is self and token.packet_id:
                 client.ack(token.packet_id, 1)
         if not self.subscribed:
             return
@@ -265,10 +268,8 @@ class _Session:
         self.inlet.came_back()
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
-        token = None
-        if message.qos == 1:
-            self._waiting += 1
-            token = _Token(self, message.mid)
+        self.inlet.waiting += 1
+        token = _Token(self, message.mid if message.qos else 0)
         try:
             topic = message.topic
         except UnicodeDecodeError:
