@@ -1,28 +1,50 @@
-"""What is doubtful in a DBC that parses: it decodes, but perhaps not to what its author meant."""
+"""Whether a database file is usable, what had to be repaired or left out, and what in it is doubtful."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from dbc.errors import DbcFileError
 from dbc.plan import CompiledDbc
 
-__all__ = ["doubts"]
+__all__ = ["check_file", "doubts"]
+
+
+def check_file(argument: str) -> dict[str, Any]:
+    """One file, as `LoadReport.as_json`, and: loads, error (one line; None = none), doubts. Imports cantools."""
+    from dbc.dbc_file import parse_file_argument
+    from dbc.planner import load_database, plan_files
+
+    file = parse_file_argument(argument)
+    try:
+        data = file.read()
+        _, report = load_database(file, data)
+        compiled = plan_files([(file, data)])
+    except DbcFileError as error:
+        nothing: dict[str, Any] = {"messages": 0, "signals": 0, "repaired": [], "skipped": [], "doubts": []}
+        return {
+            "file": file.path,
+            "format": None,
+            "loads": False,
+            "line": error.line,
+            "column": error.column,
+            "error": str(error),
+        } | nothing
+    known = set(report.notes())
+    more = [note for note in compiled.notes if note not in known]
+    return report.as_json() | {"loads": True, "line": None, "column": None, "error": None, "doubts": [*more, *doubts(compiled)]}
 
 
 def doubts(compiled: CompiledDbc) -> list[str]:
-    """One line each: what the compiler left out or replaced, signals that overlap, signals beyond their message's length."""
+    """One line each: signals that are decoded, but overlap another one that is there at the same time."""
     plan, names = compiled.plan, compiled.schema.names
-    found = list(compiled.notes)
+    found = []
     for node in range(len(plan.node_first)):
-        rows = range(int(plan.node_first[node]), int(plan.node_first[node] + plan.node_count[node]))
-        message = int(plan.node_message[node])
-        length = int(plan.message_length[message])
         owner: dict[int, int] = {}
-        for row in rows:
+        for row in range(int(plan.node_first[node]), int(plan.node_first[node] + plan.node_count[node])):
             signal = int(plan.row_signal[row])
-            if plan.row_need[row] > length:
-                need, name = int(plan.row_need[row]), plan.message_names[message]
-                found.append(f"{names[signal]} needs {need} bytes, but {name} has {length}")
             others = {owner[bit] for bit in _bits(compiled, row) if bit in owner}
             found += [f"{names[signal]} overlaps {names[other]}" for other in sorted(others)]
             owner |= dict.fromkeys(_bits(compiled, row), signal)

@@ -9,6 +9,8 @@ import click
 if TYPE_CHECKING:
     from dbc.compiler import CompiledDbc
 
+NOTES_SHOWN = 10
+
 files_argument = click.argument("files", metavar="FILE[@CHANNEL]...", nargs=-1, required=True)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -23,7 +25,10 @@ def dbc() -> None:
 @click.option("--signals", "list_signals", is_flag=True, help="List every signal.")
 @json_option
 def info(files: tuple[str, ...], list_signals: bool, as_json: bool) -> None:
-    """What the files define together: messages, signals, units, periods. A file without @CHANNEL is for can0."""
+    """What the files define together: messages, signals, units, periods.
+
+    A FILE is a DBC, ARXML, KCD or SYM file, or opendbc:NAME. Without @CHANNEL it is for can0; files of one channel are taken together.
+    """
     from dbc.compiler import compile_dbc
 
     compiled = compile_dbc(files)
@@ -37,8 +42,10 @@ def info(files: tuple[str, ...], list_signals: bool, as_json: bool) -> None:
     )
     click.echo(f"signals       {summary['signal_count']} ({summary['signals_with_period']} with a declared period)")
     click.echo(f"schema        {summary['schema_id']}")
-    for note in compiled.notes:
+    for note in compiled.notes[:NOTES_SHOWN]:
         click.echo(f"note          {note}")
+    if len(compiled.notes) > NOTES_SHOWN:
+        click.echo(f"note          and {len(compiled.notes) - NOTES_SHOWN} more; `cansight dbc check` lists them")
     if list_signals:
         width = max(map(len, compiled.schema.names), default=0)
         for row in _signals(compiled):
@@ -49,30 +56,52 @@ def info(files: tuple[str, ...], list_signals: bool, as_json: bool) -> None:
 
 @dbc.command()
 @files_argument
+@click.option("--strict", is_flag=True, help="A file that needs repair or loses a message counts as one that does not load.")
 @json_option
-def check(files: tuple[str, ...], as_json: bool) -> int:
-    """Whether each file loads, and what in it is doubtful. Exit code 2 when one does not load."""
-    from dbc.check import doubts
-    from dbc.compiler import compile_dbc
-    from dbc.errors import DbcFileError
+def check(files: tuple[str, ...], strict: bool, as_json: bool) -> int:
+    """What of each file is usable, what is repaired, what is left out and why, and what is doubtful.
 
-    report: list[dict[str, Any]] = []
-    for file in files:
-        try:
-            compiled = compile_dbc([file])
-        except DbcFileError as error:
-            report.append({"file": file, "loads": False, "line": error.line, "column": error.column, "error": str(error), "doubts": []})
-        else:
-            signals = len(compiled.schema)
-            report.append({"file": file, "loads": True, "signals": signals, "error": None, "doubts": doubts(compiled)})
+    Exit code 0: everything is usable; 1: some messages or signals are left out; 2: a file does not load.
+    """
+    from dbc.check import check_file
+
+    report = [check_file(file) for file in files]
+    for entry in report:
+        flaws = [*entry["skipped"], *entry["repaired"]]
+        if strict and entry["loads"] and flaws:
+            first = min(flaws, key=lambda flaw: flaw["line"] or 0)
+            what = first.get("what") or f"{first['message'] or 'an entry'} is left out: {first['why']}"
+            entry |= {
+                "loads": False,
+                "line": first["line"],
+                "error": f"{_place(entry['file'], first['line'])}: {what} (and {len(flaws) - 1} more)",
+            }
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=False, indent=2))
     else:
         for entry in report:
-            for doubt in entry["doubts"]:
-                click.echo(f"{entry['file']}: {doubt}")
-            click.echo(entry["error"] or f"{entry['file']}: loads, {entry['signals']} signals, {len(entry['doubts'])} doubts")
-    return 0 if all(entry["loads"] for entry in report) else 2
+            _echo_check(entry)
+    if not all(entry["loads"] for entry in report):
+        return 2
+    return 1 if any(entry["skipped"] for entry in report) else 0
+
+
+def _echo_check(entry: dict[str, Any]) -> None:
+    file = entry["file"]
+    lines = [(flaw["line"] or 0, f"repaired: {flaw['what']}") for flaw in entry["repaired"]]
+    lines += [(flaw["line"] or 0, f"left out: {flaw['message'] or 'an entry'}: {flaw['why']}") for flaw in entry["skipped"]]
+    for line, text in sorted(lines):
+        click.echo(f"{_place(file, line)}: {text}")
+    for doubt in entry["doubts"]:
+        click.echo(f"{file}: doubtful: {doubt}")
+    usable = (
+        f"{entry['messages']} messages, {entry['signals']} signals; {len(entry['repaired'])} repaired, {len(entry['skipped'])} left out"
+    )
+    click.echo(entry["error"] or f"{file}: {usable}, {len(entry['doubts'])} doubtful")
+
+
+def _place(file: str, line: int | None) -> str:
+    return f"{file}:{line}" if line else file
 
 
 def _summary(compiled: "CompiledDbc") -> dict[str, Any]:
