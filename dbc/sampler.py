@@ -1,127 +1,185 @@
-"""Signals to snapshots: once a second, the last value of every signal and why it is, or is not, to be trusted.
+"""Signals to snapshots: once a second, of every signal what it was and why it is, or is not, to be trusted.
 
 Time is the frames' own: a tick closes when a frame beyond it comes, so a replay gives the same snapshots at any speed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dbc.clock import TICK_NS, FrameClock, Step
 from dbc.decoder import SignalBlock
 from dbc.frames import FrameBlock
-from dbc.schema import Schema
-from dbc.validity import STALE_FLOOR_MS, STALE_PERIODS, Reason
+from dbc.history import Periods, Stretches
+from dbc.schema import Kind, Schema
+from dbc.validity import STALE_FLOOR_MS, STALE_PERIODS, Flag, Reason
 
 __all__ = ["ASLEEP_TICKS", "TICK_NS", "Sampler", "Snapshot"]
 
-TICK_NS = 1_000_000_000
 ASLEEP_TICKS = 5  # ticks without any frame before the bus counts as asleep: a silent ECU is news, a sleeping bus is not
+VALID, NOT_SEEN, STALE = np.uint8(Reason.VALID), np.uint8(Reason.NOT_SEEN), np.uint8(Reason.STALE)
+OUT_OF_RANGE, CONSTANT = np.uint8(Flag.OUT_OF_RANGE), np.uint8(Flag.CONSTANT)
+LEAST, MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+
+
+def _no_floats() -> NDArray[np.float64]:
+    return np.empty(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All n signals of the schema at a tick."""
+    """All n signals of the schema at a tick. Minimum, maximum, mean and count are of the tick's valid values alone."""
 
     tick_ns: int  # UTC, a multiple of 1e9; covers the frames with tick - 1 s <= t < tick
     entered_ns: int  # entered_ns of the block with the tick's first frame; for a tick without frames, of the block that closed it
-    raw: NDArray[np.int64]  # (n,) last value; 0 where there never was one
+    raw: NDArray[np.int64]  # (n,) last valid value; 0 where there never was one
     reason: NDArray[np.uint8]  # (n,) of Reason
     value: NDArray[np.float64]  # (n,) physical; NaN unless VALID
+    minimum: NDArray[np.float64] = field(default_factory=_no_floats)  # (n,) physical; NaN without a value in the tick
+    maximum: NDArray[np.float64] = field(default_factory=_no_floats)  # (n,)
+    mean: NDArray[np.float64] = field(default_factory=_no_floats)  # (n,)
+    count: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))  # (n,) values in the tick
+    age_ms: NDArray[np.float64] = field(default_factory=_no_floats)  # (n,) at the tick, of the last frame with the signal; NaN = none
+    flags: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))  # (n,) of validity.Flag
 
 
 class Sampler:
     """Holds the last value of every signal, and gives a snapshot whenever a tick is over.
 
-    Late frames never re-open a tick: a frame from before the open tick counts as one of it. After a gap in the frames there is a snapshot a
-    second for five seconds, then none until frames return.
+    After a gap in the frames there is a snapshot a second for five seconds, then none until frames return. What late frames and jumps of
+    the clock do is told in `dbc/clock.py`.
     """
 
     def __init__(self, schema: Schema) -> None:
         n = len(schema)
         self._schema = schema
+        self._clock = FrameClock()
         self._raw = np.zeros(n, np.int64)
         self._reason = np.full(n, Reason.NOT_SEEN, np.uint8)
         self._seen_ns = np.zeros(n, np.int64)
-        limit_ms = np.maximum(STALE_PERIODS * schema.period_ms, STALE_FLOOR_MS)  # NaN where no period is declared: never stale
-        self._periodic = np.flatnonzero(~np.isnan(schema.period_ms))
-        self._limit_ns = (limit_ms[self._periodic] * 1e6).astype(np.int64)
-        self._tick: int | None = None  # number of the open tick: it covers [tick - 1, tick) seconds
-        self._heard: int | None = None  # number of the last tick with a frame
-        self._entered_ns = 0
+        self._periods = Periods(schema.period_ms)
+        self._stretches = Stretches(n)
+        # of the open tick, in raw values: they order as physical ones do, except floats, and unsigned ones from 2**63 on
+        self._lowest, self._highest = np.full(n, MOST), np.full(n, LEAST)
+        self._sum = np.zeros(n)
+        self._count, self._invalid = np.zeros(n, np.intp), np.zeros(n, np.intp)
+        self._odd = schema.kind >= Kind.FLOAT32
+        self._any_odd = bool(self._odd.any())
+        self._low, self._high, self._total = np.full(n, np.inf), np.full(n, -np.inf), np.zeros(n)  # of the odd ones, physical
+        self._unsigned = schema.kind == Kind.UINT
+        self._falling = schema.scale < 0
+        self._bounded = schema.minimum < schema.maximum
+
+    @property
+    def period_ms(self) -> NDArray[np.float64]:
+        """(n,) expected period: the declared one, else the one learned; NaN = neither."""
+        return self._periods.expected_ms
 
     def feed(self, block: FrameBlock, signals: SignalBlock) -> list[Snapshot]:
         """Take a block and what the decoder made of it. Returns the snapshots of the ticks that it closed, in order."""
-        if not len(block):
-            return []
-        ticks = block.timestamp_ns // TICK_NS + 1
-        if self._tick is None:
-            asleep_since = -(2**62) if self._heard is None else self._heard + ASLEEP_TICKS
-            self._tick, self._entered_ns = max(int(ticks[0]), asleep_since + 1), block.entered_ns
-        last = int(ticks.max())
-        if last <= self._tick:  # the usual case for the small blocks of a live bus
-            self._heard = self._tick
-            self._hold(signals, 0, len(signals))
-            return []
-        ticks = np.maximum(np.maximum.accumulate(ticks), self._tick)
         closed: list[Snapshot] = []
-        edges = [0, *(np.flatnonzero(np.diff(ticks)) + 1).tolist(), len(ticks)]
-        pairs = signals.frame.searchsorted(edges)
-        for number, start in enumerate(edges[:-1]):
-            closed += self._advance(int(ticks[start]), block.entered_ns)
-            self._hold(signals, int(pairs[number]), int(pairs[number + 1]))
-        return closed
-
-    def pass_time(self, now_ns: int, entered_ns: int) -> list[Snapshot]:
-        """Close the ticks that are over at `now_ns` although no frame came: for a live source, where a silent bus must not hold back
-        what it said last. Gives what the next frame would have closed, five silent ticks at most."""
-        closed: list[Snapshot] = []
-        while self._tick is not None and self._tick * TICK_NS <= now_ns:
-            assert self._heard is not None
-            closed.append(self._snapshot(self._tick, self._entered_ns))
-            self._tick = self._tick + 1 if self._tick < self._heard + ASLEEP_TICKS else None
-            self._entered_ns = entered_ns
+        for step in self._clock.feed(block, signals):
+            closed += self._take(step)
         return closed
 
     def finish(self) -> list[Snapshot]:
         """The last tick, which no later frame has closed; nothing if there is none."""
-        if self._tick is None:
-            return []
-        snapshot = self._snapshot(self._tick, self._entered_ns)
-        self._tick = self._heard = None
-        return [snapshot]
-
-    def _advance(self, tick: int, entered_ns: int) -> list[Snapshot]:
-        """Make `tick` the open one; returns the snapshots of those before it."""
-        assert self._tick is not None
-        heard, self._heard = self._heard, tick
-        if tick == self._tick:
-            return []
-        closed = [self._snapshot(self._tick, self._entered_ns)]
-        silent = range(self._tick + 1, min(tick, (self._tick if heard is None else heard) + 1 + ASLEEP_TICKS))
-        closed += [self._snapshot(number, entered_ns) for number in silent]
-        self._tick, self._entered_ns = tick, entered_ns
+        closed = [snapshot for step in self._clock.finish() for snapshot in self._take(step)]
+        if self._clock.tick is None:
+            return closed
+        closed.append(self._snapshot(self._clock.tick, self._clock.entered_ns))
+        self._clock.reset()
         return closed
 
-    def _hold(self, signals: SignalBlock, start: int, stop: int) -> None:
-        """Take pairs [start, stop) as the newest. Where a signal comes more than once, NumPy's assignment leaves the last."""
-        signal, reason = signals.signal[start:stop], signals.reason[start:stop]
+    def _take(self, step: Step) -> list[Snapshot]:
+        """Close the ticks before the step's, then hold its values."""
+        closed = []
+        if step.closes is not None:
+            closed.append(self._snapshot(step.closes, step.closes_entered_ns))
+            silent = range(step.closes + 1, min(step.tick, step.closes + 1 + ASLEEP_TICKS))
+            closed += [self._snapshot(number, step.entered_ns) for number in silent]
+            if step.set_back_ns:  # ages go on from what they were
+                self._seen_ns -= step.set_back_ns
+                self._periods.shift(-step.set_back_ns)
+                self._stretches.shift(-step.set_back_ns)
+        self._hold(step)
+        return closed
+
+    def _hold(self, step: Step) -> None:
+        """Take the step's pairs as the newest. Where a signal comes more than once, NumPy's assignment leaves the last."""
+        signal, reason, raw = step.signal, step.reason, step.raw
+        self._seen_ns[signal] = step.seen_ns
         self._reason[signal] = reason
-        self._seen_ns[signal] = signals.timestamp_ns[start:stop]
-        if reason.any():  # an invalid value does not replace the last valid one
-            valid = reason == Reason.VALID
-            self._raw[signal[valid]] = signals.raw[start:stop][valid]
-        else:
-            self._raw[signal] = signals.raw[start:stop]
+        if not step.all_valid:  # an invalid value does not replace the last valid one
+            valid = np.flatnonzero(reason == VALID)
+            if len(valid) < len(signal):
+                np.add.at(self._invalid, signal[reason != VALID], 1)
+                signal, raw = signal.take(valid), raw.take(valid)
+        self._raw[signal] = raw
+        np.add.at(self._count, signal, 1)
+        np.minimum.at(self._lowest, signal, raw)
+        np.maximum.at(self._highest, signal, raw)
+        np.add.at(self._sum, signal, raw.astype(np.float64))
+        if self._any_odd:
+            odd = np.flatnonzero(self._odd.take(signal))
+            if len(odd):
+                signal = signal.take(odd)
+                value = self._schema.physical(raw.take(odd), signal)
+                np.minimum.at(self._low, signal, value)
+                np.maximum.at(self._high, signal, value)
+                np.add.at(self._total, signal, value)
 
     def _snapshot(self, tick: int, entered_ns: int) -> Snapshot:
-        tick_ns = tick * TICK_NS
+        tick_ns, schema = tick * TICK_NS, self._schema
+        count = self._count
+        came = count > 0
+        self._periods.tick(self._seen_ns, count + self._invalid)
         reason = self._reason.copy()
-        old = self._periodic[(tick_ns - self._seen_ns[self._periodic]) > self._limit_ns]
-        reason[old[reason[old] == Reason.VALID]] = Reason.STALE
+        age_ns = np.maximum(tick_ns - self._seen_ns, 0)
+        limit_ms = np.maximum(STALE_PERIODS * self._periods.expected_ms, STALE_FLOOR_MS)  # NaN where no period is known: never stale
+        reason[(age_ns > limit_ms * 1e6) & (reason == VALID)] = STALE
         raw = self._raw.copy()
-        value = self._schema.physical(raw)
-        value[reason != Reason.VALID] = np.nan
-        return Snapshot(tick_ns, entered_ns, raw, reason, value)
+        value = schema.physical(raw)
+        value[reason != VALID] = np.nan
+        age_ms = age_ns / 1e6
+        age_ms[reason == NOT_SEEN] = np.nan
+        minimum, maximum, mean = self._statistics(came)
+        flags = np.zeros(len(raw), np.uint8)
+        with np.errstate(invalid="ignore"):  # NaN: no value, or no bound
+            flags[self._bounded & ((minimum < schema.minimum) | (maximum > schema.maximum))] = OUT_OF_RANGE
+        flags[self._stretches.tick(tick_ns, raw, self._lowest < self._highest, came)] |= CONSTANT
+        snapshot = Snapshot(tick_ns, entered_ns, raw, reason, value, minimum, maximum, mean, count.astype(np.int32), age_ms, flags)
+        if came.any():
+            self._lowest.fill(MOST)
+            self._highest.fill(LEAST)
+            self._sum.fill(0)
+        self._count = np.zeros_like(count)
+        self._invalid.fill(0)
+        return snapshot
+
+    def _statistics(self, came: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """(n,) minimum, maximum and mean of the tick, physical; NaN without a value."""
+        schema = self._schema
+        minimum, maximum = schema.physical(self._lowest), schema.physical(self._highest)
+        minimum, maximum = np.where(self._falling, maximum, minimum), np.where(self._falling, minimum, maximum)
+        mean = self._sum / np.maximum(self._count, 1)
+        mean *= schema.scale
+        mean += schema.offset
+        if self._any_odd:
+            odd = self._odd
+            minimum[odd], maximum[odd] = self._low[odd], self._high[odd]
+            mean[odd] = self._total[odd] / np.maximum(self._count[odd], 1)
+            self._low.fill(np.inf)
+            self._high.fill(-np.inf)
+            self._total.fill(0)
+        none = ~came
+        wide = self._unsigned & came & (self._lowest < 0)
+        if wide.any():  # an unsigned one from 2**63 on: not ordered as int64; its statistics begin with the next tick
+            self._odd |= wide
+            self._any_odd = True
+            none |= wide
+        minimum[none] = maximum[none] = mean[none] = np.nan
+        return minimum, maximum, mean
