@@ -142,11 +142,12 @@ class Sampler:
         limit_ms = np.maximum(STALE_PERIODS * self._periods.expected_ms, STALE_FLOOR_MS)  # NaN where no period is known: never stale
         reason[(age_ns > limit_ms * 1e6) & (reason == VALID)] = STALE
         raw = self._raw.copy()
-        value = schema.physical(raw)
+        lowest, highest = np.where(came, self._lowest, 0), np.where(came, self._highest, 0)
+        value, minimum, maximum = schema.physical(np.stack([raw, lowest, highest]))
         value[reason != VALID] = np.nan
         age_ms = age_ns / 1e6
         age_ms[reason == NOT_SEEN] = np.nan
-        minimum, maximum, mean = self._statistics(came)
+        minimum, maximum, mean = self._statistics(came, minimum, maximum)
         flags = np.zeros(len(raw), np.uint8)
         with np.errstate(invalid="ignore"):  # NaN: no value, or no bound
             flags[self._bounded & ((minimum < schema.minimum) | (maximum > schema.maximum))] = OUT_OF_RANGE
@@ -160,11 +161,12 @@ class Sampler:
         self._invalid.fill(0)
         return snapshot
 
-    def _statistics(self, came: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """(n,) minimum, maximum and mean of the tick, physical; NaN without a value."""
+    def _statistics(
+        self, came: NDArray[np.bool_], lowest: NDArray[np.float64], highest: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """(n,) minimum, maximum and mean of the tick; NaN without a value. lowest, highest: (n,) physical, of the raw values' extremes."""
         schema = self._schema
-        minimum, maximum = schema.physical(self._lowest), schema.physical(self._highest)
-        minimum, maximum = np.where(self._falling, maximum, minimum), np.where(self._falling, minimum, maximum)
+        minimum, maximum = np.where(self._falling, highest, lowest), np.where(self._falling, lowest, highest)
         mean = self._sum / np.maximum(self._count, 1)
         mean *= schema.scale
         mean += schema.offset
