@@ -36,6 +36,8 @@ _CERTAIN_START = re.compile(
     r"[ \t]*(?:BO_\s+\d+\s+\w+\s*:|SG_\s+\w+(?:\s+[mM]\w*)?\s*:\s*\d+\s*\||CM_\s+(?:(?:SG_|BO_|BU_|EV_)\s+\w+.*)?\"|VAL_\s+\d+\s+\w+\s|"
     r"BA_(?:DEF_|DEF_DEF_)?\s+(?:(?:SG_|BO_|BU_|EV_)\s+)?\"|SIG_VALTYPE_\s+\d|SG_MUL_VAL_\s+\d|VAL_TABLE_\s+\w+\s+-?\d)"
 )
+# A message's first line and a signal have no ";" at their end.
+_ENDS = re.compile(r"\s*+(?:BO_[^:]*+:\s*+\S++\s++\S++|SG_[^\"]*+\"[^\"]*+\".*[^,\"\s])", re.DOTALL)
 
 
 @dataclass
@@ -64,9 +66,9 @@ def cut_entries(text: str) -> list[Entry]:
     in_string = in_symbols = complete = False
     for number, line in enumerate(lines, 1):
         if not in_string:
-            if not line.strip() or (in_symbols and SYMBOL_LINE.fullmatch(line)):
+            if not line.strip() or line.lstrip().startswith("//") or (in_symbols and SYMBOL_LINE.fullmatch(line)):
                 if entries:
-                    entries[-1].text += line
+                    entries[-1].text += "\n" if "//" in line else line
                 continue
             start = _START.match(line)
             if start or not entries or complete or in_symbols:
@@ -82,6 +84,7 @@ def cut_entries(text: str) -> list[Entry]:
             complete = complete or ends
         if in_string and closing.never(number):
             in_string = False
+        complete = complete or (not in_string and _ENDS.fullmatch(entries[-1].text.rstrip()) is not None)
     return entries
 
 
