@@ -11,6 +11,7 @@ A TOML file beside the DBC:
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ __all__ = ["DEFAULT_PRIVACY", "IDENTITY", "PRIVACY_CLASSES", "Catalogue", "Fault
 
 PRIVACY_CLASSES = ("technical", "driving", "location", "identity")
 DEFAULT_PRIVACY = "technical"  # of a signal that the catalogue does not name
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")  # of "VIN_Part2", "GW_Vin.VinPart", "ID405VIN"
 IDENTITY = "identity"  # signals of this class are never recorded
 
 
@@ -54,7 +56,7 @@ class FaultCode:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Of one vehicle model. An empty one stands for a vehicle without a catalogue: every signal is technical."""
+    """Of one vehicle model. An empty one stands for a vehicle without a catalogue."""
 
     vehicle: str
     subsystems: Mapping[str, Words]
@@ -84,9 +86,11 @@ class Catalogue:
         return self.signals.get(signal) or self.signals.get(signal.partition(":")[2])
 
     def consent_class(self, signal: str) -> str:
-        """Which consent a signal needs: one of PRIVACY_CLASSES."""
+        """Which consent a signal needs: one of PRIVACY_CLASSES. One that is not listed is technical, unless its name says VIN."""
         entry = self.entry(signal)
-        return entry.privacy if entry else DEFAULT_PRIVACY
+        if entry is not None:
+            return entry.privacy
+        return "identity" if any(word.lower() == "vin" for word in _WORD.findall(signal)) else DEFAULT_PRIVACY
 
     def words(self, signal: str) -> Words:
         """What the signal is called; its own name where the catalogue has none."""

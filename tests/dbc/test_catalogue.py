@@ -102,3 +102,19 @@ def test_a_missing_or_binary_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(CatalogueError, match="not UTF-8"):
         Catalogue.load(tmp_path / "binary.toml")
+
+
+@pytest.mark.parametrize(
+    ("signal", "consent_class"),
+    [
+        ("ENG1S51.VIN_1", "identity"),
+        ("can1:Ident.IDT_VIN_14", "identity"),
+        ("ID405VIN.VINB405", "identity"),
+        ("GW_Vin.VinPart", "identity"),
+        ("STANDSTILL.WHEELS_MOVING", "technical"),
+        ("TCU_DCT13.Clutch_Driving_Tq", "technical"),
+        ("ENG1F03.DVINF", "technical"),
+    ],
+)
+def test_a_signal_that_no_catalogue_lists_is_identity_when_its_name_says_vin(signal: str, consent_class: str) -> None:
+    assert Catalogue.empty().consent_class(signal) == consent_class
