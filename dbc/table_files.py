@@ -23,9 +23,9 @@ SUFFIXES = (".parquet", ".csv", ".mf4")
 
 
 class Sink(Protocol):
-    """Writes joined rows; `rows` counts them."""
+    """Writes rows, given in parts that follow one another; none of them is empty."""
 
-    def write(self, rows: Any) -> None: ...
+    def write(self, parts: Any) -> None: ...
     def close(self) -> None: ...
 
 
@@ -48,6 +48,8 @@ class TableFile:
         return self
 
     def write(self, rows: LongRows | WideRows) -> None:
+        if not len(rows):
+            return
         self._parts.append(rows)
         self._waiting += len(rows)
         if self._waiting >= self._limit:
@@ -57,12 +59,10 @@ class TableFile:
         """Write what waits."""
         assert self._sink is not None
         if self._parts:
-            joined = join_wide(self._parts) if self._wide else join_long(self._parts)
-            self._parts = []
-            self._waiting = 0
             with _named(self.path):
-                self._sink.write(joined)
-            self.rows += len(joined)
+                self._sink.write(self._parts)
+            self.rows += self._waiting
+            self._parts, self._waiting = [], 0
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         assert self._sink is not None
@@ -150,27 +150,32 @@ class _LongParquet:
             write_statistics=["timestamp", "value"],
         )
 
-    def table(self, rows: LongRows) -> Any:
+    def table(self, parts: list[LongRows]) -> Any:
+        """The parts as they are, each a batch of its own: what is not joined is not copied."""
         pa, names = self._pa, self._names
+        channels = _strings(pa, parts[-1].channels)  # a reader's list of channels only grows: the last one holds for all parts
 
         def words(codes: Any, dictionary: Any) -> Any:
             return pa.DictionaryArray.from_arrays(_arrow(pa, pa.int32(), codes), dictionary, safe=False)
 
-        return pa.Table.from_arrays(
-            [
-                _arrow(pa, pa.float64(), rows.timestamp),
-                words(rows.channel.astype(np.int32), _strings(pa, rows.channels)),
-                words(names.message_code.take(rows.signal), self._messages),
-                words(names.signal_code.take(rows.signal), self._signals),
-                _arrow(pa, pa.float64(), rows.value),
-                _arrow(pa, pa.bool_(), np.packbits(rows.valid, bitorder="little"), len(rows)),
-            ],
-            schema=self._schema,
-        )
+        batches = [
+            pa.RecordBatch.from_arrays(
+                [
+                    _arrow(pa, pa.float64(), rows.timestamp),
+                    words(rows.channel.astype(np.int32), channels),
+                    words(names.message_code.take(rows.signal), self._messages),
+                    words(names.signal_code.take(rows.signal), self._signals),
+                    _arrow(pa, pa.float64(), rows.value),
+                    _arrow(pa, pa.bool_(), np.packbits(rows.valid, bitorder="little"), len(rows)),
+                ],
+                schema=self._schema,
+            )
+            for rows in parts
+        ]
+        return pa.Table.from_batches(batches)
 
-    def write(self, rows: LongRows) -> None:
-        if len(rows):
-            self._writer.write_table(self.table(rows), row_group_size=2 * ROW_GROUP)
+    def write(self, parts: list[LongRows]) -> None:
+        self._writer.write_table(self.table(parts), row_group_size=2 * ROW_GROUP)
 
     def close(self) -> None:
         self._writer.close()
@@ -187,8 +192,8 @@ class _LongCsv(_LongParquet):
         self._schema = pa.schema([("timestamp", pa.float64()), *text, ("value", pa.float64()), ("valid", pa.bool_())])
         self._writer = pa.csv.CSVWriter(path, self._schema, write_options=pa.csv.WriteOptions(quoting_style="needed"))
 
-    def table(self, rows: LongRows) -> Any:
-        pa, names = self._pa, self._names
+    def table(self, parts: list[LongRows]) -> Any:
+        pa, names, rows = self._pa, self._names, join_long(parts)
         return pa.Table.from_arrays(
             [
                 pa.array(rows.timestamp),
@@ -201,8 +206,8 @@ class _LongCsv(_LongParquet):
             schema=self._schema,
         )
 
-    def write(self, rows: LongRows) -> None:
-        self._writer.write_table(self.table(rows))
+    def write(self, parts: list[LongRows]) -> None:
+        self._writer.write_table(self.table(parts))
 
 
 class _WideParquet:
@@ -214,7 +219,8 @@ class _WideParquet:
         self._schema = _wide_schema(pa, schema)
         self._writer: Any = pq.ParquetWriter(path, self._schema, compression="zstd", compression_level=1)
 
-    def write(self, rows: WideRows) -> None:
+    def write(self, parts: list[WideRows]) -> None:
+        rows = join_wide(parts)
         columns = [self._pa.array(rows.timestamp), *(self._pa.array(column) for column in np.ascontiguousarray(rows.value.T))]
         self._writer.write_table(self._pa.Table.from_arrays(columns, schema=self._schema))
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dbc.schema import Schema
-from dbc.tables import LongRows, WideRows
+from dbc.tables import LongRows, WideRows, join_long, join_wide
 
 __all__ = ["LongMf4", "WideMf4"]
 
@@ -53,9 +53,8 @@ class LongMf4(_Mf4):
         super().__init__(path, schema)
         self._group: dict[int, int] = {}
 
-    def write(self, rows: LongRows) -> None:
-        if not len(rows):
-            return
+    def write(self, parts: list[LongRows]) -> None:
+        rows = join_long(parts)
         second = rows.timestamp - self._begin(float(rows.timestamp[0]))
         order = rows.signal.argsort(kind="stable")
         numbers, first = np.unique(rows.signal[order], return_index=True)
@@ -71,9 +70,8 @@ class WideMf4(_Mf4):
         super().__init__(path, schema)
         self._group: int | None = None
 
-    def write(self, rows: WideRows) -> None:
-        if not len(rows):
-            return
+    def write(self, parts: list[WideRows]) -> None:
+        rows = join_wide(parts)
         second = rows.timestamp - self._begin(float(rows.timestamp[0]))
         columns = np.ascontiguousarray(rows.value.T)
         if self._group is None:
