@@ -9,7 +9,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -76,6 +76,7 @@ class Parts:
     decoder: Decoder
     sampler: Sampler
     detectors: Detectors
+    asking: Callable[[Snapshot], None] | None
     recorder: Recorder
     outbox: Outbox
     store: OutboxStore
@@ -114,6 +115,7 @@ def assembled(config: EdgeConfig, stop: threading.Event, stack: ExitStack) -> "A
         decoder=Decoder(compiled, schema.channels),
         sampler=Sampler(schema),
         detectors=detectors,
+        asking=_asking(config, schema, stop, stack),
         recorder=Recorder(schema, catalogue.consent_class, identity, journey, config.batch.ticks),
         outbox=outbox,
         store=store,
@@ -198,6 +200,8 @@ class Agent:
         self._status.ticks += 1
         self._append(self._recorder.snapshot(snapshot, now_s))
         self._parts.ledger.add(snapshot.tick_ns, snapshot.entered_ns, self._recorder.samples.recorded - before)
+        if self._parts.asking is not None:
+            self._parts.asking(snapshot)
         for finding in self._parts.detectors.step(snapshot):
             log.info("finding %s: %s, score %.3g, threshold %.3g", finding.state, finding.fault_code, finding.score, finding.threshold)
             self._status.findings += finding.state == "active"
@@ -256,6 +260,17 @@ def _detectors(config: EdgeConfig, schema: Schema) -> Detectors:
     if not packs.trusted_key:
         raise ConfigError("packs.trusted_key: is not set; packs are run only when this key has signed them")
     return Detectors.load(packs.folders, load_public_key(packs.trusted_key), schema)
+
+
+def _asking(config: EdgeConfig, schema: Schema, stop: threading.Event, stack: ExitStack) -> Callable[[Snapshot], None] | None:
+    """What takes the snapshots for polling; None where nothing is to be polled."""
+    if not config.polling.requests:
+        return None
+    if config.source.log:
+        raise ConfigError("polling.requests: are set, and source.log too: a recording cannot be asked")
+    from edge.poller import open_poller  # python-can and can-isotp: only where they are needed
+
+    return open_poller(config.polling, schema, stop, stack)
 
 
 def _frames_known(signals: SignalBlock) -> int:

@@ -51,6 +51,22 @@ class DbcConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     catalogue: str = ""
 
 
+class PollingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to ask of an ECU, as hexadecimal requests ("01 0C"); empty: the agent listens and never sends. docs/protocols.md has the rules.
+
+    speed: the signal that must be known and 0 while anything is sent. channel, interface: of python-can, to send on. request_id, answer_id:
+    hexadecimal, more than three digits = 29 bits. interval_s: between one request and the next.
+    """
+
+    requests: list[str] = msgspec.field(default_factory=list)
+    speed: str = ""
+    channel: str = "can0"
+    interface: str = "socketcan"
+    request_id: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Fa-f]{1,8}$")] = "7E0"
+    answer_id: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Fa-f]{1,8}$")] = "7E8"
+    interval_s: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 1.0
+
+
 class PacksConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The detectors' packs, and the public key (PEM) that their signatures must verify with."""
 
@@ -108,6 +124,7 @@ class EdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     broker: BrokerConfig
     recipients: RecipientsConfig
     packs: PacksConfig = msgspec.field(default_factory=PacksConfig)
+    polling: PollingConfig = msgspec.field(default_factory=PollingConfig)
     batch: BatchConfig = msgspec.field(default_factory=BatchConfig)
     outbox: OutboxConfig = msgspec.field(default_factory=OutboxConfig)
     health: HealthConfig = msgspec.field(default_factory=HealthConfig)

@@ -1,18 +1,30 @@
 """Sends what `edge/polling.py` allows: ISO-TP over python-can, by can-isotp. Optional; imported only where polling is switched on."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import can
 import isotp
+import numpy as np
 
-from dbc.frames import EFF_FLAG, EFF_MASK, FrameBlock
-from edge.polling import Link, Polling
+from dbc.frames import EFF_FLAG, EFF_MASK, SFF_MASK, FrameBlock
+from dbc.sampler import Snapshot
+from dbc.schema import Schema
+from dbc.validity import Reason
+from edge.config import PollingConfig
+from edge.errors import ConfigError, SourceError
+from edge.polling import Link, Polling, checked_request
 
-__all__ = ["Poller"]
+__all__ = ["Poller", "open_poller"]
+
+log = logging.getLogger(__name__)
 
 STEP_S = 0.01
+SPEED_AGE_MS = 1000.0  # at a tick: a speed that no frame of the last second carried is not known
+SFF_DIGITS = 3  # of an 11-bit identifier
 NEGATIVE, PENDING = 0x7F, 0x78  # service and code of "request correctly received, response pending", ISO 14229-1 A.1
 
 
@@ -42,9 +54,17 @@ class Poller:
             self._polling.hear(block, self._now_ns())
 
     def run(self, stop: threading.Event) -> None:
-        """Until stopped. The caller's thread; raises what the bus raises."""
+        """Until stopped, or until the bus fails: polling is a convenience, and ends without ending the agent."""
+        spoke = None
         while not stop.wait(STEP_S):
-            self.step()
+            try:
+                self.step()
+            except (can.CanError, OSError) as error:
+                log.warning("polling ends: %s", error)
+                return
+            if self._polling.other_tester != spoke:
+                spoke = self._polling.other_tester
+                log.warning("polling ends: another tester speaks (identifier %X)", spoke & EFF_MASK if spoke else 0)
 
     def step(self) -> bytes | None:
         """One turn: take what came, send what may be sent. Returns the answer that is complete now, from its service on."""
@@ -77,3 +97,47 @@ class Poller:
                 return
             self._polling.sending(bytes(message.data), self._now_ns())
         self._bus.send(can.Message(arbitration_id=message.arbitration_id, data=message.data, is_extended_id=message.is_extended_id))
+
+
+def open_poller(config: PollingConfig, schema: Schema, stop: threading.Event, stack: ExitStack) -> Callable[[Snapshot], None]:
+    """Check the settings, open the bus and start asking; what is opened belongs to `stack`. Returns what takes every snapshot.
+
+    Raises ConfigError, SourceError, or dbc's SignalUnknown.
+    """
+    requests = [checked_request(text) for text in config.requests]
+    if not config.speed:
+        raise ConfigError("polling.speed: is not set; nothing is sent unless a signal says that the vehicle stands")
+    column = schema.index(config.speed)
+    link = Link(config.channel, _identifier(config.request_id), _identifier(config.answer_id))
+    if (link.request_id ^ link.answer_id) & EFF_FLAG:
+        raise ConfigError("polling.answer_id: expected as many bits as polling.request_id has")
+    try:
+        bus = can.Bus(interface=config.interface, channel=config.channel)
+    except (can.CanError, OSError, ValueError) as error:
+        raise SourceError(f"polling.channel: {config.interface} {config.channel} cannot be opened: {error}") from error
+    stack.callback(bus.shutdown)
+    poller = Poller(bus, link, Polling(link, requests, int(config.interval_s * 1e9)))
+    thread = threading.Thread(target=poller.run, args=(stop,), name="polling", daemon=True)
+    thread.start()
+    stack.callback(_end, thread, stop)
+    return lambda snapshot: poller.speed(_speed(snapshot, column))
+
+
+def _speed(snapshot: Snapshot, column: int) -> float | None:
+    """The tick's speed that is farthest from 0; None where it is not valid, or only held from a while ago."""
+    if snapshot.reason[column] != Reason.VALID or not snapshot.age_ms[column] <= SPEED_AGE_MS:
+        return None
+    seen = [snapshot.value[column], snapshot.minimum[column], snapshot.maximum[column]]
+    return max((float(value) for value in seen if np.isfinite(value)), key=abs, default=None)
+
+
+def _end(thread: threading.Thread, stop: threading.Event) -> None:
+    stop.set()
+    thread.join()
+
+
+def _identifier(text: str) -> int:
+    number = int(text, 16)
+    if number > (EFF_MASK if len(text) > SFF_DIGITS else SFF_MASK):
+        raise ConfigError(f"polling: {text} is no identifier: expected at most 7FF, or eight digits up to 1FFFFFFF")
+    return number | EFF_FLAG if len(text) > SFF_DIGITS else number

@@ -261,14 +261,14 @@ class Reassembler:
 
     def _find(self, channel: int, pgn: int, source: int) -> _Group | None:
         """The message for a group of this source; None where it is of another source, or unknown."""
-        groups = self._groups.get((channel, pgn), [])
-        if len(groups) > 1 or (groups and groups[0].source != ANY_SOURCE):
-            # Several messages of one group: each is of the source that it names, in the plan or in its own identifier.
-            own = [group.identifier & 0xFF if group.source == ANY_SOURCE else group.source for group in groups]
-            return groups[own.index(source)] if source in own else None
-        if not groups:
+        group = None
+        for one in self._groups.get((channel, pgn), []):
+            if one.source == source:
+                return one
+            if one.source == ANY_SOURCE and group is None:
+                group = one
+        if group is None:
             return None
-        group = groups[0]
         bound = self._bound.get((channel, pgn))
         declared = group.identifier & 0xFF
         if bound is None or (source == declared != bound and declared != NULL_ADDRESS):

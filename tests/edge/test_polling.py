@@ -1,11 +1,15 @@
 """Polling: what is asked, when, and when not; the rules by themselves, and against an ECU on a virtual bus."""
 
 import contextlib
+import dataclasses
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import can
 import isotp
+import msgspec
 import numpy as np
 import pytest
 import udsoncan
@@ -14,10 +18,13 @@ from hypothesis import strategies as st
 
 from dbc.compiler import compile_dbc
 from dbc.decoder import Decoder
+from dbc.errors import DbcError
 from dbc.frames import EFF_FLAG, FrameBlock
 from dbc.protocols import Reassembler
-from edge.errors import ConfigError
-from edge.poller import Poller
+from dbc.sampler import Sampler
+from edge.config import PollingConfig
+from edge.errors import ConfigError, EdgeError
+from edge.poller import Poller, _speed, open_poller
 from edge.polling import Link, Polling, Silence, checked_request
 
 S = 1_000_000_000
@@ -240,3 +247,53 @@ def test_another_tester_on_the_bus_is_left_alone(bench: Bench) -> None:
         bench.turn(5)
     assert bench.asked == [RPM]
     assert bench.polling.other_tester == 0x7DF
+
+
+def test_settings_switch_it_on(bench: Bench) -> None:
+    schema = compile_dbc(["builtin:obd2@can0"]).schema
+    config = PollingConfig(requests=["01 0C"], speed="OBD2_7E8.VehicleSpeed", channel="polled", interface="virtual", interval_s=0.1)
+    stop = threading.Event()
+    with contextlib.ExitStack() as stack:
+        take = open_poller(config, schema, stop, stack)
+        compiled = compile_dbc(["builtin:obd2@can0"])
+        sampler, decoder = Sampler(schema), Decoder(compiled, schema.channels)
+        frames = block((0x7E8, bytes.fromhex("03410d0000000000")))
+        sampler.feed(frames, decoder.decode(frames))
+        (standing_still,) = sampler.finish()
+        assert bench.ear.recv(0.05) is None
+        take(standing_still)
+        message = bench.ear.recv(5)
+        assert message is not None
+        assert (message.arbitration_id, bytes(message.data[:3])) == (0x7E0, bytes.fromhex("02010c"))
+    assert stop.is_set()
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"requests": ["2E F190 00"]}, "polling.requests"),
+        ({"speed": ""}, "polling.speed"),
+        ({"speed": "OBD2_7E8.Speed"}, "OBD2_7E8.Speed"),
+        ({"request_id": "18DA10F1"}, "polling.answer_id"),
+        ({"request_id": "FFF"}, "FFF"),
+        ({"interface": "nosuch"}, "nosuch"),
+    ],
+)
+def test_settings_that_do_not_fit_are_one_line(change: dict[str, Any], names: str) -> None:
+    schema = compile_dbc(["builtin:obd2@can0"]).schema
+    right = PollingConfig(requests=["01 0C"], speed="OBD2_7E8.VehicleSpeed", channel="polled", interface="virtual")
+    with contextlib.ExitStack() as stack, pytest.raises((EdgeError, DbcError)) as caught:
+        open_poller(msgspec.structs.replace(right, **change), schema, threading.Event(), stack)
+    assert names in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_speed_that_is_only_held_or_was_not_always_zero_is_no_standstill() -> None:
+    compiled = compile_dbc(["builtin:obd2@can0"])
+    column = compiled.schema.index("OBD2_7E8.VehicleSpeed")
+    sampler, decoder = Sampler(compiled.schema), Decoder(compiled, compiled.schema.channels)
+    stamped = [(100, 0x7E8, "03410d05"), (200, 0x7E8, "03410d00"), (1100, 0x7E8, "03410d00"), (2100, 0x123, ""), (3900, 0x123, "")]
+    frames = block(*((identifier, bytes.fromhex(text)) for _, identifier, text in stamped))
+    frames = dataclasses.replace(frames, timestamp_ns=np.array([stamp * 1_000_000 for stamp, _, _ in stamped], np.int64))
+    snapshots = sampler.feed(frames, decoder.decode(frames)) + sampler.finish()
+    assert [_speed(snapshot, column) for snapshot in snapshots] == [5.0, 0.0, None, None]
