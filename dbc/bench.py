@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from dbc.compiler import compile_dbc
+from dbc.compiler import CompiledDbc, compile_dbc
 from dbc.dbc_file import parse_file_argument
 from dbc.decoder import Decoder
 from dbc.errors import LogFormatError
@@ -17,39 +17,38 @@ from dbc.frames import EFF_FLAG, EFF_MASK, FrameBlock, slice_frames
 from dbc.logs import open_log
 from dbc.validity import Reason
 
-__all__ = ["bench_decode"]
+__all__ = ["bench_decode", "compare", "recorded_blocks"]
 
 RUNS = 5
 TURN_S = 0.1
 
 
-def bench_decode(log: str | None = None, files: Sequence[str] = (), *, block_frames: int = 400, frames: int = 40_000) -> dict[str, Any]:
-    """Frames a second, decoded to float64 physical values, on one core.
+def bench_decode(
+    log: str | None = None,
+    files: Sequence[str] = (),
+    *,
+    block_frames: int = 400,
+    frames: int = 40_000,
+    source: Iterable[FrameBlock] = (),
+) -> dict[str, Any]:
+    """Frames a second, decoded to float64 physical values with their reasons, on one core.
 
-    log: a recording; files: its DBC, one bus. Without them: random payloads of the vehicle of our own.
+    log: a recording; files: its DBC, one bus. Without them: `source`, frames of the vehicle of our own, or random payloads of it.
     block_frames: in a block. frames: at most this many, all of messages that the DBC knows.
     Returns {"source", "frames", "block_frames", "signals_per_frame", "ours", "rival": frames/s (medians), "ratio", and the same without
     scaling, raw integers only: "ours_raw", "rival_raw", "ratio_raw"}. Raises ValueError where a value differs from cantools'.
     """
-    import cantools.database
-
-    if log is None:
-        from dbc.vehicles import DBC_FILES
-
-        files = [parse_file_argument(DBC_FILES[0]).path]
+    files = [parse_file_argument(file).path for file in files] or [parse_file_argument(_own_file()).path]
     compiled = compile_dbc(files)
-    database = cantools.database.Database(strict=False)
-    for file in files:
-        database.add_dbc_string(parse_file_argument(file).read().decode("utf-8", errors="replace"))
-    known = {message.frame_id | (EFF_FLAG if message.is_extended_frame else 0): message for message in database.messages}
-    blocks = _made_blocks(known, block_frames, frames) if log is None else _recorded_blocks(log, known, block_frames, frames)
+    known, database = _cantools(files)
+    name = log or "the vehicle of our own"
+    blocks = recorded_blocks(log, source, compiled, block_frames, frames) if log or source else _made_blocks(known, block_frames, frames)
     payloads = [[(int(i) & EFF_MASK, d[:n].tobytes()) for i, d, n in zip(b.frame_id, b.data, b.length, strict=True)] for b in blocks]
     decoder, schema = Decoder(compiled, blocks[0].channels), compiled.schema
 
     def ours() -> None:
         for block in blocks:
-            signals = decoder.decode(block)
-            signals.value  # noqa: B018
+            _ = decoder.decode(block).value
 
     def ours_raw() -> None:
         for block in blocks:
@@ -70,9 +69,9 @@ def bench_decode(log: str | None = None, files: Sequence[str] = (), *, block_fra
         pairs += len(signals)
         _check_equal(block, known, schema.names, signals, values)
     total = sum(map(len, blocks))
-    speeds = _compare({"ours": ours, "rival": rival(True), "ours_raw": ours_raw, "rival_raw": rival(False)}, total)
+    speeds = compare({"ours": ours, "rival": rival(True), "ours_raw": ours_raw, "rival_raw": rival(False)}, total)
     return {
-        "source": log or "random payloads of the vehicle of our own",
+        "source": name,
         "frames": total,
         "block_frames": block_frames,
         "signals_per_frame": pairs / total,
@@ -82,23 +81,47 @@ def bench_decode(log: str | None = None, files: Sequence[str] = (), *, block_fra
     }
 
 
-def _recorded_blocks(log: str, known: dict[int, Any], block_frames: int, frames: int) -> list[FrameBlock]:
-    """Full blocks of known frames, in the log's order. LogFormatError when there are none."""
-    blocks: list[FrameBlock] = []
-    for block in open_log(log, block_frames=100_000):
-        these = np.flatnonzero(np.isin(block.frame_id, np.array(sorted(known), np.uint32)))[:frames]
-        frames -= len(these)
-        part = FrameBlock(
-            block.channels,
-            block.timestamp_ns[these],
-            block.frame_id[these],
-            block.channel[these],
-            block.length[these],
-            block.data[these],
-            block.entered_ns,
-        )
-        blocks += [slice_frames(part, start, start + block_frames) for start in range(0, len(part), block_frames)]
-    full = [block for block in blocks if len(block) == block_frames] or [block for block in blocks if len(block)]
+def _own_file() -> str:
+    from dbc.vehicles import DBC_FILES
+
+    return DBC_FILES[0]
+
+
+def _cantools(files: Sequence[str]) -> tuple[dict[int, Any], Any]:
+    """Messages by identifier with EFF_FLAG, and the database that decodes them."""
+    import cantools.database
+
+    database = cantools.database.Database(strict=False)
+    for file in files:
+        database.add_dbc_string(parse_file_argument(file).read().decode("utf-8", errors="replace"))
+    return {message.frame_id | (EFF_FLAG if message.is_extended_frame else 0): message for message in database.messages}, database
+
+
+def recorded_blocks(
+    log: str | None, source: Iterable[FrameBlock], compiled: CompiledDbc, block_frames: int, frames: int
+) -> list[FrameBlock]:
+    """Full blocks of known frames of one bus, in order, from the log or else from `source`. LogFormatError when there are none."""
+    keys = (compiled.plan.message_key & np.uint64(0xFFFF_FFFF)).astype(np.uint32)
+    kept: list[FrameBlock] = []
+    for block in open_log(log, block_frames=100_000) if log else source:
+        these = np.isin(block.frame_id, keys)
+        if not log:  # of several buses the first
+            these &= block.channel == 0
+        at = np.flatnonzero(these)[: frames - sum(map(len, kept))]
+        part = (block.timestamp_ns[at], block.frame_id[at], np.zeros(len(at), np.uint8), block.length[at], block.data[at])
+        kept.append(FrameBlock(compiled.schema.channels[:1], *part, block.entered_ns))
+    width = max((block.data.shape[1] for block in kept), default=8)
+    whole = FrameBlock(
+        compiled.schema.channels[:1],
+        np.concatenate([block.timestamp_ns for block in kept] or [np.zeros(0, np.int64)]),
+        np.concatenate([block.frame_id for block in kept] or [np.zeros(0, np.uint32)]),
+        np.concatenate([block.channel for block in kept] or [np.zeros(0, np.uint8)]),
+        np.concatenate([block.length for block in kept] or [np.zeros(0, np.uint8)]),
+        np.concatenate([np.pad(block.data, ((0, 0), (0, width - block.data.shape[1]))) for block in kept] or [np.zeros((0, 8), np.uint8)]),
+        0,
+    )
+    blocks = [slice_frames(whole, start, start + block_frames) for start in range(0, len(whole), block_frames)]
+    full = [block for block in blocks if len(block) == block_frames] or blocks
     if not full:
         raise LogFormatError(str(log), "has no frame that the DBC knows; is it this vehicle's DBC, and on the right channel?")
     return full
@@ -140,7 +163,7 @@ def _check_equal(block: FrameBlock, known: dict[int, Any], names: Sequence[str],
             raise ValueError(f"frame {number} ({message.name} {payload.hex()}): {mine} is not cantools' {theirs}")
 
 
-def _compare(sides: dict[str, Callable[[], None]], frames: int) -> dict[str, float]:
+def compare(sides: dict[str, Callable[[], None]], frames: int) -> dict[str, float]:
     """Median frames/s of each side, by CPU time. The sides take turns of one length, so that a disturbance hits all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(RUNS):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from cansight.benchmarks.batch import batch
+from cansight.benchmarks.bulk import bulk
 from cansight.benchmarks.decode import decode
 from cansight.benchmarks.lines import lines
 from cansight.benchmarks.log_tables import log_parquet, mf4_parquet
@@ -11,6 +12,7 @@ from cansight.benchmarks.result import Result
 
 BENCHMARKS: dict[str, Callable[[Material], list[Result]]] = {
     "decode": decode,
+    "bulk": bulk,
     "batch": batch,
     "lines": lines,
     "log-parquet": log_parquet,
