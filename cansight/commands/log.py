@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from dbc.compiler import CompiledDbc
     from dbc.logs import LogReader
     from dbc.logs.info import LogInfo
 
@@ -88,6 +89,8 @@ def decode(
     path = output or Path(f"{Path(logs[0]).name if logs[0] != '-' else 'log'}.parquet")
     files = placed(dbc_files, logs[0], _cache())
     compiled = load_compiled(files, _cache())
+    if sources := _several_sources(compiled, logs):
+        compiled = load_compiled(files, _cache(), sources)
     table = open_table(path, compiled.schema, wide=period_s is not None)
     with _progress(logs) as progress, table:
         done = decode_logs(
@@ -109,6 +112,20 @@ def decode(
     invalid = f", {done.rows_invalid} of them not valid" if done.rows_invalid else ""
     click.echo(f"frames        {done.frames}, {done.frames_decoded} decoded")
     click.echo(f"table         {path}: {done.rows} rows{invalid}")
+
+
+def _several_sources(compiled: "CompiledDbc", logs: Sequence[str]) -> dict[int, tuple[int, ...]]:
+    """The sources of each J1939 group of the DBC, by a first pass over the logs; nothing where no group has two, or the log is a pipe."""
+    from dbc.logs import open_log
+    from dbc.protocols import SourceSurvey
+
+    survey = SourceSurvey(compiled)
+    if not survey.needed or not all(Path(path).is_file() for path in logs):
+        return {}
+    for path in logs:
+        for block in open_log(path):
+            survey.feed(block)
+    return survey.sources if any(len(addresses) > 1 for addresses in survey.sources.values()) else {}
 
 
 def _cache() -> Path:

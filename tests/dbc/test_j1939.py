@@ -1,5 +1,10 @@
 """J1939: matched by parameter group, source kept, transport reassembled; on hand-made frames and on two recorded trucks."""
 
+import csv
+import os
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -232,3 +237,18 @@ def test_a_first_pass_finds_the_sources_of_each_group(engine_dbc: str, data_dir:
     for block in log_blocks(folder / "FCBF0606-00000001.mf4"):
         survey.feed(block)
     assert survey.sources == {0xF004: (0,), 0xFEF1: (71,), 0xFEE3: (0,)}
+
+
+def test_log_decode_gives_each_source_signals_of_its_own(data_dir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "transmission.dbc"
+    path.write_text(
+        f'{HEAD}BO_ {0x18F003FE | EFF_FLAG} EEC2: 8 X\n SG_ AcceleratorPedal : 8|8@1+ (0.4,0) [0|100] "%" X\n'
+        f'BO_ {0x0CF004FE | EFF_FLAG} EEC1: 8 X\n SG_ EngineSpeed : 24|16@1+ (0.125,0) [0|8031.875] "rpm" X\n{J1939PG}'
+    )
+    log = data_dir / "logs" / "css_electronics" / "j1939-truck.mf4"
+    table = tmp_path / "out.csv"
+    command = [sys.executable, "-m", "cansight", "log", "decode", str(log), "--dbc", f"{path}@can0", "-o", str(table)]
+    subprocess.run(command, env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)}, check=True, capture_output=True)
+    with table.open() as file:
+        signals = Counter(row["signal"] for row in csv.DictReader(file))
+    assert signals == {"AcceleratorPedal@00": 7989, "AcceleratorPedal@21": 7975, "EngineSpeed": 3993}
