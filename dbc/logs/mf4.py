@@ -39,7 +39,8 @@ def read_mf4(path: Path, name: str, block_frames: int) -> Iterator[tuple[float, 
         options: Any = {"process_bus_logging": False}  # its own index of all identifiers: not needed
         with _quiet(), _finalisable(path) as file, asammdf.MDF(file, **options) as mdf:
             yield from _read(mdf, name, block_frames)
-    except (LogFormatError, OSError, GeneratorExit, MemoryError):
+    except (LogFormatError, OSError) as error:
+        _let_go(error)
         raise
     except Exception as error:  # asammdf lets struct, zlib, index, key and assertion errors of damaged files through
         _let_go(error)
@@ -214,14 +215,16 @@ def _finalisable(path: Path) -> Iterator[Any]:
             yield copy
 
 
-def _let_go(error: Exception) -> None:
+def _let_go(error: BaseException | None) -> None:
     """asammdf's destructor complains on stderr about an object that it could not open to the end: such an object counts as closed."""
-    trace = error.__traceback__
-    while trace is not None:
-        opened: Any = trace.tb_frame.f_locals.get("self")
-        if hasattr(opened, "_closed"):
-            opened._closed = True
-        trace = trace.tb_next
+    while error is not None:
+        trace = error.__traceback__
+        while trace is not None:
+            opened: Any = trace.tb_frame.f_locals.get("self")
+            if hasattr(opened, "_closed"):
+                opened._closed = True
+            trace = trace.tb_next
+        error = error.__context__
 
 
 @contextlib.contextmanager
