@@ -41,6 +41,7 @@ class Step:
     entered_ns: int  # of the block that the step's first frame came in
     closes: int | None  # the tick that is over; None = the open one goes on
     closes_entered_ns: int  # entered_ns of the closed tick's first frame
+    heard: int  # the last tick before with a frame
     set_back_ns: int  # by how much the clock was set back
     signal: NDArray[np.intp]  # (k,)
     raw: NDArray[np.int64]  # (k,)
@@ -102,6 +103,7 @@ class FrameClock:
     def __init__(self) -> None:
         self.tick: int | None = None  # the open one
         self.entered_ns = 0  # of its first frame
+        self.heard = 0  # the last tick with a frame: the open one, unless time has passed without any
         self._last_ns = 0  # stamp of the last frame that was not stray
         self._waiting: _Frames | None = None
 
@@ -121,13 +123,27 @@ class FrameClock:
                 self._last_ns = int(stamp_ns[-1])
                 if first < begin:
                     seen_ns = np.maximum(seen_ns, begin)
-                yield Step(tick, block.entered_ns, None, 0, 0, signals.signal, signals.raw, signals.reason, signals.all_valid, seen_ns)
+                self._hear(tick, block.entered_ns)
+                yield Step(
+                    tick, block.entered_ns, None, 0, tick, 0, signals.signal, signals.raw, signals.reason, signals.all_valid, seen_ns
+                )
                 return
         entered = block.entered_ns
         frames = _Frames(stamp_ns, signals.frame, signals.signal, signals.raw, signals.reason, signals.all_valid, 0, entered, entered)
         if self._waiting is not None:
             frames, self._waiting = self._waiting.then(frames), None
         yield from self._steps(frames, at_end=False)
+
+    def pass_time(self, now_ns: int, entered_ns: int) -> Iterator[Step]:
+        """Steps without frames, one for each tick that is over at `now_ns`, up to five after the last frame. What waited is believed when
+        it was stamped before that."""
+        if self._waiting is not None and int(self._waiting.stamp_ns.max()) <= now_ns:
+            yield from self.finish()
+        nothing = np.zeros(0, np.intp), np.zeros(0, np.int64), np.zeros(0, np.uint8)
+        while self.tick is not None and self.tick * TICK_NS <= now_ns and self.tick <= self.heard + FAR_TICKS:
+            closes, before_ns = self.tick, self.entered_ns
+            self.tick, self.entered_ns = closes + 1, entered_ns
+            yield Step(self.tick, entered_ns, closes, before_ns, self.heard, 0, *nothing, True, np.zeros(0, np.int64))
 
     def finish(self) -> Iterator[Step]:
         """The steps of frames that still wait: nothing follows that could tell whether they are stray."""
@@ -142,7 +158,7 @@ class FrameClock:
         for start, stop in pairwise(bounds):
             first = int(ticks[start])
             if self.tick is None:
-                self.tick = first
+                self.tick = self.heard = first
                 self.entered_ns = frames.waited_entered_ns if start < frames.fresh else frames.entered_ns
             if abs(first - self.tick) > FAR_TICKS:
                 span_ns = abs(int(frames.stamp_ns[stop - 1]) - int(frames.stamp_ns[start]))
@@ -174,13 +190,16 @@ class FrameClock:
         pairs = frames.frame.searchsorted([start, stop])
         part = slice(int(pairs[0]), int(pairs[1]))
         entered_ns, before_ns = frames.waited_entered_ns if start < frames.fresh else frames.entered_ns, self.entered_ns
+        heard = self.heard
         if closes is not None:
             self.tick, self.entered_ns = tick, entered_ns
+        self._hear(tick, entered_ns)
         return Step(
             tick,
             entered_ns,
             closes,
             before_ns,
+            heard,
             set_back_ns,
             frames.signal[part],
             frames.raw[part],
@@ -188,3 +207,8 @@ class FrameClock:
             frames.all_valid,
             seen_ns.take(frames.frame[part] - start),
         )
+
+    def _hear(self, tick: int, entered_ns: int) -> None:
+        """Frames of the open tick, which time alone may have opened."""
+        if self.heard != tick:
+            self.heard, self.entered_ns = tick, entered_ns

@@ -85,12 +85,18 @@ class Sampler:
             closed += self._take(step)
         return closed
 
+    def pass_time(self, now_ns: int, entered_ns: int) -> list[Snapshot]:
+        """Close the ticks that are over at `now_ns` although no frame came: for a live source, where a silent bus must not hold back
+        what it said last. Gives what the next frame would have closed, five silent ticks at most."""
+        return [snapshot for step in self._clock.pass_time(now_ns, entered_ns) for snapshot in self._take(step)]
+
     def finish(self) -> list[Snapshot]:
         """The last tick, which no later frame has closed; nothing if there is none."""
         closed = [snapshot for step in self._clock.finish() for snapshot in self._take(step)]
         if self._clock.tick is None:
             return closed
-        closed.append(self._snapshot(self._clock.tick, self._clock.entered_ns))
+        if self._clock.tick == self._clock.heard:
+            closed.append(self._snapshot(self._clock.tick, self._clock.entered_ns))
         self._clock.reset()
         return closed
 
@@ -98,8 +104,10 @@ class Sampler:
         """Close the ticks before the step's, then hold its values."""
         closed = []
         if step.closes is not None:
-            closed.append(self._snapshot(step.closes, step.closes_entered_ns))
-            silent = range(step.closes + 1, min(step.tick, step.closes + 1 + ASLEEP_TICKS))
+            asleep = step.heard + 1 + ASLEEP_TICKS
+            if step.closes < asleep:
+                closed.append(self._snapshot(step.closes, step.closes_entered_ns))
+            silent = range(step.closes + 1, min(step.tick, asleep))
             closed += [self._snapshot(number, step.entered_ns) for number in silent]
             if step.set_back_ns:  # ages go on from what they were
                 self._seen_ns -= step.set_back_ns
@@ -178,7 +186,7 @@ class Sampler:
             self._high.fill(-np.inf)
             self._total.fill(0)
         none = ~came
-        wide = self._unsigned & came & (self._lowest < 0)
+        wide = self._unsigned & came & (self._lowest < 0) & ~self._odd
         if wide.any():  # an unsigned one from 2**63 on: not ordered as int64; its statistics begin with the next tick
             self._odd |= wide
             self._any_odd = True

@@ -48,20 +48,19 @@ class _Message(ctypes.Structure):  # struct mmsghdr
 
 _CONTROL = np.dtype(
     {
-        "names": ["stamp_level", "stamp_type", "seconds", "nanoseconds", "drops_level", "drops_type", "drops"],
-        "formats": ["i4", "i4", _LONG, _LONG, "i4", "i4", "u4"],
+        "names": ["stamp", "seconds", "nanoseconds", "drop", "drops"],  # stamp, drop: level and type of a control message as one number
+        "formats": ["u8", _LONG, _LONG, "u8", "u4"],
         "offsets": [
             _CMSG_ALIGN,
-            _CMSG_ALIGN + 4,
             _CMSG_HEADER,
             _CMSG_HEADER + _LONG.itemsize,
             _STAMP_SPACE + _CMSG_ALIGN,
-            _STAMP_SPACE + _CMSG_ALIGN + 4,
             _STAMP_SPACE + _CMSG_HEADER,
         ],
         "itemsize": _STAMP_SPACE + _DROPS_SPACE,
     }
 )
+_STAMP, _DROP = (np.array([socket.SOL_SOCKET, kind], np.int32).view(np.uint64)[0] for kind in (SO_TIMESTAMPNS, SO_RXQ_OVFL))
 _FRAME = np.dtype([("id", "u4"), ("length", "u1"), ("flags", "u1"), ("reserved", "u2"), ("data", "u1", (FD_BYTES,))])
 # (65, 8) words: the payload bytes that a length leaves
 _KEPT = np.where(np.arange(FD_BYTES) < np.arange(FD_BYTES + 1)[:, np.newaxis], 0xFF, 0).astype(np.uint8).view(np.uint64)
@@ -69,24 +68,19 @@ _KEPT = np.where(np.arange(FD_BYTES) < np.arange(FD_BYTES + 1)[:, np.newaxis], 0
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """n frames of one socket, copied out of the buffer."""
+    """n frames, copied out of the buffer, in the order in which they were taken."""
 
     timestamp_ns: NDArray[np.int64]  # (n,) CLOCK_REALTIME, of the kernel
     frame_id: NDArray[np.uint32]  # (n,) with flags
     length: NDArray[np.uint8]  # (n,) payload bytes
     data: NDArray[np.uint8]  # (n, 8) or (n, 64), zero beyond the length
-    drops: int | None  # the kernel's counter of frames that found the socket's buffer full, modulo 2**32; None: it said nothing
-    damaged: int  # messages that were no frame, left out
-    unstamped: int  # frames to which the kernel gave no time; they got the caller's
-
-    def only(self, rows: NDArray[np.intp]) -> "Received":
-        """These frames alone."""
-        frames = self.timestamp_ns[rows], self.frame_id[rows], self.length[rows], self.data[rows]
-        return Received(*frames, self.drops, self.damaged, self.unstamped)
+    damaged: NDArray[np.bool_] | None  # (n,) what came is no CAN frame; None: all are
+    drops: tuple[NDArray[np.intp], NDArray[np.uint32]] | None  # rows with the kernel's counter of frames that found the socket's buffer
+    #   full, and the counter, modulo 2**32; None: it said nothing
 
 
 class ReceiveBuffer:
-    """Room for `capacity` frames of one socket. `receive` fills it, `take` empties it."""
+    """Room for `capacity` frames. `receive` appends what a socket holds, `take` empties it."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -105,12 +99,16 @@ class ReceiveBuffer:
         header["control_length"] = _CONTROL.itemsize
         self._vectors, self._messages = vectors, messages  # the kernel reads them: they live as long as this object
         self._lengths, self._control_lengths, self._flags = messages["length"], header["control_length"], header["flags"]
-        self._address = messages.ctypes.data
+        self._address, self._size = messages.ctypes.data, messages.itemsize
         self._receive = ctypes.CDLL(None, use_errno=True).recvmmsg
+        self._receive.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
 
     def receive(self, descriptor: int) -> int:
-        """Take what waits, without waiting. Returns the number of frames. Raises OSError (ENETDOWN, ENODEV, ...) as the socket does."""
-        address = ctypes.c_void_p(self._address + self.used * self._messages.itemsize)
+        """Take what waits, without waiting, as far as there is room. Returns the number of frames.
+
+        Raises OSError (ENETDOWN, ENODEV, ...) as the socket does; what it held before that comes with the next call.
+        """
+        address = self._address + self.used * self._size
         count: int = self._receive(descriptor, address, self.capacity - self.used, socket.MSG_DONTWAIT, None)
         if count < 0:
             number = ctypes.get_errno()
@@ -121,30 +119,35 @@ class ReceiveBuffer:
         return count
 
     def take(self, now_ns: int) -> Received:
-        """What was received since the last call, as columns of their own. now_ns: for frames without a stamp."""
+        """What was received since the last call, as columns of their own. now_ns: for frames that the kernel gave no stamp."""
         n, self.used = self.used, 0
         frames, controls, sizes = self._frames[:n], self._controls[:n], self._lengths[:n]
-        of_frame = ((sizes == CAN_MTU) | (sizes == CANFD_MTU)) & (self._flags[:n] & socket.MSG_TRUNC == 0)
-        damaged = n - int(np.count_nonzero(of_frame))
-        stamped = (controls["stamp_level"] == socket.SOL_SOCKET) & (controls["stamp_type"] == SO_TIMESTAMPNS)
-        stamps = controls["seconds"].astype(np.int64) * 1_000_000_000 + controls["nanoseconds"]
-        drops = self._drops(n)
-        unstamped = n - int(np.count_nonzero(stamped))
-        if unstamped:
-            stamps[~stamped] = now_ns
-        wide = bool((sizes == CANFD_MTU).any())
-        length = np.minimum(frames["length"], np.where(sizes == CANFD_MTU, FD_BYTES, CLASSIC_BYTES).astype(np.uint8))
-        data = np.ascontiguousarray(frames["data"] if wide else frames["data"][:, :CLASSIC_BYTES])
-        words = data.view(np.uint64)
-        words &= _KEPT.take(length, axis=0)[:, : words.shape[1]]  # what stands behind the payload is the sender's memory, not zero
+        stamps: NDArray[np.int64] = controls["seconds"] * np.int64(1_000_000_000)
+        stamps += controls["nanoseconds"]
+        unstamped = controls["stamp"] != _STAMP
+        if unstamped.any():
+            stamps[unstamped] = now_ns
+        drops = None
+        said = controls["drop"] == _DROP
+        if said.any():
+            rows = np.flatnonzero(said)
+            drops = rows, controls["drops"][rows]
+            controls["drop"] = 0
+        length: NDArray[np.uint8]
+        damaged: NDArray[np.bool_] | None = None
+        if (sizes == CAN_MTU).all():  # the usual bus
+            length = np.minimum(frames["length"], CLASSIC_BYTES)
+            data = frames["data"][:, :CLASSIC_BYTES].copy()
+            data.view(np.uint64)[:, 0] &= _KEPT[:, 0].take(length)  # what stands behind the payload is the sender's memory, not zero
+        else:
+            wide = sizes == CANFD_MTU
+            bad = (sizes != CAN_MTU) & ~wide | (self._flags[:n] & socket.MSG_TRUNC != 0)
+            damaged = bad if bad.any() else None
+            length = np.minimum(frames["length"], np.where(wide, FD_BYTES, CLASSIC_BYTES).astype(np.uint8))
+            data = frames["data"].copy() if wide.any() else frames["data"][:, :CLASSIC_BYTES].copy()
+            words = data.view(np.uint64)
+            words &= _KEPT.take(length, axis=0)[:, : words.shape[1]]
         identifier = frames["id"].copy()
-        controls["stamp_type"] = controls["drops_type"] = 0
+        controls["stamp"] = 0
         self._control_lengths[:n] = _CONTROL.itemsize
-        received = Received(stamps, identifier, length, data, drops, damaged, unstamped)
-        return received.only(np.flatnonzero(of_frame)) if damaged else received
-
-    def _drops(self, n: int) -> int | None:
-        """The newest count. The kernel sends none while it is zero."""
-        controls = self._controls[:n]
-        said = np.flatnonzero((controls["drops_level"] == socket.SOL_SOCKET) & (controls["drops_type"] == SO_RXQ_OVFL))
-        return int(controls["drops"][said[-1]]) if len(said) else None
+        return Received(stamps, identifier, length, data, damaged, drops)

@@ -11,10 +11,11 @@ import select
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from threading import Event
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dbc.frames import ERR_FLAG, FrameBlock
 from edge.errors import SourceError
@@ -22,13 +23,14 @@ from edge.sources.can_socket import Opener, can_interfaces, open_can
 from edge.sources.channel import Channel
 from edge.sources.clock import SteadyClock
 from edge.sources.filters import Filter
-from edge.sources.receive_buffer import ReceiveBuffer, Received
+from edge.sources.receive_buffer import ReceiveBuffer
 
 DRAIN_S = 0.01
 BLOCK_S = 0.1  # 100 ms of a bus
-CAPACITY = 4096  # frames of one socket that a block holds; a drain that fills it hands over at once
+CAPACITY = 4096  # frames of a block; a drain that fills it hands over at once
 IDLE_S = 0.25  # how late a stop, or an interface that is back, is seen on a silent bus
 REOPEN_S = 0.5
+NEVER = float("inf")
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,9 @@ class SocketCan:
         self.channels = [Channel(name) for name, _ in channels]
         self._names = tuple(name for name, _ in channels)
         self._ports = [_Port(channel, filters, opener) for channel, (_, filters) in zip(self.channels, channels, strict=True)]
+        self._order = list(range(len(self._ports)))
+        self._buffer = ReceiveBuffer(CAPACITY)
+        self._runs: list[tuple[int, int, int]] = []  # (port, first row, row after the last) of what is in the buffer
         self._clock = clock
         self._stop = stop
 
@@ -62,26 +67,37 @@ class SocketCan:
         """Blocks, in the order of their stamps, until told to stop. Closes the sockets at its end."""
         with ExitStack() as stack:
             stack.callback(self.close)
-            entered_ns, due_s = 0, float("inf")
+            entered_ns, due_s = 0, NEVER
             while not self._stop.is_set():
-                count = full = 0
-                for port in self._ports:
-                    count += port.drain()
-                    full += port.buffer.used == CAPACITY
+                count = self._drain()
                 now_s = time.monotonic()
-                if count and due_s == float("inf"):
+                if count and due_s == NEVER:
                     entered_ns, due_s = time.time_ns(), now_s + BLOCK_S
+                full = self._buffer.used == CAPACITY
                 if full or now_s >= due_s:
                     block = self._block(entered_ns, now_s)
-                    due_s = float("inf")
-                    if block is not None:
+                    due_s = NEVER
+                    if len(block):
                         yield block
                 if full:
                     continue  # there is more
-                if count or due_s < float("inf"):
+                if count or due_s < NEVER:
                     time.sleep(DRAIN_S)
                 else:
                     self._wait(now_s)
+
+    def _drain(self) -> int:
+        """Take what the sockets hold. Returns the number of frames."""
+        buffer, before = self._buffer, self._buffer.used
+        for number in self._order:
+            start = buffer.used
+            self._ports[number].drain(buffer)
+            if buffer.used > start:
+                self._runs.append((number, start, buffer.used))
+            if buffer.used == CAPACITY:
+                self._order = self._order[1:] + self._order[:1]  # the next one begins with another: a flooded bus must not hide the rest
+                break
+        return buffer.used - before
 
     def _wait(self, now_s: float) -> None:
         """Until a frame comes, for a while. A wait for one frame would wake for each: the drain comes 10 ms after the first."""
@@ -95,26 +111,54 @@ class SocketCan:
         if poller.poll(IDLE_S * 1000):
             time.sleep(DRAIN_S)
 
-    def _block(self, entered_ns: int, now_s: float) -> FrameBlock | None:
-        """What all sockets have received since the last block; None when that was no frame."""
-        parts: list[tuple[int, Received]] = []
-        for number, port in enumerate(self._ports):
-            received = port.take(now_s)
-            if received is not None:
-                parts.append((number, received))
+    def _block(self, entered_ns: int, now_s: float) -> FrameBlock:
+        """What all sockets have received since the last block; error frames are counted and left out."""
+        runs, self._runs = self._runs, []
+        received = self._buffer.take(time.time_ns())
+        channel = np.repeat(np.array([port for port, _, _ in runs], np.uint8), [stop - start for _, start, stop in runs])
+        if received.drops is not None:
+            for row, count in zip(*received.drops, strict=True):
+                self.channels[channel[row]].dropped(int(count))
+        stamps, frame_id, length, data = received.timestamp_ns, received.frame_id, received.length, received.data
+        error = frame_id & np.uint32(ERR_FLAG) != 0
+        if received.damaged is not None or error.any():
+            keep = self._account(channel, frame_id, error, received.damaged, now_s)
+            stamps, frame_id, length, data, channel = stamps[keep], frame_id[keep], length[keep], data[keep], channel[keep]
+        else:
+            for one, count in zip(self.channels, np.bincount(channel, minlength=len(self.channels)).tolist(), strict=True):
+                one.heard(count, now_s)
+        for port in self._ports:
             port.reopen(now_s)
-        if not parts:
-            return None
-        width = max(part.data.shape[1] for _, part in parts)
-        stamps = self._clock.place(np.concatenate([part.timestamp_ns for _, part in parts]))
-        frame_id = np.concatenate([part.frame_id for _, part in parts])
-        channel = np.repeat(np.array([number for number, _ in parts], np.uint8), [len(part.frame_id) for _, part in parts])
-        length = np.concatenate([part.length for _, part in parts])
-        data = np.concatenate([_widened(part, width) for _, part in parts])
-        if len(parts) > 1:
+        stamps = self._clock.place(stamps)
+        if len(runs) > 1 and len(stamps):
             order = stamps.argsort(kind="stable")
-            stamps, frame_id, channel, length, data = stamps[order], frame_id[order], channel[order], length[order], data[order]
+            stamps, frame_id, channel = stamps.take(order), frame_id.take(order), channel.take(order)
+            length, data = length.take(order), data.take(order, axis=0)
         return FrameBlock(self._names, stamps, frame_id, channel, length, data, entered_ns)
+
+    def _account(
+        self,
+        channel: NDArray[np.uint8],
+        frame_id: NDArray[np.uint32],
+        error: NDArray[np.bool_],
+        damaged: NDArray[np.bool_] | None,
+        now_s: float,
+    ) -> NDArray[np.intp]:
+        """Tell each channel, in order, what it had of frames, error frames and what is neither. Returns the rows of frames."""
+        if damaged is None:
+            damaged = np.zeros(len(channel), np.bool_)
+        frame, error = ~error & ~damaged, error & ~damaged
+        for number, one in enumerate(self.channels):
+            mine = np.flatnonzero(channel == number)
+            errors = np.flatnonzero(error[mine])
+            # Bus-off is the end of what came before it, and frames after it are news.
+            after = mine[errors[-1] + 1 :] if len(errors) else mine
+            one.status.frames_damaged += int(np.count_nonzero(damaged[mine]))
+            if len(errors):
+                one.heard(int(np.count_nonzero(frame[mine[: errors[-1]]])), now_s)
+                one.erred(frame_id[mine[errors]])
+            one.heard(int(np.count_nonzero(frame[after])), now_s)
+        return np.flatnonzero(frame)
 
 
 class _Port:
@@ -123,7 +167,6 @@ class _Port:
     def __init__(self, channel: Channel, filters: tuple[Filter, ...], opener: Opener) -> None:
         self.channel = channel
         self.socket: socket.socket | None = None
-        self.buffer = ReceiveBuffer(CAPACITY)
         self._filters = filters
         self._opener = opener
         self._tried_s = float("-inf")
@@ -148,56 +191,18 @@ class _Port:
             self.socket.close()
             self.socket = None
 
-    def drain(self) -> int:
-        """Take what the socket holds into the buffer. Returns the number of frames."""
-        taken = 0
-        refusal: OSError | None = None
-        while self.socket is not None and self.buffer.used < CAPACITY:
-            try:
-                count = self.buffer.receive(self.socket.fileno())
-            except OSError as error:
-                if refusal is not None:  # said already, and there is nothing behind it
-                    break
-                refusal = error  # the frames from before are still there: the kernel says this first
-                continue
-            taken += count
-            if not count:
-                break
-        if refusal is not None:
+    def drain(self, buffer: ReceiveBuffer) -> None:
+        """Take what the socket holds. An interface that went says so before it hands over the frames from before."""
+        if self.socket is None:
+            return
+        descriptor = self.socket.fileno()
+        try:
+            buffer.receive(descriptor)
+        except OSError as error:
+            with suppress(OSError):
+                buffer.receive(descriptor)
             self.close()
-            self.channel.lost(refusal.strerror or str(refusal))
-        return taken
-
-    def take(self, now_s: float) -> Received | None:
-        """The buffer's frames; error frames are counted and left out."""
-        if not self.buffer.used:
-            self.channel.heard(0, now_s)
-            return None
-        received = self.buffer.take(time.time_ns())
-        status = self.channel.status
-        status.frames_damaged += received.damaged
-        if received.drops is not None:
-            self.channel.dropped(received.drops)
-        error = np.flatnonzero(received.frame_id & np.uint32(ERR_FLAG))
-        if len(error):
-            n = len(received.frame_id)
-            after = n - 1 - int(error[-1])
-            self.channel.heard(n - len(error) - after, now_s)  # bus-off is the end of what came before it, and frames after it are news
-            self.channel.erred(received.frame_id[error])
-            received = received.only(np.setdiff1d(np.arange(n), error))
-            if after:
-                self.channel.heard(after, now_s)
-        else:
-            self.channel.heard(len(received.frame_id), now_s)
-        return received if len(received.frame_id) else None
-
-
-def _widened(part: Received, width: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
-    if part.data.shape[1] == width:
-        return part.data
-    wide = np.zeros((len(part.data), width), np.uint8)
-    wide[:, : part.data.shape[1]] = part.data
-    return wide
+            self.channel.lost(error.strerror or str(error))
 
 
 def _refusal(channel: str, error: OSError) -> str:

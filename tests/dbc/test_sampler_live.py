@@ -36,7 +36,7 @@ def play(compiled: CompiledDbc, frames_s: list[float], pass_every_s: float | Non
         ints = np.array([START * S + round(at * S)]), np.array([257], np.uint32), np.zeros(1, np.uint8), np.ones(1, np.uint8)
         block = FrameBlock(("can0",), *ints, np.full((1, 8), value, np.uint8), 0)
         found += sampler.feed(block, decoder.decode(block))
-    return found
+    return found + sampler.finish()
 
 
 @pytest.mark.parametrize("frames_s", [[0.5, 1.5, 2.5, 8.2], [0.0, 3.0, 4.0, 4.5, 60.5, 61.5, 64.5, 100.0], [0.999, 7.0]])
@@ -62,5 +62,18 @@ def test_a_sleeping_bus_gives_five_silent_ticks_without_a_frame_and_then_none(co
     assert [snapshot.tick_ns // S - START for snapshot in closed] == [1, 2, 3, 4, 5, 6]
     assert [snapshot.entered_ns for snapshot in closed] == [1, 2, 2, 2, 2, 2]
     assert sampler.pass_time(START * S + 200 * S, 3) == []
-    assert sampler.feed(block, decoder.decode(block)) == []  # a late frame: its tick and the five after it are over
-    assert [snapshot.tick_ns // S - START for snapshot in sampler.finish()] == [7]
+    assert sampler.finish() == []
+
+
+def test_a_frame_after_a_long_sleep_counts_once_time_has_shown_that_its_stamp_is_right(compiled: CompiledDbc) -> None:
+    decoder, sampler = Decoder(compiled, ("can0",)), Sampler(compiled.schema)
+    found = []
+    for at in (0, 1000):
+        ints = np.array([START * S + at * S]), np.array([257], np.uint32), np.zeros(1, np.uint8), np.ones(1, np.uint8)
+        block = FrameBlock(("can0",), *ints, np.full((1, 8), at & 0xFF, np.uint8), at)
+        found += sampler.feed(block, decoder.decode(block))
+        for second in (1, 2, 3, 20):
+            found += sampler.pass_time(START * S + (at + second) * S, 0)
+    assert [snapshot.tick_ns // S - START for snapshot in found] == [1, 2, 3, 4, 5, 6, 1001, 1002, 1003, 1004, 1005, 1006]
+    assert [int(snapshot.raw[0]) for snapshot in found] == [0] * 6 + [1000 & 0xFF] * 6
+    assert [snapshot.entered_ns for snapshot in found] == [0] * 6 + [1000] + [0] * 5

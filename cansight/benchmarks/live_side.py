@@ -1,0 +1,135 @@
+"""One side of the live benchmark, in a process of its own: receive, decode, keep the last values, take a snapshot a second.
+
+`python -m cansight.benchmarks.live_side ours|rival TOTAL FD...`: FD are sockets that deliver struct can_frame, bus i on FD i. Prints
+"ready", and once TOTAL frames are in, JSON: processor and wall time from the first frame on, and the last value of every signal.
+"""
+
+import itertools
+import json
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from threading import Event
+from typing import Any
+
+from dbc.dbc_file import parse_file_argument
+from dbc.vehicles import DBC_FILES
+
+DRIVE, BODY = (parse_file_argument(file).path for file in DBC_FILES)
+BUSES = (DRIVE, BODY, DRIVE)  # the DBC of each bus
+
+
+def channel(number: int) -> str:
+    return f"can{number}"
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def ours(total: int, sockets: Sequence[socket.socket]) -> dict[str, Any]:
+    """The agent's own path: source, reader's thread, decoder, sampler."""
+    from dbc.compiler import compile_dbc
+    from dbc.decoder import Decoder
+    from dbc.sampler import Sampler
+    from dbc.validity import Reason
+    from edge.sources.can_socket import report
+    from edge.sources.clock import SteadyClock
+    from edge.sources.reader import Reader
+    from edge.sources.socketcan import SocketCan
+
+    compiled = compile_dbc([f"{file}@{channel(number)}" for number, file in enumerate(BUSES)])
+    schema, stop, clock = compiled.schema, Event(), SteadyClock()
+    clock.start()
+    made = {channel(number): one for number, one in enumerate(sockets)}
+    for one in sockets:
+        report(one)
+    source = SocketCan([(name, ()) for name in made], clock, stop, lambda name, _: made[name])
+    source.open()
+    decoder, sampler = Decoder(compiled, schema.channels), Sampler(schema)
+    reader = Reader(source.frames(), stop)
+    reader.start()
+    say("ready")
+    frames = ticks = 0
+    cpu = wall = 0.0
+    while frames < total:
+        block = reader.get(1.0)
+        if block is None:
+            continue
+        if not frames:  # what came before the first block is start-up
+            cpu, wall = time.process_time(), time.perf_counter()
+        frames += len(block)
+        ticks += len(sampler.feed(block, decoder.decode(block)))
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    stop.set()
+    last = sampler.finish()[-1]
+    values = {
+        f"{channel(int(schema.channel[index]))}:{name.rpartition(':')[2]}": float(last.value[index])
+        for index, name in enumerate(schema.names)
+        if last.reason[index] == Reason.VALID
+    }
+    return {"cpu_s": cpu, "wall_s": wall, "ticks": ticks, "values": values}
+
+
+def rival(total: int, sockets: Sequence[socket.socket]) -> dict[str, Any]:
+    """python-can's own reading of a SocketCAN socket, after its select; cantools' decode_message; a copy of the values each second."""
+    import select
+
+    import cantools.database
+    from can.interfaces.socketcan.socketcan import capture_message
+
+    buses: dict[socket.socket, tuple[str, Any]] = {}
+    for number, one in enumerate(sockets):
+        one.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS, as python-can sets it
+        database: Any = cantools.database.load_file(BUSES[number], strict=False)
+        buses[one] = channel(number), database
+    say("ready")
+    values: dict[str, dict[str, Any]] = {}
+    snapshots = []
+    frames, second = 0, 0
+    cpu, wall = time.process_time(), time.perf_counter()
+    while frames < total:
+        for one in select.select(list(buses), [], [], 1.0)[0]:
+            message = capture_message(one)
+            if message is None:
+                continue
+            if not frames:
+                cpu, wall = time.process_time(), time.perf_counter()
+            frames += 1
+            name, database = buses[one]
+            decoded = database.decode_message(message.arbitration_id, message.data, decode_choices=False)
+            values.setdefault(f"{name}:{message.arbitration_id}", {}).update(decoded)
+            if int(message.timestamp) > second:
+                second = int(message.timestamp)
+                snapshots.append(dict(values))
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    named: dict[str, float] = {}
+    for key, decoded in values.items():
+        name, _, identifier = key.partition(":")
+        database = next(database for bus, database in buses.values() if bus == name)
+        message_name = database.get_message_by_frame_id(int(identifier)).name
+        named |= {f"{name}:{message_name}.{signal}": float(value) for signal, value in decoded.items()}
+    return {"cpu_s": cpu, "wall_s": wall, "ticks": len(snapshots), "values": named}
+
+
+def main(arguments: Sequence[str]) -> None:
+    side, total, *descriptors = arguments
+    sockets = [socket.socket(fileno=int(descriptor)) for descriptor in descriptors]
+    say(json.dumps({"ours": ours, "rival": rival}[side](int(total), sockets)))
+
+
+def chosen(signals: int) -> Iterator[tuple[int, int]]:
+    """(bus, identifier) of messages, bus by bus in turn, that have so many signals together."""
+    import cantools.database
+
+    messages: list[Any] = [list(cantools.database.load_file(file, strict=False).messages) for file in BUSES]  # type: ignore[union-attr]
+    for bus, message in (pair for row in itertools.zip_longest(*messages) for pair in enumerate(row)):
+        if message is not None and len(message.signals) <= signals:
+            signals -= len(message.signals)
+            yield bus, message.frame_id
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
