@@ -79,11 +79,13 @@ def unusable(signal: Any) -> str | None:
 class _Lines:
     """Where messages and signals stand in the file; 0 = unknown."""
 
-    def __init__(self, messages: dict[int, int], signals: dict[tuple[int, str], int]) -> None:
+    def __init__(self, messages: dict[int, list[int]], signals: dict[tuple[int, str], int]) -> None:
         self._messages, self._signals = messages, signals
 
-    def message(self, identifier: int) -> int:
-        return self._messages.get(identifier, 0)
+    def message(self, identifier: int, number: int = -1) -> int:
+        """Of the message with this identifier; where the file has several, of the one of this number, or the last."""
+        lines = self._messages.get(identifier, [])
+        return lines[number] if -len(lines) <= number < len(lines) else 0
 
     def signal(self, identifier: int, name: str) -> int:
         return self._signals.get((identifier, name), self.message(identifier))
@@ -91,13 +93,13 @@ class _Lines:
     @classmethod
     def of_text(cls, text: str) -> _Lines:
         """For text that cantools has accepted."""
-        messages: dict[int, int] = {}
+        messages: dict[int, list[int]] = {}
         signals: dict[tuple[int, str], int] = {}
         identifier = 0
         for number, line in enumerate(text.split("\n"), 1):
             if found := re.match(r"\s*BO_\s+(\d{1,10})\s", line):
                 identifier = int(found[1])
-                messages[identifier] = number
+                messages.setdefault(identifier, []).append(number)
             elif found := re.match(r"\s*SG_\s+(\w+)", line):
                 signals[identifier, found[1]] = number
         return cls(messages, signals)
@@ -137,7 +139,7 @@ def _message_by_message(path: str, repaired: RepairedText, report: LoadReport, c
         try:
             messages += _parse("\n".join(block)).messages
         except Exception as error:  # noqa: BLE001
-            report.skip(repaired.message_lines[identifier], repaired.names[identifier], _reason(repaired.text, error)[0])
+            report.skip(repaired.message_lines[identifier][-1], repaired.names[identifier], _reason(repaired.text, error)[0])
     return cantools.database.Database(messages=messages, strict=False, sort_signals=None)
 
 
@@ -237,9 +239,11 @@ def _join_long_names(database: Any, lines: _Lines, report: LoadReport) -> None:
 def _look_at(database: Any, lines: _Lines, report: LoadReport) -> None:
     """Counts what is usable and names what is not, or only in part."""
     last = {message_identifier(message): message for message in database.messages}
+    seen: Counter[int] = Counter()
     for message in database.messages:
         identifier = message_identifier(message)
-        line = lines.message(identifier)
+        line = lines.message(identifier, seen[identifier])
+        seen[identifier] += 1
         if message.is_container:
             report.skip(line, message.name, "a container: its contained messages have no identifiers of their own on the bus")
             continue

@@ -52,7 +52,7 @@ class RepairedText:
     """Text for cantools, and where its messages and signals are. Identifiers are those of the text, with bit 31."""
 
     text: str
-    message_lines: dict[int, int] = field(default_factory=dict)  # identifier -> line; the last of equal ones
+    message_lines: dict[int, list[int]] = field(default_factory=dict)  # identifier -> its lines: a file may have it twice
     signal_lines: dict[tuple[int, str], int] = field(default_factory=dict)
     blocks: dict[int, list[str]] = field(default_factory=dict)  # identifier -> the entries that its messages are made of, for isolation
     names: dict[int, str] = field(default_factory=dict)
@@ -177,7 +177,8 @@ class _Repair:
             report.repair(line, f"{name} has no sender: none is needed")
         self.lost_messages.discard(identifier)
         self.identifiers[identifier] = meant
-        self.out.message_lines[meant], self.out.names[meant] = line, name
+        self.out.message_lines.setdefault(meant, []).append(line)
+        self.out.names[meant] = name
         self.current, self.owner[number] = meant, meant
         return f"BO_ {meant} {name}: {length} {sender if sender and is_word(sender) else NO_NODE}"
 

@@ -57,8 +57,9 @@ def info(files: tuple[str, ...], list_signals: bool, as_json: bool) -> None:
 @dbc.command()
 @files_argument
 @click.option("--strict", is_flag=True, help="A file that needs repair or loses a message counts as one that does not load.")
+@click.option("--summary", is_flag=True, help="A table of counts, without the reasons.")
 @json_option
-def check(files: tuple[str, ...], strict: bool, as_json: bool) -> int:
+def check(files: tuple[str, ...], strict: bool, summary: bool, as_json: bool) -> int:
     """What of each file is usable, what is repaired, what is left out and why, and what is doubtful.
 
     Exit code 0: everything is usable; 1: some messages or signals are left out; 2: a file does not load.
@@ -78,6 +79,8 @@ def check(files: tuple[str, ...], strict: bool, as_json: bool) -> int:
             }
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=False, indent=2))
+    elif summary:
+        _echo_table(report)
     else:
         for entry in report:
             _echo_check(entry)
@@ -98,6 +101,25 @@ def _echo_check(entry: dict[str, Any]) -> None:
         f"{entry['messages']} messages, {entry['signals']} signals; {len(entry['repaired'])} repaired, {len(entry['skipped'])} left out"
     )
     click.echo(entry["error"] or f"{file}: {usable}, {len(entry['doubts'])} doubtful")
+
+
+def _echo_table(report: list[dict[str, Any]]) -> None:
+    rows: list[tuple[str, int, int, int, int, str]] = [
+        (
+            entry["file"],
+            entry["messages"],
+            entry["signals"],
+            len(entry["repaired"]),
+            len(entry["skipped"]),
+            "" if entry["loads"] else entry["error"],
+        )
+        for entry in report
+    ]
+    total = [sum(counts) for counts in zip(*(row[1:5] for row in rows), strict=True)]
+    width = max(len(row[0]) for row in rows)
+    click.echo(f"{'file':{width}} messages signals repaired left out")
+    for file, messages, signals, repaired, skipped, error in [*rows, (f"{len(rows)} files", total[0], total[1], total[2], total[3], "")]:
+        click.echo(f"{file:{width}} {messages:8} {signals:7} {repaired:8} {skipped:8} {error}".rstrip())
 
 
 def _place(file: str, line: int | None) -> str:

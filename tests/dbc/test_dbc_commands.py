@@ -23,12 +23,12 @@ def test_log_info_says_how_much_of_the_log_a_dbc_explains(mustang: Path) -> None
     done = cansight("log", "info", mustang / "mustang_s550.log", "--dbc", mustang / "ford_lincoln_base_pt.dbc", "--json")
     assert done.returncode == 0, done.stderr
     (info,) = json.loads(done.stdout)
-    assert (info["format"], info["frames"], info["channels"]) == ("candump", 87212, {"can0": 87212})
+    assert (info["format"], info["frames"], list(info["channels"])) == ("candump", 87212, ["can0"])
     coverage = info["coverage"]
-    assert (coverage["frames_decoded"], coverage["seen"], coverage["changing"]) == (84058, 604, 108)
+    assert (coverage["frames_decoded"], coverage["seen"], coverage["changing"]) == (84058, 603, 108)  # the light sensor says for 70 s that it has no data
     assert sum(frames for _, _, frames in info["unknown"]) == 87212 - 84058
     human = cansight("log", "info", mustang / "mustang_s550.log", "--dbc", mustang / "ford_lincoln_base_pt.dbc")
-    assert "604 of 2150 seen, 108 of them changing" in human.stdout
+    assert "603 of 2150 seen, 108 of them changing" in human.stdout
 
 
 def test_dbc_info_lists_signals(mustang: Path) -> None:
@@ -40,13 +40,35 @@ def test_dbc_info_lists_signals(mustang: Path) -> None:
     assert "PowertrainData_2.EngLoad_Pc_CalcDiag" in listed.stdout
 
 
-def test_dbc_check_looks_at_every_file_and_fails_when_one_does_not_load(data_dir: Path, mustang: Path) -> None:
-    good, bad = mustang / "ford_lincoln_base_pt.dbc", data_dir / "dbc" / "kona-ev" / "pcan.dbc"
-    done = cansight("dbc", "check", bad, good)
+def test_dbc_check_says_what_of_each_file_is_usable(data_dir: Path, mustang: Path) -> None:
+    good, repaired = mustang / "ford_lincoln_base_pt.dbc", data_dir / "dbc" / "kona-ev" / "pcan.dbc"
+    done = cansight("dbc", "check", repaired, good)
+    assert done.returncode == 0
+    assert f"{repaired}:3: repaired: NS_ is not followed by BS_" in done.stdout
+    assert f"{repaired}: 107 messages, 445 signals; 1 repaired, 0 left out, 0 doubtful" in done.stdout
+    assert f"{good}: 331 messages, 2150 signals; 0 repaired" in done.stdout
+    strict = cansight("dbc", "check", "--strict", repaired, good)
+    assert strict.returncode == 2
+
+
+def test_dbc_check_as_json_and_its_exit_codes(data_dir: Path, tmp_path: Path) -> None:
+    lost, nothing = data_dir / "dbc" / "cantools" / "issue_199_extended.dbc", tmp_path / "none.dbc"
+    nothing.write_text("BO_ 1 Engine 8 ECU\n")
+    done = cansight("dbc", "check", lost, "--json")
+    assert done.returncode == 1
+    (entry,) = json.loads(done.stdout)
+    assert (entry["file"], entry["format"], entry["messages"], entry["signals"], entry["loads"]) == (str(lost), "dbc", 10, 24, True)
+    assert entry["skipped"] == [{"line": 45, "message": "DriverDoorStatus", "why": "identifier 0x7fffffff has more than 29 bits"}]
+    assert [flaw["line"] for flaw in entry["repaired"]] == [48, 55, 60, 63, 66, 72, 76, 82, 86, 89]
+    done = cansight("dbc", "check", lost, nothing, "--json")
     assert done.returncode == 2
-    assert f"{bad}:6:9: invalid syntax" in done.stdout
-    assert f"{good}: loads" in done.stdout
-    assert cansight("dbc", "check", good).returncode == 0
+    assert [(entry["loads"], entry["line"]) for entry in json.loads(done.stdout)] == [(True, None), (False, 1)]
+
+
+def test_dbc_check_summary_is_a_table(data_dir: Path) -> None:
+    done = cansight("dbc", "check", "--summary", data_dir / "dbc" / "kona-ev" / "pcan.dbc", data_dir / "dbc" / "kona-ev" / "ccan.dbc")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1].split() == ["2", "files", "109", "446", "2", "0"]
 
 
 @pytest.mark.parametrize(
