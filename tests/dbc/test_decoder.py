@@ -263,3 +263,104 @@ def test_random_layouts_equal_the_bit_by_bit_reading(tmp_path: Path) -> None:
 def test_half_floats_are_widened(tmp_path: Path) -> None:
     compiled = bits_dbc(tmp_path, ' SG_ Half : 0|16@1- (2,1) [0|0] "" ECU', more="SIG_VALTYPE_ 256 Half : 1;\n")
     assert decoded(compiled, block_of([(256, struct.pack("<e", 1.5))])) == [{"Made.Half": 4.0}]
+
+
+def present(message: Any, payload: bytes, codec: Any = None) -> set[str]:
+    """Names of the signals that a payload of any length has, followed down the multiplexers one by one."""
+    codec = codec or message._codecs
+    found = {signal.name for signal in codec["signals"] if read_bits(payload, signal) is not None}
+    for name, children in codec["multiplexers"].items():
+        signal = message.get_signal_by_name(name)
+        if name in found:
+            raw = 0
+            for byte, bit in bits_of(signal):
+                raw = raw << 1 | payload[byte] >> bit & 1
+            if raw in children:
+                found |= present(message, payload, children[raw])
+    return found
+
+
+def test_frames_of_every_length_give_what_is_there_and_name_what_is_cut_off(data_dir: Path) -> None:
+    random = np.random.default_rng(11)
+    compared = cut = 0
+    for file in sorted(data_dir.glob("dbc/**/*.dbc")):
+        try:
+            compiled, messages = compile_dbc([str(file)]), cantools_frames(file)
+        except DbcFileError:
+            continue
+        usual = {key: m for key, m in messages.items() if m.length <= 64 and all(1 <= s.length <= 64 for s in m.signals)}
+        usual = {key: m for key, m in usual.items() if len({s.name for s in m.signals}) == len(m.signals)}
+        frames = []
+        for key, message in usual.items():
+            for payload in sample_payloads(message, random)[-3:]:
+                longest = 8 if message.length <= 8 else 64
+                length = int(random.integers(0, longest + 1))
+                frames.append((key, (payload + random.bytes(64))[:length]))
+        names = {key: {s.name for s in m.signals} for key, m in usual.items()}
+        width = 64 if any(len(payload) > 8 for _, payload in frames) else 8
+        block = block_of(frames, width)
+        signals = Decoder(compiled, block.channels).decode(block)
+        ours: list[tuple[set[str], set[str]]] = [(set(), set()) for _ in frames]
+        for frame, signal, reason in zip(signals.frame, signals.signal, signals.reason, strict=True):
+            name = compiled.schema.names[signal].rpartition(".")[2]
+            ours[frame][int(reason == Reason.SHORT_FRAME)].add(name)
+        for (key, payload), (there, short) in zip(frames, ours, strict=True):
+            if not all(name in names[key] for name in there | short):
+                continue  # two messages of one name, or two signals of one
+            assert there == present(usual[key], payload), (file.name, usual[key].name, payload.hex())
+            compared += len(there)
+            cut += len(short)
+    assert compared > 10_000
+    assert cut > 5_000
+
+
+def test_large_multiplexer_values_are_found(tmp_path: Path) -> None:
+    lines = ' SG_ Which M : 0|16@1+ (1,0) [0|0] "" ECU\n' + "\n".join(
+        f' SG_ Of{value} m{value} : 16|8@1+ (1,0) [0|0] "" ECU' for value in (0, 3, 4660, 65535)
+    )
+    compiled = bits_dbc(tmp_path, lines)
+    payloads = [struct.pack("<HB", value, 7) + bytes(5) for value in (0, 1, 3, 4660, 4661, 65535)]
+    names = [sorted(frame) for frame in decoded(compiled, block_of([(256, payload) for payload in payloads]))]
+    assert names == [
+        ["Made.Of0", "Made.Which"],
+        ["Made.Which"],
+        ["Made.Of3", "Made.Which"],
+        ["Made.Of4660", "Made.Which"],
+        ["Made.Which"],
+        ["Made.Of65535", "Made.Which"],
+    ]
+
+
+def test_payloads_of_any_width_are_decoded(tmp_path: Path) -> None:
+    """Reassembled ones are longer than a frame, and their lengths do not fit a byte."""
+    compiled = bits_dbc(
+        tmp_path,
+        ' SG_ First : 0|8@1+ (1,0) [0|0] "" ECU\n SG_ Little : 2396|32@1+ (1,0) [0|0] "" ECU\n SG_ Big : 2493|40@0- (1,0) [0|0] "" ECU',
+        length=330,
+    )
+    random = np.random.default_rng(2)
+    message = cantools.database.load_file(tmp_path / "made.dbc", strict=False).messages[0]
+    for width in (330, 331, 1785):
+        payload = random.bytes(330)
+        data = np.zeros((2, width), np.uint8)
+        data[0, :330] = list(payload)
+        data[1, :300] = list(payload[:300])
+        block = FrameBlock(
+            ("can0",), np.zeros(2, np.int64), np.full(2, 256, np.uint32), np.zeros(2, np.uint8), np.array([330, 300], np.uint16), data, 0
+        )
+        whole, short = decoded(compiled, block)
+        assert whole == {f"Made.{signal.name}": read_bits(payload, signal) for signal in message.signals}
+        assert short == {"Made.First": float(payload[0])}
+
+
+def test_extended_identifiers_are_told_apart_by_all_their_bits(tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    keys = sorted({int(key) for key in random.integers(0, 2**29, 500)})
+    file = tmp_path / "many.dbc"
+    messages = "".join(f'BO_ {key | EFF_FLAG} M{key}: 8 ECU\n SG_ One : 0|8@1+ (1,0) [0|0] "" ECU\n\n' for key in keys)
+    file.write_text(f'VERSION ""\n\nBU_: ECU\n\n{messages}')
+    compiled = compile_dbc([str(file)])
+    frames = [(key | EFF_FLAG, bytes([key & 255] * 8)) for key in keys] + [(key ^ 1 << 28 | EFF_FLAG, bytes(8)) for key in keys]
+    ours = decoded(compiled, block_of(frames))
+    assert ours[: len(keys)] == [{f"M{key}.One": float(key & 255)} for key in keys]
+    assert not any(ours[len(keys) :])
