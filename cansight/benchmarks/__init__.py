@@ -6,6 +6,7 @@ from cansight.benchmarks.batch import batch
 from cansight.benchmarks.bulk import bulk
 from cansight.benchmarks.decode import decode
 from cansight.benchmarks.lines import lines
+from cansight.benchmarks.live import live
 from cansight.benchmarks.log_tables import log_parquet, mf4_parquet
 from cansight.benchmarks.material import Material
 from cansight.benchmarks.result import Result
@@ -17,6 +18,7 @@ BENCHMARKS: dict[str, Callable[[Material], list[Result]]] = {
     "lines": lines,
     "log-parquet": log_parquet,
     "mf4-parquet": mf4_parquet,
+    "live": live,
 }
 
 __all__ = ["BENCHMARKS", "Material", "Result"]
