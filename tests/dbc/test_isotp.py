@@ -46,6 +46,14 @@ def test_sixteen_lost_frames_do_not_pass_for_none() -> None:
     assert listener.counts.lost == 1
 
 
+def test_frames_in_another_order_are_no_message() -> None:
+    listener = IsoTp()
+    frames = isotp_frames(bytes(range(40)))
+    frames[2], frames[3] = frames[3], frames[2]
+    assert not any(listener.feed(0, ECU, 0, frame) for frame in frames)
+    assert (listener.counts.lost, listener.counts.messages) == (1, 0)
+
+
 def test_a_lost_first_frame_leaves_orphans() -> None:
     listener = IsoTp()
     assert [listener.feed(0, ECU, 0, frame) for frame in isotp_frames(bytes(30))[1:]] == [None] * 4

@@ -1,5 +1,6 @@
-"""Whatever is on the bus: no crash, bounded memory, no value that no frame carried."""
+"""Whatever is on the bus: no crash, bounded memory, no value that no frame carried. CANSIGHT_SOAK=1 makes it long."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,11 @@ from dbc.compiler import CompiledDbc, compile_dbc
 from dbc.decoder import Decoder
 from dbc.frames import EFF_FLAG, FrameBlock
 from dbc.protocols import HIDDEN, Reassembler
+from dbc.protocols.reassembler import MAX_ROUTES
 from dbc.protocols.transfers import MAX_BYTES, MAX_TRANSFERS, Transfer, Transfers
 from dbc.protocols.trouble import TroubleCodes
+
+SOAK = bool(os.environ.get("CANSIGHT_SOAK"))
 
 PROTOCOLS = 'VERSION ""\nNS_ :\nBS_:\nBU_:\n' + "".join(
     f'BO_ {identifier | EFF_FLAG} {name}: {length} X\n SG_ First : 0|8@1+ (1,0) [0|0] "" X\n'
@@ -66,7 +70,7 @@ frame = st.tuples(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=20_000 if SOAK else 300, deadline=None)
 @given(st.lists(st.lists(frame, max_size=40), max_size=6))
 def test_any_frames(compiled: CompiledDbc, blocks: list[list[tuple[int, int, bytes]]]) -> None:
     reassembler, decoder, codes = Reassembler(compiled), Decoder(compiled, compiled.schema.channels), TroubleCodes()
@@ -106,6 +110,39 @@ def test_a_flood_of_identifiers_is_bounded(compiled: CompiledDbc, monkeypatch: p
         out = reassembler.feed(block_of(frames))
         assert (out.frame_id == (0x0CF004FE | EFF_FLAG)).sum() == 1  # always the one it is bound to
     assert len(reassembler._keys) <= 500
+
+
+def test_a_hostile_bus(compiled: CompiledDbc) -> None:
+    """A stream in which every protocol has beginnings, middles and ends, in any order, from any source."""
+    reassembler, decoder, codes = Reassembler(compiled), Decoder(compiled, compiled.schema.channels), TroubleCodes()
+    random = np.random.default_rng(1)
+    known = np.array(IDENTIFIERS, np.uint32)
+    controls = np.array([1, 2, 3, 4, 6, 0x10, 0x20, 0x21, 0x22, 0x23, 0x40, 0x41, 22, 23, 20, 16, 17, 19, 255], np.uint8)
+    frames = 0
+    while frames < (5_000_000 if SOAK else 50_000):
+        n = int(random.integers(1, 2000))
+        identifier = known[random.integers(0, len(known), n)]
+        wild = random.random(n)
+        identifier[wild < 0.2] = random.integers(0, 2**32, int((wild < 0.2).sum()), np.uint32)
+        sources = (wild > 0.9).nonzero()[0]
+        identifier[sources] = EFF_FLAG | 0x00F00400 | random.integers(0, 8, len(sources)) << 26 | random.integers(0, 256, len(sources))
+        data = random.integers(0, 256, (n, 8)).astype(np.uint8)
+        likely = random.random(n) < 0.8
+        data[likely, 0] = random.choice(controls, int(likely.sum()))
+        data[likely, 1] = random.integers(0, 40, int(likely.sum()))
+        data[likely, 2] = 0
+        data[random.random(n) < 0.5, 3] = 3
+        length = np.where(random.random(n) < 0.95, 8, random.integers(0, 9, n)).astype(np.uint8)
+        data[np.arange(8) >= length[:, None]] = 0
+        stamps = frames * 100_000 + np.arange(n) * int(random.integers(1, 10_000_000))
+        block = FrameBlock(("bus0",), stamps.astype(np.int64), identifier, np.zeros(n, np.uint8), length, data, 0)
+        decoder.decode(reassembler.feed(block))
+        list(codes.feed(block))
+        frames += n
+        assert reassembler.held_bytes <= 3 * MAX_BYTES
+        assert len(reassembler._keys) <= MAX_ROUTES
+    counts = reassembler.counts
+    assert min(counts.messages, counts.lost, counts.timed_out, counts.aborted, counts.orphans, counts.malformed) > 0
 
 
 def test_cutting_a_stream_into_blocks_changes_nothing(compiled: CompiledDbc, tmp_path: Path) -> None:

@@ -129,6 +129,15 @@ def test_a_packet_that_the_receiver_asks_for_again_fills_the_gap() -> None:
     assert (group.pgn, group.source, group.destination, group.payload) == (0xFECA, 3, 9, payload)
 
 
+@pytest.mark.parametrize(
+    "announcement", ["20280005ff00ef00", "20280007ff00ef00", "20080002ff00ef00", "20faffffff00ef00", "102800", "20280006"]
+)
+def test_announcements_that_contradict_themselves_are_counted(announcement: str) -> None:
+    transport = Transport()
+    transport.feed(0, 0x1CECFF03, 0, bytes.fromhex(announcement))
+    assert (transport.counts.malformed, transport.held_bytes) == (1, 0)
+
+
 @pytest.mark.parametrize("gap_ms", [1251, -1251])
 def test_silence_by_the_frames_own_stamps_ends_a_transfer(gap_ms: int) -> None:
     transport = Transport()

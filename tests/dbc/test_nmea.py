@@ -37,6 +37,14 @@ def test_a_lost_frame_drops_the_message(missing: int) -> None:
     assert packets.counts.messages == 0
 
 
+def test_frames_in_another_order_are_no_message() -> None:
+    packets = FastPackets()
+    frames = fast_packet_frames(bytes(range(43)))
+    frames[2], frames[3] = frames[3], frames[2]
+    assert not any(packets.feed(0, GNSS, 0, frame) for frame in frames)
+    assert (packets.counts.lost, packets.counts.messages) == (1, 0)
+
+
 def test_a_late_frame_by_its_own_stamp_drops_the_message() -> None:
     packets = FastPackets()
     first, *rest = fast_packet_frames(bytes(20))

@@ -124,3 +124,15 @@ def test_trouble_codes_of_uds_are_overheard(tmp_path: Path) -> None:
     events = list(TroubleCodes().feed(block_of(frames)))
     assert [str(code) for code in events[0].report.codes] == ["P0301-11"] * 5
     assert (events[0].identifier, events[0].channel) == (0x7EC, "bus0")
+
+
+def test_padding_within_the_frame_is_no_value_either(tmp_path: Path) -> None:
+    path = tmp_path / "short.dbc"
+    path.write_text(
+        f'{HEAD}BO_ 2024 Answer: 12 X\n SG_ Service M : 15|8@0+ (1,0) [0|0] "" X\n'
+        ' SG_ First m98 : 39|8@0+ (1,0) [0|0] "" X\n SG_ Second m98 : 47|8@0+ (1,0) [0|0] "" X\n'
+    )
+    frames: list[Frame] = [(0, 0x7E8, bytes.fromhex("0462010107aaaaaa")), (1, 0x7E8, bytes.fromhex("056201010708aaaa"))]
+    series, _ = decoded([f"{path}@bus0"], [block_of(frames)])
+    assert series["Answer.First"][1].tolist() == [7, 7]
+    assert np.array_equal(series["Answer.Second"][1], [np.nan, 8], equal_nan=True)
