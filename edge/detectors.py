@@ -55,6 +55,9 @@ class Detector:
         """Score one tick; a finding when this tick raised or cleared the alarm. Raises ScoreError."""
         tick_ms = snapshot.tick_ns // NS_PER_MS
         values = snapshot.value[self._columns]
+        if self._history and tick_ms <= self._history[-1].tick_ms:  # the frames' clock was set back: as after a gap, and an alarm stays
+            self._history.clear()
+            self._state = AlarmState(active=self._state.active, since_ms=self._state.since_ms)
         score = self._runtime.score(values, tick_ms)
         self._history.append(_Tick(tick_ms, values, score.score))
         self._state, transition = self._alarm.step(self._state, score.judged, tick_ms)

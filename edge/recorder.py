@@ -77,6 +77,8 @@ class Recorder:
                 records.append(announcement)
             if not len(kept.columns):
                 continue
+            if kept.tick_ms and tick_ms <= kept.tick_ms[-1]:  # the frames' clock was set back; ticks increase within a batch
+                records += self._flush(kept)
             if not kept.tick_ms:
                 kept.waiting_since_s = now_s
             kept.tick_ms.append(tick_ms)

@@ -170,3 +170,12 @@ def test_a_pack_that_fails_on_the_road_is_left_out_and_the_others_go_on(
     assert [line.message for line in caplog.records] == [
         "pack x: onnxruntime failed: out of memory; the agent goes on without this detector"
     ]
+
+
+def test_a_clock_that_is_set_back_does_not_silence_a_detector(trained: Path, key: Ed25519PrivateKey) -> None:
+    detectors = Detectors.load([str(trained)], key.public_key(), schema())
+    for snapshot in snapshots(drive(98, 50), first_ms=9_000_000):
+        assert not detectors.step(snapshot)
+    said = [finding for snapshot in snapshots(leak(200, 100, 160)) for finding in detectors.step(snapshot)]
+    assert [finding.state for finding in said] == ["active", "cleared"]
+    assert all(tick < 9_000_000 for tick in said[0].window.tick_ms)

@@ -142,3 +142,11 @@ def test_messages_travel_in_the_technical_stream_even_when_it_has_no_signals(ide
     assert reader.said == [gap, gap]
     assert set(reader.rows) == set()
     assert {opened.announcement.consent_class for opened in reader.streams.values()} == {"technical", "driving"}
+
+
+def test_a_clock_that_is_set_back_begins_a_new_batch(identity: Identity, pki: Path) -> None:
+    reader, made = Reader(pki), recorder(identity)
+    for second in (1001, 1002, 1003, 5, 6):
+        reader.take(made.snapshot(snapshot(second, second), 0.0))
+    reader.take(made.flush())
+    assert [one.tick_ms.tolist() for one in reader.rows["technical"]] == [[1_001_000, 1_002_000], [1_003_000], [5_000, 6_000]]
