@@ -26,6 +26,9 @@ OTHER_MONTHS = {"mär": 3, "mrz": 3, "mai": 5, "okt": 10, "dez": 12}
 HEADER = re.compile(rb"date\s|base\s+(hex|dec)|begin\s+triggerblock|(no\s+)?internal\s+events\s+logged", re.IGNORECASE)
 STAMPED = re.compile(rb"-?\d+\.\d+\s")
 MESSAGE = re.compile(rb"-?\d+\.\d+\s+(\d+\s+(\w+\s+(Tx|Rx)\b|ErrorFrame)|CANFD\b)", re.IGNORECASE)
+PLAIN = re.compile(  # a classic data frame in hexadecimal: nearly every line of nearly every file
+    rb"(\d+)\.(\d{1,9})\s+(\d{1,3})\s+([0-9A-Fa-f]{1,8})([xX]?)\s+[RT]x\s+d\s+([0-8])((?:\s+[0-9A-Fa-f]{2}){0,8})(?:\s.*)?"
+)
 DATE = re.compile(
     r"\w+\.?,?\s+(?:(?P<day1>\d{1,2})\s+(?P<month1>\w{3,})\s+(?P<year1>\d{4})\s+|(?P<month2>\w{3,})\s+(?P<day2>\d{1,2})\s+)"
     r"(?P<hour>\d{1,2}):(?P<minute>\d{2}):(?P<second>\d{2})(?:\.(?P<fraction>\d{1,6}))?(?:\s+(?P<half>[ap]m))?(?:\s+(?P<year2>\d{4}))?(?P<zone>\s+GMT|\s+UTC)?",
@@ -51,6 +54,8 @@ class AscParser(LineParser):
         self._start_ns = self._last_ns = 0
 
     def frame(self, line: bytes) -> Frame | None:
+        if self._base == 16 and (plain := PLAIN.fullmatch(line)):
+            return self._plain(plain)
         if not STAMPED.match(line):
             self._header(line)
             return None
@@ -63,10 +68,8 @@ class AscParser(LineParser):
             words = [words[0], direction, *words[1:]] if words else []
         if not channel.isdigit() or len(channel) > 3:
             raise Broken("no channel")
-        name = f"can{int(channel) - self._first_channel if int(channel) >= self._first_channel else 0}"
-        time_ns = fixed_point_ns(stamp, 1_000_000_000)
-        self._last_ns = time_ns = time_ns + self._last_ns if self._relative else time_ns
-        time_ns += self._start_ns
+        name = self._name(channel)
+        time_ns = self._time_ns(fixed_point_ns(stamp, 1_000_000_000))
         if not words:
             raise Broken("ends after its channel")
         if words[0].lower().startswith(b"errorframe"):
@@ -76,6 +79,22 @@ class AscParser(LineParser):
         extended = words[0][-1:] in b"xX"
         identifier = _number(words[0].rstrip(b"xX"), self._base)
         return self._fd(words, time_ns, name, identifier, extended) if fd else self._classic(words, time_ns, name, identifier, extended)
+
+    def _name(self, channel: bytes) -> str:
+        return f"can{max(int(channel) - self._first_channel, 0)}"
+
+    def _time_ns(self, since_ns: int) -> int:
+        self._last_ns = since_ns + self._last_ns if self._relative else since_ns
+        return self._start_ns + self._last_ns
+
+    def _plain(self, found: re.Match[bytes]) -> Frame:
+        whole, fraction, channel, digits, mark, dlc, words = found.groups()
+        length = int(dlc)
+        data = bytes.fromhex(words.decode("ascii"))
+        if len(data) < length or len(whole) > 12:
+            raise Broken(f"{len(data)} bytes of {length}")
+        time_ns = self._time_ns(int(whole) * 1_000_000_000 + int(fraction.ljust(9, b"0")))
+        return Frame(time_ns, frame_id(int(digits, 16), bool(mark)), self._name(channel), data[:length], length)
 
     def _classic(self, words: list[bytes], time_ns: int, name: str, identifier: int, extended: bool) -> Frame:
         kind = words[2].lower()

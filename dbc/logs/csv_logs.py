@@ -50,8 +50,9 @@ class GvretParser(LineParser):
         self._first_byte = 0
 
     def frame(self, line: bytes) -> Frame | None:
-        words = [word.strip() for word in line.split(b",")]
+        words = line.split(b",")
         if GVRET_HEADER.match(line):
+            words = [word.strip() for word in words]
             names = [word.lower().replace(b"timestamp", b"time stamp") for word in words]
             self._places = {name: names.index(name) for name in GVRET_COLUMNS if name in names}
             self._first_byte = names.index(b"d1") if b"d1" in names else max(self._places.values()) + 1
@@ -59,6 +60,8 @@ class GvretParser(LineParser):
         place = self._places
         if not place:
             raise Broken("before the header")  # what a terminal printed
+        if b" " in line:
+            words = [word.strip() for word in words]
         if len(words) < self._first_byte:
             raise Broken("ends before its data")
         extended, length = TRUTH.get(words[place[b"extended"]].lower()), words[place[b"len"]] if b"len" in place else b""
