@@ -52,7 +52,7 @@ def load_database(file: DbcFile | str | Path, data: bytes | None = None) -> tupl
         else:
             database, lines = _load_other(named.path, text, form), _Lines({}, {})
     _declare_protocol(database)
-    _join_long_names(database, lines, report)
+    _join_multiplexers(database, lines, report)
     _tell_apart(database, lines, report)
     _look_at(database, lines, report)
     if not database.messages and report.skipped:
@@ -214,25 +214,30 @@ def _tell_apart(database: Any, lines: _Lines, report: LoadReport) -> None:
             message.refresh(strict=False)
 
 
-def _join_long_names(database: Any, lines: _Lines, report: LoadReport) -> None:
-    """Multiplexers by their long names: cantools renames a signal to its SystemSignalLongSymbol, but not where SG_MUL_VAL_ names it.
+def _join_multiplexers(database: Any, lines: _Lines, report: LoadReport) -> None:
+    """Signals to the multiplexers that SG_MUL_VAL_ names for them, where cantools does not find those and would never decode the signals.
 
-    The short name is the first 32 characters of the long one. Signals of such a multiplexer would never be decoded.
+    It renames a signal to its SystemSignalLongSymbol, but not where SG_MUL_VAL_ names it: the short name is the long one's first 32
+    characters. And it takes for a multiplexer what is marked M; files exist that mark it m, or not at all.
     """
     for message in database.messages:
-        names = {signal.name for signal in message.signals}
-        renamed = False
+        known = {signal.name: signal for signal in message.signals}
+        changed = False
         for signal in message.signals:
-            short = signal.multiplexer_signal
-            if short is None or short in names:
+            name, at = signal.multiplexer_signal, lines.signal(message_identifier(message), signal.name)
+            if name is None:
                 continue
-            long = [other.name for other in message.signals if other.is_multiplexer and other.name.startswith(short)]
-            if len(long) == 1:
-                signal.multiplexer_signal = long[0]
-                renamed = True
-                at = lines.signal(message_identifier(message), signal.name)
-                report.repair(at, f"{message.name}.{signal.name}: its multiplexer {short} is {long[0]} by its long name")
-        if renamed:
+            if name not in known:
+                long = [other for other in message.signals if other.is_multiplexer and other.name.startswith(name)]
+                if len(long) != 1:
+                    continue
+                signal.multiplexer_signal, changed = long[0].name, True
+                report.repair(at, f"{message.name}.{signal.name}: its multiplexer {name} is {long[0].name} by its long name")
+            elif not known[name].is_multiplexer:
+                known[name].is_multiplexer, changed = True, True
+                place = lines.signal(message_identifier(message), name)
+                report.repair(place, f"{message.name}.{name} is not marked M, but SG_MUL_VAL_ names it as a multiplexer: taken as one")
+        if changed:
             message.refresh(strict=False)
 
 
@@ -253,10 +258,10 @@ def _look_at(database: Any, lines: _Lines, report: LoadReport) -> None:
             )
             continue
         report.messages += 1
-        multiplexers = {signal.name for signal in message.signals if signal.is_multiplexer}
+        known = {signal.name: signal for signal in message.signals}
         for signal in message.signals:
             name, at = f"{message.name}.{signal.name}", lines.signal(identifier, signal.name)
-            if why := unusable(signal) or _unreachable(signal, multiplexers):
+            if why := unusable(signal) or _unreachable(signal, known):
                 report.skip(at, name, why)
                 continue
             report.signals += 1
@@ -267,10 +272,19 @@ def _look_at(database: Any, lines: _Lines, report: LoadReport) -> None:
                 report.repair(at, f"{name} needs {need} bytes, but {message.name} has {message.length}: read from longer frames only")
 
 
-def _unreachable(signal: Any, multiplexers: set[str]) -> str | None:
-    if signal.multiplexer_signal is None or signal.multiplexer_signal in multiplexers:
-        return None
-    return f"its multiplexer {signal.multiplexer_signal} is not there, or not marked as one (M)"
+def _unreachable(signal: Any, known: dict[str, Any]) -> str | None:
+    """Why the way up through the multiplexers does not end at one that is always there; None where it does."""
+    passed = {signal.name}
+    while (name := signal.multiplexer_signal) is not None:
+        if name in passed:
+            return f"its multiplexer {name} selects itself"
+        if name not in known:
+            return f"its multiplexer {name} is not there"
+        if unusable(known[name]):
+            return f"its multiplexer {name} is left out"
+        passed.add(name)
+        signal = known[name]
+    return None
 
 
 def _reason(text: str, error: Exception, form: str = "dbc") -> tuple[str, int | None]:
