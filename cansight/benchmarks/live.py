@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cansight.benchmarks.live_side import BUSES, chosen
+from cansight.benchmarks.live_side import BUSES, chosen, main
 from cansight.benchmarks.material import Material
 from cansight.benchmarks.result import Result
 
@@ -75,7 +75,7 @@ def _frames(total: int) -> Iterator[tuple[int, bytes]]:
 def _turn_of(side: str, frames: list[tuple[int, bytes]]) -> dict[str, Any]:
     pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in BUSES]
     ends = [str(theirs.fileno()) for _, theirs in pairs]
-    command = [sys.executable, "-m", "cansight.benchmarks.live_side", side, str(len(frames)), *ends]
+    command = [sys.executable, "-c", f"from {main.__module__} import main; import sys; main(sys.argv[1:])", side, str(len(frames)), *ends]
     with contextlib.ExitStack() as stack:
         for mine, theirs in pairs:
             stack.enter_context(mine)

@@ -1,6 +1,6 @@
 """One side of the live benchmark, in a process of its own: receive, decode, keep the last values, take a snapshot a second.
 
-`python -m cansight.benchmarks.live_side ours|rival TOTAL FD...`: FD are sockets that deliver struct can_frame, bus i on FD i. Prints
+`main(["ours" or "rival", TOTAL, FD, ...])`: FD are sockets that deliver struct can_frame, bus i on FD i. Prints
 "ready", and once TOTAL frames are in, JSON: processor and wall time from the first frame on, and the last value of every signal.
 """
 
@@ -140,7 +140,3 @@ def chosen(signals: int) -> Iterator[tuple[int, int]]:
         if message is not None and len(message.signals) <= signals:
             signals -= len(message.signals)
             yield bus, message.frame_id
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from guest import SHARED, Ended, run
+from prepared_car import prepare
 
 import servers
 
@@ -45,6 +46,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
     if not (KERNEL / "vmlinuz").exists():
         servers.leave_out(f"no kernel for the virtual machine in {KERNEL}; deploy/guest_kernel.sh fetches it")
     share = tmp_path_factory.mktemp("guest")
+    prepare(share / "car")
     command = [sys.executable, "-m", "pytest", "-o", "python_files=guest_*.py", "-p", "no:xdist", "-p", "no:hypothesispytest"]
     command += [
         "-p",
