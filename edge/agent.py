@@ -268,8 +268,10 @@ def _asking(config: EdgeConfig, schema: Schema, stop: threading.Event, stack: Ex
         return None
     if config.source.log:
         raise ConfigError("polling.requests: are set, and source.log too: a recording cannot be asked")
-    from edge.poller import open_poller  # python-can and can-isotp: only where they are needed
-
+    try:
+        from edge.poller import open_poller  # python-can and can-isotp: only where they are needed
+    except ImportError as error:
+        raise ConfigError(f"polling.requests: are set, but {error.name} is not installed; `pip install can-isotp python-can`") from error
     return open_poller(config.polling, schema, stop, stack)
 
 
