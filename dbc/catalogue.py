@@ -14,11 +14,12 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dbc.errors import CatalogueError
+from dbc.integrity import Protection, declared
 
 __all__ = ["DEFAULT_PRIVACY", "IDENTITY", "PRIVACY_CLASSES", "Catalogue", "FaultCode", "SignalEntry", "Words"]
 
@@ -63,6 +64,7 @@ class Catalogue:
     purposes: Mapping[str, Words]
     signals: Mapping[str, SignalEntry]
     faults: Mapping[str, FaultCode]
+    checks: Mapping[str, Protection] = field(default_factory=dict)  # by message: alive counters and checksums, see dbc/integrity.py
 
     @staticmethod
     def empty(vehicle: str = "") -> Catalogue:
@@ -120,6 +122,7 @@ class _Reader:
         self.path = path
 
     def catalogue(self, document: dict[str, Any]) -> Catalogue:
+        checks = {name: self._check(name, value, f"checks.{name}") for name, value in document.pop("checks", {}).items()}
         self._keys(document, "", {"vehicle", "subsystems", "purposes", "faults", "signals"})
         subsystems = {name: self._words(value, f"subsystems.{name}") for name, value in self._table(document, "subsystems").items()}
         purposes = {name: self._words(value, f"purposes.{name}") for name, value in self._table(document, "purposes").items()}
@@ -128,7 +131,20 @@ class _Reader:
             for name, value in self._table(document, "signals").items()
         }
         faults = {code: self._fault(code, value, f"faults.{code}", subsystems) for code, value in self._table(document, "faults").items()}
-        return Catalogue(self._text(document, "vehicle", ""), subsystems, purposes, signals, faults)
+        return Catalogue(self._text(document, "vehicle", ""), subsystems, purposes, signals, faults, checks)
+
+    def _check(self, message: str, value: Any, where: str) -> Protection:
+        """counter and checksum are names of signals; a checksum needs its profile, and most profiles a data_id."""
+        keys = ("counter", "checksum", "profile", "data_id")
+        if not isinstance(value, dict) or not value.keys() <= set(keys) or not all(isinstance(text, str) for text in value.values()):
+            raise CatalogueError(f"{self.path}: {where}: expected texts, of {', '.join(keys)}, found {value!r}")
+        try:
+            found = declared(message, value.get("counter"), value.get("checksum"), value.get("profile", ""), value.get("data_id", ""))
+        except ValueError as error:
+            raise CatalogueError(f"{self.path}: {where}: {error}") from error
+        if found is None:
+            raise CatalogueError(f"{self.path}: {where}: names no counter, and no checksum with its profile")
+        return found
 
     def _signal(self, name: str, value: Any, where: str, subsystems: Collection[str], purposes: Collection[str]) -> SignalEntry:
         self._keys(value, where, {"subsystem", "purpose", "privacy", "en", "zh"})

@@ -2,24 +2,28 @@
 
 A message takes part when its DBC says so: signal attribute `SignalRole` (Counter, Checksum) or Vector's `GenSigFuncType` (CNTR, CHK), and
 for a checksum the message attributes `ChecksumProfile` (a name of PROFILES) and `ChecksumDataId` ("0x123", or 16 bytes as hexadecimal for
-E2E_P02). A CRC is linear over XOR: that of a payload is the XOR of one table entry a byte and of a constant, so that all frames of a block
-are checked together, whatever their messages (Sarwate 1988; AUTOSAR SWS CRC Library, E2E Protocol Specification).
+E2E_P02). A signal catalogue may say the same (`[checks.MESSAGE]`).
+
+A CRC is linear over XOR: that of a payload is the XOR of one table entry a byte and of a constant, so that all frames of a block are
+checked together, whatever their messages (Sarwate 1988; AUTOSAR SWS CRC Library, E2E Protocol Specification).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dbc.errors import DbcError
 from dbc.frames import EFF_MASK, FrameBlock
 from dbc.payload import Cuts, Payload
 from dbc.plan import CompiledDbc, DecodePlan
 from dbc.validity import Reason
 
-__all__ = ["MOST_JUMP", "PROFILES", "FrameChecks", "Profile", "Protection", "checksum", "protection"]
+__all__ = ["MOST_JUMP", "PROFILES", "FrameChecks", "Profile", "Protection", "checksum", "declared", "protection", "with_checks"]
 
 Index = NDArray[np.intp]
 
@@ -74,18 +78,59 @@ def protection(message: Any) -> Protection | None:
         role = (_attribute(signal, "SignalRole") or _attribute(signal, "GenSigFuncType")).upper()
         counter = signal.name if role in ("COUNTER", "CNTR") else counter
         checksum = signal.name if role in ("CHECKSUM", "CHK") else checksum
-    profile = _attribute(message, "ChecksumProfile") or None
-    if profile is not None and profile not in PROFILES:
-        raise ValueError(f"ChecksumProfile of {message.name} is {profile!r}, expected one of {', '.join(PROFILES)}")
-    text = _attribute(message, "ChecksumDataId")
+    return declared(message.name, counter, checksum, _attribute(message, "ChecksumProfile"), _attribute(message, "ChecksumDataId"))
+
+
+def declared(message: str, counter: str | None, checksum: str | None, profile: str, data_id: str) -> Protection | None:
+    """A declaration, checked; None where it says nothing. "" = no profile, no data id. Raises ValueError as `protection`."""
+    if profile and profile not in PROFILES:
+        raise ValueError(f"ChecksumProfile of {message} is {profile!r}, expected one of {', '.join(PROFILES)}")
     try:
-        data_id = (bytes.fromhex(text) if len(text) == 2 * DATA_IDS else int(text, 0).to_bytes(4, "little")) if text else bytes(4)
+        one_each = len(data_id) == 2 * DATA_IDS
+        data = bytes.fromhex(data_id) if one_each else int(data_id or "0", 0).to_bytes(4, "little")
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"ChecksumDataId of {message.name} is {text!r}, expected a number or {DATA_IDS} bytes as hexadecimal") from error
-    if profile == "E2E_P02" and len(data_id) != DATA_IDS:
-        raise ValueError(f"ChecksumDataId of {message.name} is {text!r}, expected {DATA_IDS} bytes as hexadecimal")
+        raise ValueError(f"ChecksumDataId of {message} is {data_id!r}, expected a number or {DATA_IDS} bytes as hexadecimal") from error
+    if profile == "E2E_P02" and len(data) != DATA_IDS:
+        raise ValueError(f"ChecksumDataId of {message} is {data_id!r}, expected {DATA_IDS} bytes as hexadecimal")
     checksum = checksum if profile else None  # a checksum of an unknown kind cannot be checked
-    return Protection(counter, checksum, profile, data_id) if counter or checksum else None
+    return Protection(counter, checksum, profile or None, data) if counter or checksum else None
+
+
+def with_checks(compiled: CompiledDbc, checks: Mapping[str, Protection]) -> CompiledDbc:
+    """The DBC with `checks`, by name of message, in place of what it declares for them itself.
+
+    Raises DbcError where it has no such message, or the message no such signal that is always there.
+    """
+    if not checks:
+        return compiled
+    plan, names = compiled.plan, compiled.schema.names
+    message_check = plan.message_check.copy()
+    counters, sums = plan.check_counter.tolist(), plan.check_checksum.tolist()
+    profiles, data_ids = plan.check_profile.tolist(), [row.tobytes() for row in plan.check_data_id]
+    for message, check in checks.items():
+        found = [number for number, name in enumerate(plan.message_names) if name == message]
+        if not found:
+            raise DbcError(f"a check is declared for {message}, which is no message of the DBC")
+        for number in found:
+            node = int(plan.message_node[number])
+            first = int(plan.node_first[node])
+            rows = {names[plan.row_signal[row]].rpartition(".")[2]: row for row in range(first, first + int(plan.node_count[node]))}
+            if missing := [name for name in (check.counter, check.checksum) if name is not None and name not in rows]:
+                raise DbcError(f"a check is declared on {message}.{missing[0]}, which is no signal that every frame of {message} has")
+            message_check[number] = len(counters)
+            counters.append(rows[check.counter] if check.counter is not None else -1)
+            sums.append(rows[check.checksum] if check.checksum is not None else -1)
+            profiles.append(list(PROFILES).index(check.profile) if check.profile else -1)
+            data_ids.append(check.data_id.ljust(DATA_IDS, b"\0"))
+    checked = replace(
+        plan,
+        message_check=message_check,
+        check_counter=np.array(counters, np.int32),
+        check_checksum=np.array(sums, np.int32),
+        check_profile=np.array(profiles, np.int8),
+        check_data_id=np.frombuffer(b"".join(data_ids), np.uint8).reshape(-1, DATA_IDS),
+    )
+    return replace(compiled, plan=checked)
 
 
 def _attribute(thing: Any, name: str) -> str:

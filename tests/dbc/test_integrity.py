@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dbc.catalogue import Catalogue
 from dbc.compiler import CompiledDbc, compile_dbc
 from dbc.decoder import Decoder
+from dbc.errors import CatalogueError, DbcError
 from dbc.frames import FrameBlock
-from dbc.integrity import PROFILES, checksum
+from dbc.integrity import PROFILES, Protection, checksum, with_checks
 from dbc.validity import Reason
 
 DATA_ID = {"E2E_P02": bytes(range(100, 116))}
@@ -103,3 +105,26 @@ def test_an_unknown_profile_is_noted_and_not_checked(tmp_path: Path) -> None:
     compiled = compile_dbc([str(file)])
     assert "CRC99" in compiled.notes[0]
     assert reasons(Decoder(compiled), alive(1, 1)) == [Reason.VALID] * 2
+
+
+def test_a_catalogue_may_declare_what_the_dbc_does_not(tmp_path: Path) -> None:
+    file = tmp_path / "plain.dbc"
+    made(tmp_path, "XOR")
+    file.write_text("\n".join(line for line in (tmp_path / "made.dbc").read_text().splitlines() if not line.startswith("BA_")))
+    compiled = compile_dbc([str(file)])
+    assert reasons(Decoder(compiled), alive(1, 1)) == [Reason.VALID] * 2
+    catalogue = tmp_path / "catalogue.toml"
+    head = 'vehicle = "car"\n[subsystems]\n[purposes]\n[signals]\n[faults]\n'
+    catalogue.write_text(head + '[checks.Made]\ncounter = "Alive"\nchecksum = "Sum"\nprofile = "E2E_P01"\ndata_id = "0x1234"\n')
+    checked = with_checks(compiled, Catalogue.load(catalogue).checks)
+    assert checked.schema == compiled.schema
+    payload = alive(3)[0]
+    right = checksum("E2E_P01", 291, payload, (0,), (0x1234).to_bytes(4, "little"), 3)
+    assert reasons(Decoder(checked), [bytes([right]) + payload[1:], payload]) == [Reason.VALID, Reason.CHECKSUM]
+    for wrong in ('profile = "NONE"', 'checksum = "Sum"', "counter = 1", 'other = "x"'):
+        catalogue.write_text(f"{head}[checks.Made]\n{wrong}\n")
+        with pytest.raises(CatalogueError, match=r"checks\.Made"):
+            Catalogue.load(catalogue)
+    for message, signal in (("Other", "Alive"), ("Made", "Nothing")):
+        with pytest.raises(DbcError, match=message):
+            with_checks(compiled, {message: Protection(signal, None, None)})
