@@ -44,7 +44,9 @@ def expected_points(log: Path, dbc: Path) -> dict[int, dict[str, float]]:
             for signal in message.signals
             if signal.choices and decoded[signal.name] == (ones := 2**signal.length - 1) and str(signal.choices.get(ones)) in NO_DATA
         }
-        last |= {f"{message.name}.{name}": float(value) for name, value in decoded.items() if name not in no_data}
+        last |= {f"{message.name}.{name}": float(value) for name, value in decoded.items()}
+        for name in no_data:
+            del last[f"{message.name}.{name}"]
     assert tick_ms is not None
     points[tick_ms] = dict(last)
     return {tick: values for tick, values in points.items() if values}
