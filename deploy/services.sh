@@ -13,12 +13,27 @@ need influxd influxdb
 need victoria-metrics victoria-metrics
 need postgres postgresql
 need chromium chromium
-[ -n "$missing" ] || exit 0
+need qemu-system-x86_64 qemu-system-x86
+# A busybox that is linked to libraries cannot start the virtual machine of tests/live.
+! head -c 4096 "$(command -v busybox || echo /dev/null)" | grep -q ld-linux && command -v busybox >/dev/null 2>&1 || missing="$missing busybox-static"
 
 as_root=
 if [ "$(id -u)" != 0 ]; then
   if command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then as_root='sudo -n'; else as_root=none; fi
 fi
+
+# The virtual machine of tests/live needs a kernel, which is downloaded and not installed: no root, but apt's lists must be there.
+guest_kernel() {
+  [ "${CANSIGHT_INSTALL_SERVICES:-yes}" != no ] || return 0
+  deploy=$(dirname "$0")
+  "$deploy/guest_kernel.sh" 2>/dev/null && return 0
+  if [ "$as_root" != none ]; then $as_root apt-get -qq update >/dev/null 2>&1 || true; fi
+  "$deploy/guest_kernel.sh" && return 0
+  echo 'Left out: the suite on a real SocketCAN (no kernel for its virtual machine).'
+  [ "${CI:-}" != true ]
+}
+if [ -z "$missing" ]; then guest_kernel; exit; fi
+
 if [ "${CANSIGHT_INSTALL_SERVICES:-yes}" = no ] || [ "$as_root" = none ] || ! command -v apt-get >/dev/null 2>&1; then
   printf 'Left out: the suites that need%s (not installed, and this user cannot install them here).\n' "$missing"
   [ "${CI:-}" != true ] || { printf 'cansight: under CI=true no suite may be left out; missing:%s\n' "$missing" >&2; exit 1; }
@@ -38,3 +53,4 @@ if ! { $as_root apt-get -qq update && $as_root apt-get -qq install -y --no-insta
   printf 'Left out: the suites that need%s (apt: %s)\n' "$missing" "$(grep '^E:' "$log" | tail -n 1)"
   [ "${CI:-}" != true ] || exit 1
 fi
+guest_kernel
