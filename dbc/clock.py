@@ -15,7 +15,7 @@ So neither a clock that is set back nor a single stamp far in the future stops t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -29,6 +29,9 @@ __all__ = ["FAR_TICKS", "SURE_FRAMES", "TICK_NS", "FrameClock", "Step"]
 TICK_NS = 1_000_000_000
 FAR_TICKS = 5
 SURE_FRAMES = 10
+# No stamp counts as further away than 115 days before 1970 (a log may count from its trigger) and August 2047: on the wire, ticks are at
+# most 79 years apart, and differences of stamps must not overflow.
+EARLIEST_NS, LATEST_NS = -(10**16), 2_450_000_000 * TICK_NS
 
 Stamps = NDArray[np.int64]
 
@@ -152,6 +155,9 @@ class FrameClock:
             yield from self._steps(frames, at_end=True)
 
     def _steps(self, frames: _Frames, *, at_end: bool) -> Iterator[Step]:
+        stamp_ns = frames.stamp_ns
+        if int(stamp_ns.min()) < EARLIEST_NS or int(stamp_ns.max()) > LATEST_NS:
+            frames = replace(frames, stamp_ns=np.clip(stamp_ns, EARLIEST_NS, LATEST_NS))
         ticks = frames.stamp_ns // TICK_NS + 1
         apart = np.flatnonzero(np.abs(np.diff(ticks)) > FAR_TICKS) + 1
         bounds = [0, *apart.tolist(), len(ticks)]

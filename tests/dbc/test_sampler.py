@@ -238,7 +238,9 @@ def test_hostile_stamps_neither_crash_nor_stop_the_snapshots(compiled: CompiledD
     given = 0
     for _ in range(300):
         block = frames(*same_value(*[0.0] * int(random.integers(1, 30))))
-        block.timestamp_ns[:] = random.choice([0, -(2**62), 2**62, START * S, START * S + 10**12], len(block)) + random.integers(0, 10**10)
+        block.timestamp_ns[:] = random.choice([0, -(2**63), 2**63 - 10**10, START * S, START * S + 10**12], len(block)) + random.integers(
+            0, 10**10
+        )
         given += len(sampler.feed(block, decoder.decode(block)))
     for second in range(20):
         block = frames(*same_value(*(second + np.arange(10) / 10)))
