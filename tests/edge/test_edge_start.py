@@ -100,7 +100,7 @@ def catalogue_of_another_car(car: Car) -> None:
         (garble("broker.certificate"), r"broker.certificate: .*expected a PEM certificate"),
         (garble("broker.key"), r"broker.key: .*expected a PEM private key"),
         (garble("recipients.files"), r"recipients.files: .*not a recipient document"),
-        (garble("dbc.files"), r"car.dbc: is not a DBC file"),
+        (garble("dbc.files"), r"car.dbc: is not a DBC"),
         (garble("dbc.catalogue"), r"catalogue.toml: is not TOML"),
         (garble("source.log"), r"drive.log: "),
         (another_vehicle, rf"expected the common name {VEHICLE} \(vehicle\), found [0-9a-f]{{16}}"),
