@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from dbc.catalogue import Catalogue
 from dbc.compiler import load_compiled
-from dbc.decoder import Decoder, SignalBlock
+from dbc.decoder import Decoder
 from dbc.frames import FrameBlock
+from dbc.integrity import with_checks
 from dbc.protocols import Reassembler
 from dbc.sampler import Sampler, Snapshot
 from dbc.schema import Schema
@@ -95,6 +96,7 @@ def assembled(config: EdgeConfig, stop: threading.Event, stack: ExitStack) -> "A
     compiled = load_compiled(config.dbc.files, state / "cache")
     schema = compiled.schema
     catalogue = Catalogue.load(config.dbc.catalogue) if config.dbc.catalogue else Catalogue.empty()
+    compiled = with_checks(compiled, catalogue.checks)
     catalogue.check(schema.names)  # a misspelt name would record what its owner has called private
     detectors = _detectors(config, schema)
     source = open_source(config.source, compiled, stop)
@@ -177,7 +179,7 @@ class Agent:
         self._status.frames += len(block)
         block = self._parts.reassembler.feed(block)
         signals = self._parts.decoder.decode(block)
-        self._status.frames_unknown += len(block) - _frames_known(signals)
+        self._status.frames_unknown += len(block) - signals.frames_known
         for snapshot in self._parts.sampler.feed(block, signals):
             self._tick(snapshot, now_s)
 
@@ -273,11 +275,6 @@ def _asking(config: EdgeConfig, schema: Schema, stop: threading.Event, stack: Ex
     except ImportError as error:
         raise ConfigError(f"polling.requests: are set, but {error.name} is not installed; `pip install can-isotp python-can`") from error
     return open_poller(config.polling, schema, stop, stack)
-
-
-def _frames_known(signals: SignalBlock) -> int:
-    """Frames that gave at least one signal; `signals.frame` is in frame order."""
-    return int(np.count_nonzero(np.diff(signals.frame))) + 1 if len(signals.frame) else 0
 
 
 def _make_folder(state: Path) -> None:
