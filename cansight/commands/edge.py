@@ -74,6 +74,9 @@ def status(config_file: Path, as_json: bool) -> None:
     for key, value in found.items():
         if isinstance(value, int) and not isinstance(value, bool) and not key.endswith("_utc_ms"):
             click.echo(f"  {key:<22}{value:>14,}")
+    for name, channel in found.get("channels", {}).items():
+        counts = ", ".join(f"{key} {value:,}" for key, value in channel.items() if key != "state")
+        click.echo(f"  {name}: {channel['state']}; {counts}")
 
 
 @edge.command(name="config")
