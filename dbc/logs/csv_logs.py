@@ -22,7 +22,7 @@ from dbc.logs.lines import Broken, Frame, LineParser, fixed_point_ns, frame_id, 
 __all__ = ["GenericCsvParser", "GvretParser", "PythonCanCsvParser", "is_generic_csv", "is_gvret", "is_python_can_csv"]
 
 GVRET_HEADER = re.compile(rb"time\s?stamp\s*,\s*id\s*,\s*extended\s*,", re.IGNORECASE)
-GVRET_COLUMNS = (b"time stamp", b"id", b"extended", b"dir", b"bus", b"len")
+GVRET_COLUMNS = (b"time stamp", b"id", b"extended", b"bus", b"len")
 GENERIC_HEADER = re.compile(rb"id\s*,\s*data\s*bytes", re.IGNORECASE)
 PYTHON_CAN_HEADER = b"timestamp,arbitration_id,extended,remote,error,dlc,data"
 TRUTH = {b"true": True, b"1": True, b"false": False, b"0": False}
@@ -53,7 +53,7 @@ class GvretParser(LineParser):
         words = line.split(b",")
         if GVRET_HEADER.match(line):
             words = [word.strip() for word in words]
-            names = [word.lower().replace(b"timestamp", b"time stamp") for word in words]
+            names = [*GVRET_COLUMNS[:3], *(word.lower() for word in words[3:])]  # however the first three are written
             self._places = {name: names.index(name) for name in GVRET_COLUMNS if name in names}
             self._first_byte = names.index(b"d1") if b"d1" in names else max(self._places.values()) + 1
             return None
@@ -62,7 +62,7 @@ class GvretParser(LineParser):
             raise Broken("before the header")  # what a terminal printed
         if b" " in line:
             words = [word.strip() for word in words]
-        if len(words) < self._first_byte:
+        if len(words) < self._first_byte or len(words) <= max(place.values()):
             raise Broken("ends before its data")
         extended, length = TRUTH.get(words[place[b"extended"]].lower()), words[place[b"len"]] if b"len" in place else b""
         bus = words[place[b"bus"]] if b"bus" in place else b"0"

@@ -258,3 +258,11 @@ def test_blocks_of_mf4_are_no_larger_than_asked_for(data_dir: Path) -> None:
     assert max(sizes) <= 1000
     assert sum(sizes) == 150_411
     assert np.mean(sizes) > 900
+
+
+def test_a_gvret_header_that_is_written_otherwise(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"Time\tStamp , ID,Extended,Bus,LEN,D1\n5,21A,false,0,1,FE\n5,21A,false,0\n")
+    reader = open_log(path)
+    assert sum(len(block) for block in reader) == 1
+    assert (reader.skipped, reader.first_skipped) == (1, 3)
