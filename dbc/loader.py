@@ -44,7 +44,7 @@ def load_database(file: DbcFile | str | Path, data: bytes | None = None) -> tupl
     text = decode_text(data, report).replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff")
     form = None if "\0" in text else database_format(text)
     if form is None:
-        raise DbcFileError(named.path, "is not a DBC, ARXML, KCD or SYM file: expected a VERSION, BU_ or BO_ line")
+        raise DbcFileError(named.path, "is not a DBC file (expected a VERSION, BU_ or BO_ line), nor ARXML, KCD or SYM")
     report.format = form
     with _quiet():
         if form == "dbc":

@@ -148,10 +148,10 @@ def one_frame(channel: str, identifier: int, payload: bytes) -> FrameBlock:
         ("<CANDELA></CANDELA>", None, "diagnostic description"),
         ('FormatVersion=5.0 // x\nTitle="t"\n', None, "Only SYM version 6.0"),
         ('FormatVersion=6.0 // x\nTitle="t"\n{SENDRECEIVE}\n["A"]\nID=zz\n', 5, "cannot be read as SYM: invalid syntax"),
-        ("<html></html>", None, "is not a DBC, ARXML, KCD or SYM file"),
-        ("", None, "is not a DBC, ARXML, KCD or SYM file"),
-        ("hello\n", None, "is not a DBC, ARXML, KCD or SYM file"),
-        ('VERSION "\0"\nBU_: A\n', None, "is not a DBC, ARXML, KCD or SYM file"),
+        ("<html></html>", None, "is not a DBC file"),
+        ("", None, "is not a DBC file"),
+        ("hello\n", None, "is not a DBC file"),
+        ('VERSION "\0"\nBU_: A\n', None, "is not a DBC file"),
     ],
 )
 def test_what_is_no_database_is_one_line(tmp_path: Path, text: str, line: int | None, says: str) -> None:
