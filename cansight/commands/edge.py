@@ -64,7 +64,7 @@ def status(config_file: Path, as_json: bool) -> None:
         raise UsageError(f"{path}: is not there; the agent has not run with {config_file} yet") from error
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read as the agent's status: {getattr(error, 'strerror', None) or error}") from error
-    found = msgspec.structs.asdict(said)
+    found = msgspec.to_builtins(said)
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -74,7 +74,7 @@ def status(config_file: Path, as_json: bool) -> None:
     for key, value in found.items():
         if isinstance(value, int) and not isinstance(value, bool) and not key.endswith("_utc_ms"):
             click.echo(f"  {key:<22}{value:>14,}")
-    for name, channel in found.get("channels", {}).items():
+    for name, channel in found["channels"].items():
         counts = ", ".join(f"{key} {value:,}" for key, value in channel.items() if key != "state")
         click.echo(f"  {name}: {channel['state']}; {counts}")
 
