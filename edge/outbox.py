@@ -8,7 +8,8 @@ A PUBACK ends nothing: a broker that is killed, or whose queue is full, loses wh
 
 While nothing at all is receipted (the aggregator is away), one batch at a time is sent as a probe, ever more rarely: a backlog
 is not played again and again to a broker that nobody listens to. Probes alternate between batches sent before and new ones, so that
-batches that are never answered cannot block the others.
+batches that are never answered cannot block the others; and a stream's announcement is its first probe, since the cloud cannot answer
+for a batch whose key it lacks. What the cloud asks for is sent at once.
 """
 
 import heapq
@@ -79,6 +80,7 @@ class Outbox:
         self._waiting: list[tuple[float, int, Batch]] = []
         self._announcements: dict[bytes, Batch] = {}
         self._requested_s: dict[bytes, float] = {}
+        self._asked: deque[Batch] = deque()  # announcements that the cloud waits for
         self._pushes = 0
         self._last_receipt_s = -math.inf
         self._silence = 0  # rounds of sending in a row that nobody answered
@@ -129,6 +131,8 @@ class Outbox:
         """When `due` has something to do next, if nothing else happens; None: not before something else happens."""
         if not self._connected:
             return None
+        if self._asked:
+            return -math.inf
         times = []
         if self._in_flight:
             times.append(next(iter(self._in_flight.values())).sent_s + RECEIPT_S)
@@ -167,7 +171,7 @@ class Outbox:
         self._held[batch.key] = batch  # even when it was receipted: the cloud may have been restored from a backup
         self._in_flight.pop(batch.key, None)
         self._wait(batch, now_s)
-        self._quiet_until_s = now_s
+        self._asked.append(batch)
         return True
 
     def undelivered(self, key: Key, now_s: float) -> None:
@@ -208,6 +212,10 @@ class Outbox:
         return 1 if self._silence else MAX_IN_FLIGHT
 
     def _choose(self, now_s: float) -> Batch | None:
+        while self._asked:
+            asked = self._asked.popleft()
+            if self._held.get(asked.key) is asked and asked.state is _State.WAITING:
+                return asked
         if len(self._in_flight) >= self._window or now_s < self._quiet_until_s:
             return None
         self._tidy()
@@ -218,9 +226,19 @@ class Outbox:
                 retry, self._probe_fresh = not self._probe_fresh, not self._probe_fresh
             else:
                 retry = sum(batch.attempts > 1 for batch in self._in_flight.values()) < MAX_RETRIES_IN_FLIGHT
-        if retry:
-            return heapq.heappop(self._waiting)[2]
-        return fresh.popleft() if fresh is not None else None
+        if not retry and fresh is None:
+            return None
+        chosen = self._waiting[0][2] if retry or fresh is None else fresh[0]
+        if self._silence and (first := self._unanswered_announcement(chosen)) is not None:
+            return first
+        return heapq.heappop(self._waiting)[2] if retry or fresh is None else fresh.popleft()
+
+    def _unanswered_announcement(self, batch: Batch) -> Batch | None:
+        """The announcement of the batch's stream, if it waits for an answer and is not that batch."""
+        announcement = self._announcements.get(batch.stream)
+        if announcement is None or announcement is batch or announcement.state is not _State.WAITING:
+            return None
+        return announcement if self._held.get(announcement.key) is announcement else None
 
     def _tidy(self) -> None:
         """Remove what was answered, dropped or scheduled anew from the heads of the queues."""

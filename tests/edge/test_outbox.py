@@ -190,6 +190,31 @@ def test_an_announcement_is_sent_again_on_request_even_when_it_was_receipted() -
     assert not box.request(announcement.stream, 99.0)
 
 
+def test_batches_that_went_out_before_anybody_listened_begin_again_with_their_announcement() -> None:
+    first = [batch(0, lane=Lane.RESERVED), *map(batch, range(1, 4))]
+    box = outbox(*first)
+    assert sequences(box.due(0.0)) == [0, 1, 2, 3]
+    for one in first:
+        box.undelivered(one.key, 0.1)
+    assert sequences(box.due(100.0)) == [0], "without the key of its stream no other batch can be answered"
+    receipt(box, first[0], 100.1)
+    assert sequences(box.due(100.1)) == [1, 2, 3]
+
+
+def test_what_the_cloud_asks_for_goes_at_once_also_in_silence() -> None:
+    announcement, *others = [batch(0, lane=Lane.RESERVED), *map(batch, range(1, 40))]
+    box = outbox(announcement, *others)
+    box.due(0.0)
+    receipt(box, announcement, 0.1)  # the cloud loses it afterwards
+    now_s = 1000.0
+    while box.in_flight != 1:
+        box.due(now_s)
+        now_s += 1000.0
+    assert box.request(STREAMS[0], now_s - 999.0)
+    assert box.wake_s() == -math.inf
+    assert sequences(box.due(now_s - 999.0)) == [0]
+
+
 def test_what_the_store_dropped_is_not_sent() -> None:
     box = outbox(batch(0), *(batch(sequence) for sequence in range(1, 31)))
     box.due(0.0)
