@@ -191,10 +191,12 @@ class Outbox:
             del self._in_flight[batch.key]
             self._wait(batch, now_s)
 
-    def forget(self, lane: Lane, before: int) -> None:
-        """The store had to drop the lane's records before this position."""
-        for batch in [batch for batch in self._held.values() if batch.lane is lane and 0 <= batch.position < before]:
+    def forget(self, lane: Lane, before: int) -> set[Key]:
+        """The store had to drop the lane's records before this position. Returns those of them that had no receipt."""
+        dropped = [batch for batch in self._held.values() if batch.lane is lane and 0 <= batch.position < before]
+        for batch in dropped:
             self._release(batch)
+        return {batch.key for batch in dropped}
 
     def forget_stream(self, stream: bytes) -> None:
         """Nothing of this stream is left: its announcement is not needed any more."""

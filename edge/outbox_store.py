@@ -313,13 +313,16 @@ class OutboxStore:
             lost := self._drop_oldest(lane, log)
         ) is not None:
             self._no_space = False
-            for batch in lost:
-                self._lose(batch.stream, batch.sequence, FULL)
-            log.loaded = max(log.loaded, log.log.first)
-            for position in [position for position in log.open if position < log.log.first]:
-                del log.open[position]
+            first = log.log.first
             with self.lock:
-                self.outbox.forget(lane, log.log.first)
+                dropped = self.outbox.forget(lane, first)
+            for batch in lost:
+                # What was offered and is not held any more got its receipt while the log was read.
+                if batch.position >= log.loaded or batch.key in dropped:
+                    self._lose(batch.stream, batch.sequence, FULL)
+            log.loaded = max(log.loaded, first)
+            for position in [position for position in log.open if position < first]:
+                del log.open[position]
 
     @staticmethod
     def _drop_oldest(lane: Lane, log: _Log) -> list[Batch] | None:

