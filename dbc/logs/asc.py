@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from dbc.logs.lines import Broken, Frame, LineParser, fixed_point_ns, frame_id, payload
+from dbc.logs.lines import Broken, Frame, LineParser, fixed_point_ns, frame_id, payload, whole_number
 
 __all__ = ["AscParser", "is_asc"]
 
@@ -77,7 +77,7 @@ class AscParser(LineParser):
         if len(words) < 3:
             raise Broken("ends after its identifier")
         extended = words[0][-1:] in b"xX"
-        identifier = _number(words[0].rstrip(b"xX"), self._base)
+        identifier = whole_number(words[0][:-1] if extended else words[0], self._base)
         return self._fd(words, time_ns, name, identifier, extended) if fd else self._classic(words, time_ns, name, identifier, extended)
 
     def _name(self, channel: bytes) -> str:
@@ -103,7 +103,7 @@ class AscParser(LineParser):
             return Frame(time_ns, frame_id(identifier, extended, remote=True), name, b"", min(length, 8))
         if kind != b"d" or len(words) < 4:
             raise Broken("neither data nor remote frame")
-        code = _number(words[3], self._base)
+        code = whole_number(words[3], self._base)
         length = min(code, 8)
         if code > 64:
             raise Broken(f"length {code}")
@@ -115,7 +115,7 @@ class AscParser(LineParser):
             rest = rest[1:]  # the message's name in the database
         if len(rest) < 4:
             raise Broken("ends before its data")
-        code, length = _number(rest[2], 16), _number(rest[3], 10)
+        code, length = whole_number(rest[2], 16), whole_number(rest[3], 10)
         if not 0 <= code <= 15 or length not in FD_LENGTHS:
             raise Broken(f"length {length}")
         if length == 0 and code:
@@ -134,12 +134,6 @@ class AscParser(LineParser):
                 self._start_ns = start_ns
         elif not lower.startswith((b"//", b"end triggerblock", b"internal events", b"no internal", b"previous log", b"next log")):
             raise Broken("no line of an ASC file")
-
-
-def _number(text: bytes, base: int) -> int:
-    if not text.isalnum() or len(text) > 10:
-        raise Broken(f"number {text!r}")
-    return int(text, base)
 
 
 def _date_ns(text: str) -> int | None:

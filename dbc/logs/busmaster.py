@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from dbc.logs.lines import Broken, Frame, LineParser, fixed_point_ns, frame_id, payload
+from dbc.logs.lines import Broken, Frame, LineParser, fixed_point_ns, frame_id, payload, whole_number
 
 __all__ = ["BusMasterParser", "MicrochipParser", "is_busmaster", "is_microchip"]
 
@@ -57,9 +57,9 @@ class BusMasterParser(LineParser):
             raise Broken("no frame")
         extended, remote = KINDS[words[4].lower()]
         identifier = words[3].lower().removeprefix(b"0x")
-        if len(identifier) > 10 or not identifier.isalnum() or not words[5].isdigit() or len(words[5]) > 2:
+        if len(identifier) > 10 or not words[5].isdigit() or len(words[5]) > 2:
             raise Broken("no identifier or length")
-        number = frame_id(int(identifier, self._base), extended, remote=remote)
+        number = frame_id(whole_number(identifier, self._base), extended, remote=remote)
         length = int(words[5])
         data = b"" if remote else payload(words[6:], length, self._base)
         time_ns = self._time_ns(stamp)
@@ -104,8 +104,8 @@ class MicrochipParser(LineParser):
         stamp, _, identifier, dlc, *words = line.rstrip(b";").split(b";")
         marked = identifier[-1:] in b"xX" and len(identifier) > 2
         digits = identifier.rstrip(b"xX").lower().removeprefix(b"0x")
-        if not digits.isalnum() or len(digits) > 8 or not dlc.strip().isdigit() or len(dlc) > 2:
+        if len(digits) > 8 or not dlc.strip().isdigit() or len(dlc) > 2:
             raise Broken("no identifier or length")
-        number, length = int(digits, 16), int(dlc)
-        data = payload([word.strip().lower().removeprefix(b"0x").zfill(2) for word in words], length)
+        number, length = whole_number(digits), int(dlc)
+        data = payload([word.strip().lower().removeprefix(b"0x") for word in words], length)
         return Frame(fixed_point_ns(stamp, 1_000_000), frame_id(number, marked or number > 0x7FF), "can0", data, length)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from dbc.logs.lines import Broken, Frame, LineParser, fixed_point_ns, frame_id, payload
+from dbc.logs.lines import Broken, Frame, LineParser, fixed_point_ns, frame_id, payload, whole_number
 
 __all__ = ["CrtdParser", "is_crtd"]
 
@@ -32,8 +32,8 @@ class CrtdParser(LineParser):
         time_ns = fixed_point_ns(stamp, 1_000_000_000)
         if found["other"]:
             return None
-        if not words or len(words[0]) > 8 or not words[0].isalnum():
+        if not words or len(words[0]) > 8:
             raise Broken("no identifier")
         extended, length = found["bits"] == b"29", len(words) - 1
         name = f"can{max(int(found['bus'] or 1) - 1, 0)}"
-        return Frame(time_ns, frame_id(int(words[0], 16), extended), name, payload(words[1:], length), length)
+        return Frame(time_ns, frame_id(whole_number(words[0]), extended), name, payload(words[1:], length), length)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import base64
 import re
 
-from dbc.logs.lines import Broken, Frame, LineParser, fixed_point_ns, frame_id, payload
+from dbc.logs.lines import Broken, Frame, LineParser, fixed_point_ns, frame_id, payload, whole_number
 
 __all__ = ["GenericCsvParser", "GvretParser", "PythonCanCsvParser", "is_generic_csv", "is_gvret", "is_python_can_csv"]
 
@@ -102,8 +102,12 @@ class PythonCanCsvParser(LineParser):
         extended, remote, error = (TRUTH[flag] if flag in TRUTH else _refuse(flag) for flag in flags)
         if not dlc.isdigit() or len(dlc) > 2:
             raise Broken("no length")
+        if remote and error:
+            raise Broken("a remote and an error frame at once")
         number = frame_id(_hex(identifier), extended, remote=remote, error=error)
         content = b"" if remote else base64.b64decode(data, validate=True)
+        if content and (len(content) != int(dlc) or base64.b64encode(content) != data):
+            raise Broken(f"{len(content)} bytes of {int(dlc)}, or bits after the last")
         length = min(int(dlc), 8) if remote else len(content)
         return Frame(fixed_point_ns(_plain(stamp), 1_000_000_000), number, "can0", content, length)
 
@@ -114,9 +118,9 @@ def _refuse(flag: bytes) -> bool:
 
 def _hex(text: bytes) -> int:
     text = text.removeprefix(b"0x").removeprefix(b"0X")
-    if not text.isalnum() or len(text) > 8:
+    if len(text) > 8:
         raise Broken(f"identifier {text!r}")
-    return int(text, 16)
+    return whole_number(text)
 
 
 def _plain(stamp: bytes) -> bytes:

@@ -12,7 +12,10 @@ import numpy as np
 
 from dbc.frames import EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, SFF_MASK, FrameBlock
 
-__all__ = ["LAST_SECOND", "MAX_CHANNELS", "Broken", "Frame", "LineParser", "TextParser", "fixed_point_ns", "frame_id", "payload"]
+__all__ = [
+    *("LAST_SECOND", "MAX_CHANNELS", "Broken", "Frame", "LineParser", "TextParser"),
+    *("fixed_point_ns", "frame_id", "payload", "whole_number"),
+]
 
 MAX_CHANNELS = 255
 LAST_SECOND = 2**63 // 10**9 - 1  # that nanoseconds reach in an int64: the year 2262
@@ -114,15 +117,22 @@ def frame_id(identifier: int, extended: bool, *, remote: bool = False, error: bo
     return identifier | (EFF_FLAG if extended else 0) | (RTR_FLAG if remote else 0)
 
 
+def whole_number(text: bytes, base: int = 16) -> int:
+    """An unsigned number, of digits alone: int() would also take "0x", a sign and "_". Raises Broken."""
+    if len(text) > 10 or not text.isalnum() or (base == 16 and text[1:2] in b"xX" and len(text) > 1):
+        raise Broken(f"number {text!r}")
+    return int(text, base)
+
+
 def payload(words: list[bytes], length: int, base: int = 16) -> bytes:
     """The first `length` of the words as bytes. Raises Broken where there are fewer, or one is no byte."""
     if not 0 <= length <= MAX_BYTES or len(words) < length:
         raise Broken(f"{len(words)} bytes of {length}")
-    if base == 16:
-        joined = b"".join(words[:length])
-        if len(joined) == 2 * length:
-            return bytes.fromhex(joined.decode("ascii"))
-    if any(len(word) > 3 or not word.isalnum() for word in words[:length]):
+    words = words[:length]
+    widths = set(map(len, words))
+    if base == 16 and widths <= {2}:  # of the same width together is not enough: "8 006" is damage, not two bytes
+        return bytes.fromhex(b"".join(words).decode("ascii"))
+    if max(widths, default=0) > (2 if base == 16 else 3) or not all(word.isalnum() for word in words):
         raise Broken("no bytes")
     return bytes(int(word, base) for word in words[:length])  # ValueError beyond 255
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal, InvalidOperation
 
-from dbc.logs.lines import Broken, Frame, LineParser, fixed_point_ns, frame_id, payload
+from dbc.logs.lines import Broken, Frame, LineParser, fixed_point_ns, frame_id, payload, whole_number
 
 __all__ = ["CanHackerParser", "TrcParser", "is_canhacker", "is_trc"]
 
@@ -142,17 +142,9 @@ class CanHackerParser(LineParser):
 
 def _frame(time_ns: int, bus: bytes, identifier: bytes, rest: list[bytes]) -> Frame:
     """rest: length, then data or RTR. Identifiers of more than four digits are extended."""
-    if (
-        not bus.isdigit()
-        or len(bus) > 3
-        or not identifier.isalnum()
-        or len(identifier) > 8
-        or not rest
-        or not rest[0].isdigit()
-        or len(rest[0]) > 2
-    ):
+    if not bus.isdigit() or len(bus) > 3 or len(identifier) > 8 or not rest or not rest[0].isdigit() or len(rest[0]) > 2:
         raise Broken("no bus, identifier or length")
-    length, number, extended = int(rest[0]), int(identifier, 16), len(identifier) > 4
+    length, number, extended = int(rest[0]), whole_number(identifier), len(identifier) > 4
     name = f"can{max(int(bus) - 1, 0)}"
     if len(rest) > 1 and rest[1] == b"RTR":
         return Frame(time_ns, frame_id(number, extended, remote=True), name, b"", min(length, 8))
