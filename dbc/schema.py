@@ -97,7 +97,8 @@ class Schema:
         if self._some_float:
             kind = np.broadcast_to(self.kind if at is None else self.kind.take(at), raw.shape)
             single, double = kind == Kind.FLOAT32, kind == Kind.FLOAT64
-            number[single] = raw[single].astype(np.uint32).view(np.float32)
+            with np.errstate(invalid="ignore"):  # widening a signalling not-a-number is one
+                number[single] = raw[single].astype(np.uint32).view(np.float32)
             number[double] = raw[double].view(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):  # a hostile float payload may overflow; it then is inf, as in Python
             number *= scale
