@@ -207,7 +207,7 @@ class Agent:
         for finding in self._parts.detectors.step(snapshot):
             log.info("finding %s: %s, score %.3g, threshold %.3g", finding.state, finding.fault_code, finding.score, finding.threshold)
             self._status.findings += finding.state == "active"
-            self._append(self._recorder.message(finding))
+            self._append(self._recorder.message(finding, now_s))
 
     def _append(self, records: Iterable[Record]) -> None:
         for record in records:
@@ -221,7 +221,7 @@ class Agent:
             for gap in self._store.maintain(now_s):
                 log.warning("gap: batches %d to %d of a stream are lost: %s", gap.first, gap.last, gap.reason)
                 self._status.gaps += 1
-                self._append(self._recorder.message(gap))
+                self._append(self._recorder.message(gap, now_s))
             self._store.commit()
         if self._store.offered():
             self._parts.uplink.wake()

@@ -40,7 +40,7 @@ class Journey:
 class Stream:
     """One consent class's stream while it is written. columns: (m,) indices of the schema's signals."""
 
-    def __init__(self, consent_class: str, columns: NDArray[np.intp], sealer: StreamSealer, baseline: Rows, opened_s: float) -> None:
+    def __init__(self, consent_class: str, columns: NDArray[np.intp], sealer: StreamSealer, baseline: Rows | None, opened_s: float) -> None:
         self.consent_class = consent_class
         self.columns = columns
         self.opened_s = opened_s
@@ -55,10 +55,10 @@ class Stream:
         consent_class: str,
         columns: NDArray[np.intp],
         n_signals: int,
-        baseline: Rows,
+        baseline: Rows | None,
         now_s: float,
     ) -> tuple["Stream", Record]:
-        """The stream and its announcement. baseline: one tick of `columns`, the first row that will be recorded."""
+        """The stream and its announcement. baseline: one tick of `columns`; None without columns, for messages alone."""
         sealer = StreamSealer.start(identity.vehicle)
         recorded = np.zeros(n_signals, dtype=np.bool_)
         recorded[columns] = True
@@ -71,7 +71,7 @@ class Stream:
             pack_ids=list(journey.pack_ids),
             campaign_id=DEFAULT_CAMPAIGN,
             agent=journey.agent,
-            baseline=encode_rows(baseline, None) if len(columns) else b"",
+            baseline=b"" if baseline is None else encode_rows(baseline, None),
         )
         sealed = announce(sealer, announcement, identity.recipients, identity.certificate, identity.key)
         return cls(consent_class, columns, sealer, baseline, now_s), Record(Lane.RESERVED, consent_class, sealed)

@@ -15,6 +15,7 @@ Bits = NDArray[np.uint8]  # one element a bit, 0 or 1
 _K_BITS = 6
 _UNARY = 4  # bits of a unary part per value, at most
 _ONE = np.uint64(1)
+_K_FIELDS = (np.arange(1 << _K_BITS)[:, None] >> np.arange(_K_BITS) & 1).astype(np.uint8)  # the bits of each k
 
 
 def bit_width(values: Unsigned) -> NDArray[np.int64]:
@@ -42,10 +43,11 @@ def rice_bits(values: NDArray[np.int64]) -> list[Bits]:
     k = (total * 7 // (10 * len(values))).bit_length()  # for geometric values log2(mean * ln 2) is the best k
     if k and int((values >> (k - 1)).sum()) - int((values >> k).sum()) <= len(values):
         k -= 1
-    ends = np.cumsum((values >> k) + 1)
-    unary = np.zeros(int(ends[-1]), np.uint8)
-    unary[ends - 1] = 1
-    parts = [np.array([k >> bit & 1 for bit in range(_K_BITS)], np.uint8), unary]
+    ones = (values >> k if k else values).cumsum()
+    ones += np.arange(len(values))
+    unary = np.zeros(int(ones[-1]) + 1, np.uint8)
+    unary[ones] = 1
+    parts: list[Bits] = [_K_FIELDS[k], unary]
     if k:
         parts.append(((values[:, None] >> np.arange(k)) & 1).astype(np.uint8).reshape(-1))
     return parts
@@ -53,10 +55,11 @@ def rice_bits(values: NDArray[np.int64]) -> list[Bits]:
 
 def field_bits(values: Unsigned, widths: NDArray[np.int64]) -> Bits:
     """The low widths[i] bits of values[i], one after the other; both (n,)."""
-    ends = np.cumsum(widths)
+    ends = widths.cumsum()
     total = int(ends[-1]) if len(ends) else 0
-    place = np.arange(total) - np.repeat(ends - widths, widths)
-    return ((np.repeat(values, widths) >> place.astype(np.uint64)) & _ONE).astype(np.uint8)
+    place = np.arange(total)
+    place -= (ends - widths).repeat(widths)
+    return ((values.repeat(widths) >> place.view(np.uint64)) & _ONE).astype(np.uint8)
 
 
 class BitReader:

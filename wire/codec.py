@@ -40,11 +40,11 @@ def encode_rows(rows: Rows, baseline: Rows | None) -> bytes:
     index = np.flatnonzero(changed)
 
     start = int(rows.tick_ms[0]) - base_tick
-    following = np.diff(rows.tick_ms)
+    following = rows.tick_ms[1:] - rows.tick_ms[:-1]
     unit = _SECOND_MS if start % _SECOND_MS == 0 and not (following % _SECOND_MS).any() else 1
     flags = (_RELATIVE if baseline is not None else 0) | (_SECONDS if unit == _SECOND_MS else 0)
     start //= unit
-    unexpected = np.flatnonzero(changed ^ _expected(baseline)) if baseline is not None and baseline.widths is not None else index
+    unexpected = (changed ^ _expected(baseline)).nonzero()[0] if baseline is not None and baseline.widths is not None else index
     head = [varint(ticks), varint(start << 1 if start >= 0 else (-start << 1) - 1)]
     if baseline is None:
         head.append(varint(columns))
@@ -138,10 +138,8 @@ def _check(rows: Rows, baseline: Rows | None) -> tuple[int, int]:
         raise FormatError(f"rows: expected at most {MAX_SIGNALS} columns and {MAX_CELLS} cells, found {ticks} x {columns}")
     if baseline is not None and baseline.raw.shape != (1, columns):
         raise FormatError(f"rows: expected a baseline of (1, {columns}), found {baseline.raw.shape}")
-    if (
-        int(np.abs(rows.tick_ms).max()) >= _MAX_TICK
-        or not ((following := np.diff(rows.tick_ms)) > 0).all()
-        or (following > _MAX_STEP).any()
+    if max(-int(rows.tick_ms[0]), int(rows.tick_ms[-1])) >= _MAX_TICK or (
+        len(following := rows.tick_ms[1:] - rows.tick_ms[:-1]) and not 0 < int(following.min()) <= int(following.max()) <= _MAX_STEP
     ):
         raise FormatError("rows: expected ticks that increase, within 53 bits and at most 79 years apart")
     if rows.widths is not None and (rows.widths.shape != (2, columns) or ticks != 1 or baseline is not None):
@@ -167,7 +165,10 @@ def _widths(baseline: Rows | None, index: NDArray[np.intp]) -> NDArray[np.int64]
     if baseline is None or baseline.widths is None:
         return np.repeat(np.array(DEFAULT_WIDTHS)[:, None], len(index), axis=1)
     expected = baseline.widths[:, index].astype(np.int64)
-    return np.where(expected[:1] > 0, expected, np.array(DEFAULT_WIDTHS)[:, None])
+    unexpected = expected[0] == 0
+    if unexpected.any():
+        expected[:, unexpected] = np.array(DEFAULT_WIDTHS)[:, None]
+    return expected
 
 
 def _gaps(index: NDArray[np.intp]) -> NDArray[np.int64]:
@@ -196,9 +197,13 @@ def _put_reasons(parts: list[Bits], reason: NDArray[np.uint8], base: NDArray[np.
 
 def _put_deltas(parts: list[Bits], deltas: NDArray[np.uint64], expected: NDArray[np.int64]) -> None:
     width = bit_width(deltas)
-    parts += rice_bits(zigzag(width[0] - expected[0]).view(np.int64))
+    over = width.copy()
+    over[0] -= expected[0]
+    over[1:] -= expected[1]
+    codes = zigzag(over).view(np.int64)
+    parts += rice_bits(codes[0])
     if len(width) > 1:
-        parts += rice_bits(zigzag(width[1:] - expected[1]).view(np.int64).reshape(-1))
+        parts += rice_bits(codes[1:].reshape(-1))
     parts.append(field_bits(deltas.reshape(-1), np.maximum(width - 1, 0).reshape(-1)))
 
 

@@ -106,8 +106,11 @@ class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             _finite("window.values", *series)
 
 
-class FindingMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a detector says. The clearing message carries the id of the raising one."""
+class FindingMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What a detector says. The clearing message carries the id of the raising one.
+
+    repeats: findings of this detector (pack and fault code) since its last message that were raised and not sent: its rate is limited.
+    """
 
     finding_id: Id16
     state: Literal["active", "cleared"]
@@ -120,6 +123,7 @@ class FindingMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     p_value: float | None
     contributions: Annotated[list[Contribution], msgspec.Meta(max_length=WINDOW_SIGNALS)]
     window: Window
+    repeats: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)] = 0
 
     def __post_init__(self) -> None:
         _finite("finding", self.score, self.threshold, self.p_value)

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,13 +13,14 @@ from cloud import pki as fleet
 from dbc.sampler import Snapshot
 from dbc.schema import Schema
 from dbc.validity import Reason
+from edge.finding_limit import BURST, REFILL_MS
 from edge.identity import Identity
 from edge.outbox import Lane
-from edge.recorder import ROTATION_S, Recorder
+from edge.recorder import ROTATION_S, SETTLING_TICKS, Recorder
 from edge.streams import Journey, Record
 from wire.codec import decode_rows
 from wire.envelope import OpenedStream, StreamOpener, read_announcement
-from wire.messages import Clock, Gap, Kind, Rows, decode_message
+from wire.messages import Clock, FindingMessage, Gap, Kind, Rows, Window, decode_message
 from wire.recipients import load_recipient_keys, read_recipient
 
 CLASSES = {"Loop.Flow": "driving", "Loop.Pressure": "identity", "Pump.Speed": "location"}
@@ -122,6 +124,59 @@ def test_a_stream_lives_an_hour(identity: Identity, pki: Path) -> None:
     assert [rows.tick_ms.tolist() for rows in reader.rows["technical"]] == [[1000, 2000], [3000]]
 
 
+def test_the_first_streams_of_a_run_are_short_and_the_next_know_what_widths_to_expect(identity: Identity, pki: Path) -> None:
+    reader, made = Reader(pki), recorder(identity, batch_ticks=4, classes=dict.fromkeys(schema().names[1:], "driving"))
+    for second in range(1, SETTLING_TICKS[1] + 10):
+        reader.take(made.snapshot(snapshot(second, second * second), float(second)))
+    reader.take(made.flush())
+    for consent_class, rows in reader.rows.items():
+        assert [tick for one in rows for tick in one.tick_ms.tolist()] == [1000 * second for second in range(1, SETTLING_TICKS[1] + 10)]
+        streams = [one for one in reader.streams.values() if one.announcement.consent_class == consent_class]
+        assert [one.baseline is not None and one.baseline.widths is not None for one in streams] == [False, True, True]
+        begins = [int(one.baseline.tick_ms[0]) // 1000 for one in streams if one.baseline is not None]
+        assert begins == [1, 33, 301]  # at the first batch's end after 30 ticks, and after 300
+
+
+def finding(number: int, second: int, state: Literal["active", "cleared"] = "active", fault_code: str = "F-1") -> FindingMessage:
+    return FindingMessage(
+        finding_id=number.to_bytes(16, "big"), state=state, pack_id="loop", fault_code=fault_code, tick_ms=second * 1000,
+        since_ms=0, score=2.0, threshold=1.0, p_value=None, contributions=[], window=Window(tick_ms=[], signals=[], values=[]),
+    )  # fmt: skip
+
+
+def test_a_detector_that_flaps_is_limited_and_its_repeats_are_counted(identity: Identity, pki: Path) -> None:
+    reader, made = Reader(pki), recorder(identity, classes={})
+    for number in range(100):
+        reader.take(made.message(finding(number, 10 * number), 0.0))
+        reader.take(made.message(finding(number, 10 * number + 5, "cleared"), 0.0))
+    said = [one for one in reader.said if isinstance(one, FindingMessage)]
+    raised = [one for one in said if one.state == "active"]
+    assert len(raised) == BURST + 990_000 // REFILL_MS
+    assert {one.finding_id for one in said if one.state == "cleared"} == {one.finding_id for one in raised}
+    # One more is raised and stays: it goes out as soon as there is room, and says how many did not.
+    reader.take(made.message(finding(100, 1000), 0.0))
+    reader.take(made.message(finding(7, 1000, fault_code="F-2"), 0.0))
+    assert reader.said[-1] == finding(7, 1000, fault_code="F-2"), "another detector is not concerned"
+    reader.take(made.snapshot(snapshot(1100), 0.0))
+    assert reader.said[-1] == finding(7, 1000, fault_code="F-2")
+    reader.take(made.snapshot(snapshot(1000 + REFILL_MS // 1000), 0.0))
+    last = reader.said[-1]
+    assert isinstance(last, FindingMessage)
+    assert last.finding_id == (100).to_bytes(16, "big")
+    said = [one for one in reader.said if isinstance(one, FindingMessage) and one.fault_code == "F-1"]
+    assert sum(one.repeats for one in said) + len([one for one in said if one.state == "active"]) == 101
+
+
+def test_a_fault_that_lasts_is_said_however_much_came_before(identity: Identity, pki: Path) -> None:
+    reader, made = Reader(pki), recorder(identity, classes={})
+    for number in range(20):  # raised again and again without being cleared: the newest of those held back is kept
+        reader.take(made.message(finding(number, number), 0.0))
+    reader.take(made.snapshot(snapshot(REFILL_MS // 1000 + 20), 0.0))
+    last = reader.said[-1]
+    assert isinstance(last, FindingMessage)
+    assert (last.finding_id, last.repeats) == ((19).to_bytes(16, "big"), 20 - BURST - 1)
+
+
 def test_a_batch_that_is_not_full_waits_only_a_little_longer_than_it_takes_to_fill(identity: Identity, pki: Path) -> None:
     reader, made = Reader(pki), recorder(identity, batch_ticks=3, classes={})
     reader.take(made.snapshot(snapshot(1), 100.0))
@@ -135,10 +190,10 @@ def test_a_batch_that_is_not_full_waits_only_a_little_longer_than_it_takes_to_fi
 def test_messages_travel_in_the_technical_stream_even_when_it_has_no_signals(identity: Identity, pki: Path) -> None:
     reader, made = Reader(pki), recorder(identity, classes=dict.fromkeys(schema().names, "driving"))
     gap = Gap(stream=bytes(16), first=1, last=2, reason="test")
-    assert made.message(gap) == []  # no stream yet
-    reader.take(made.snapshot(snapshot(1), 0.0))
+    reader.take(made.message(gap, 0.0))  # before the first snapshot: in a stream without columns
     assert reader.said == [gap]
-    reader.take(made.message(gap))
+    reader.take(made.snapshot(snapshot(1), 0.0))
+    reader.take(made.message(gap, 0.0))
     assert reader.said == [gap, gap]
     assert set(reader.rows) == set()
     assert {opened.announcement.consent_class for opened in reader.streams.values()} == {"technical", "driving"}
