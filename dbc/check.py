@@ -13,7 +13,10 @@ __all__ = ["check_file", "doubts"]
 
 
 def check_file(argument: str) -> dict[str, Any]:
-    """One file, as `LoadReport.as_json`, and: loads, error (one line; None = none), doubts. Imports cantools."""
+    """One file, as `LoadReport.as_json`, and: loads, error (one line; None = none), doubts. Imports cantools.
+
+    A file may load and have an error: one that is wrong throughout, and used by a rule that explains all of it.
+    """
     from dbc.dbc_file import parse_file_argument
     from dbc.planner import load_database, plan_files
 
@@ -34,7 +37,13 @@ def check_file(argument: str) -> dict[str, Any]:
         } | nothing
     known = set(report.notes())
     more = [note for note in compiled.notes if note not in known]
-    return report.as_json() | {"loads": True, "line": None, "column": None, "error": None, "doubts": [*more, *doubts(compiled)]}
+    return report.as_json() | {
+        "loads": True,
+        "line": min((entry.line for entry in report.repaired if entry.is_error), default=None) if report.wrong_throughout else None,
+        "column": None,
+        "error": report.wrong_throughout,
+        "doubts": [*more, *doubts(compiled)],
+    }
 
 
 def doubts(compiled: CompiledDbc) -> list[str]:

@@ -10,10 +10,14 @@ __all__ = ["LoadReport", "Repaired", "Skipped"]
 
 @dataclass(frozen=True, order=True)
 class Repaired:
-    """One repair. `line` counts from 1; 0 where the format has no lines, or the whole file is meant."""
+    """One repair. `line` counts from 1; 0 where the format has no lines, or the whole file is meant.
+
+    is_error: what was changed is what frames are matched by (an identifier that the format does not allow): other tools refuse the message.
+    """
 
     line: int
     what: str
+    is_error: bool = False
 
 
 @dataclass(frozen=True, order=True)
@@ -35,9 +39,10 @@ class LoadReport:
     signals: int = 0
     repaired: list[Repaired] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    wrong_throughout: str | None = None  # why the file is wrong though it can be used: no message of it is valid as it is written
 
-    def repair(self, line: int, what: str) -> None:
-        self.repaired.append(Repaired(line, what))
+    def repair(self, line: int, what: str, *, is_error: bool = False) -> None:
+        self.repaired.append(Repaired(line, what, is_error))
 
     def skip(self, line: int, message: str, why: str) -> None:
         self.skipped.append(Skipped(line, message, why))
@@ -50,7 +55,7 @@ class LoadReport:
 
         lines = [(entry.line, f"{place(entry.line)}: {entry.what}") for entry in self.repaired]
         lines += [(entry.line, f"{place(entry.line)}: {entry.message or 'an entry'} is left out: {entry.why}") for entry in self.skipped]
-        return [text for _, text in sorted(lines)]
+        return ([self.wrong_throughout] if self.wrong_throughout else []) + [text for _, text in sorted(lines)]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -58,6 +63,9 @@ class LoadReport:
             "format": self.format,
             "messages": self.messages,
             "signals": self.signals,
-            "repaired": [{"line": entry.line or None, "what": entry.what} for entry in sorted(self.repaired)],
+            "repaired": [
+                {"line": entry.line or None, "level": "error" if entry.is_error else "warning", "what": entry.what}
+                for entry in sorted(self.repaired)
+            ],
             "skipped": [{"line": entry.line or None, "message": entry.message or None, "why": entry.why} for entry in sorted(self.skipped)],
         }

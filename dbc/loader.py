@@ -114,6 +114,7 @@ def _load_dbc(path: str, text: str, report: LoadReport) -> tuple[Any, _Lines]:
             complaint = error
     repairs = len(report.repaired) + len(report.skipped)
     repaired = repair_dbc(text, report)
+    _judge_identifiers(path, repaired, report)
     lines = _Lines(repaired.message_lines, repaired.signal_lines)
     try:
         database = _parse(repaired.text)
@@ -127,6 +128,26 @@ def _load_dbc(path: str, text: str, report: LoadReport) -> tuple[Any, _Lines]:
         reason, line = _reason(text, complaint)
         raise DbcFileError(path, reason, line)
     return database, lines
+
+
+def _judge_identifiers(path: str, repaired: RepairedText, report: LoadReport) -> None:
+    """Of a file none of whose identifiers is valid as written. One rule may explain them all: that bit 31 is left out throughout, as some
+    tools do it; the file is then used, and said to be wrong. With an identifier that the rule does not explain, nothing supports it.
+
+    Raises DbcFileError.
+    """
+    if repaired.proper or not repaired.unmarked:
+        return
+    count, first = len(repaired.unmarked), min(repaired.unmarked)
+    if repaired.impossible:
+        line, name, identifier = min(repaired.impossible)
+        at = f"{count} others have more than 11 bits without bit 31, the first in line {first}"
+        reason = f"{name}: identifier {identifier} ({identifier:#x}) is none: expected 0 to 2047, or 2147483648 and up to 29 bits; {at}"
+        raise DbcFileError(path, f"{reason}: no identifier of the file is valid, so none is trusted", line)
+    report.wrong_throughout = (
+        f"{path}:{first}: no identifier of the file is valid: expected 0 to 2047, or bit 31 and up to 29 bits; found more than 11 bits "
+        f"without bit 31 in each of the {count} messages; they are used as 29-bit ones"
+    )
 
 
 def _message_by_message(path: str, repaired: RepairedText, report: LoadReport, complaint: Exception) -> Any:

@@ -57,6 +57,9 @@ class RepairedText:
     blocks: dict[int, list[str]] = field(default_factory=dict)  # identifier -> the entries that its messages are made of, for isolation
     names: dict[int, str] = field(default_factory=dict)
     attributes: list[str] = field(default_factory=list)  # entries of attributes: decoding goes without them at need
+    unmarked: list[int] = field(default_factory=list)  # lines of the messages of 29 bits whose identifiers lack bit 31
+    impossible: list[tuple[int, str, int]] = field(default_factory=list)  # line, name, identifier of messages over 29 bits
+    proper: int = 0  # messages whose identifiers are as the format has them
 
 
 def repair_dbc(text: str, report: LoadReport) -> RepairedText:
@@ -187,12 +190,15 @@ class _Repair:
         marked = bool(identifier & BIT_31) and identifier <= 0xFFFF_FFFF
         bits = identifier ^ BIT_31 if marked else identifier
         if bits <= STANDARD or (marked and bits <= EXTENDED):
+            self.out.proper += 1
             return identifier
         if bits <= EXTENDED:
             what = f"{name}: identifier {bits:#x} has more than 11 bits, but not bit 31 that marks 29-bit ones: taken as a 29-bit one"
-            self.report.repair(line, what)
+            self.report.repair(line, what, is_error=True)
+            self.out.unmarked.append(line)
             return identifier | BIT_31
         if name != UNASSIGNED:
+            self.out.impossible.append((line, name, identifier))
             self.report.skip(line, name, f"identifier {bits:#x} has more than 29 bits")
         return None
 

@@ -62,7 +62,8 @@ def info(files: tuple[str, ...], list_signals: bool, as_json: bool) -> None:
 def check(files: tuple[str, ...], strict: bool, summary: bool, as_json: bool) -> int:
     """What of each file is usable, what is repaired, what is left out and why, and what is doubtful.
 
-    Exit code 0: everything is usable; 1: some messages or signals are left out; 2: a file does not load.
+    Exit code 0: everything is usable; 1: some messages or signals are left out, or their identifiers are wrong and were guessed;
+    2: a file does not load, or no identifier in it is valid.
     """
     from dbc.check import check_file
 
@@ -84,14 +85,16 @@ def check(files: tuple[str, ...], strict: bool, summary: bool, as_json: bool) ->
     else:
         for entry in report:
             _echo_check(entry)
-    if not all(entry["loads"] for entry in report):
+    if any(entry["error"] for entry in report):
         return 2
-    return 1 if any(entry["skipped"] for entry in report) else 0
+    guessed = any(flaw["level"] == "error" for entry in report for flaw in entry["repaired"])
+    return 1 if guessed or any(entry["skipped"] for entry in report) else 0
 
 
 def _echo_check(entry: dict[str, Any]) -> None:
     file = entry["file"]
-    lines = [(flaw["line"] or 0, f"repaired: {flaw['what']}") for flaw in entry["repaired"]]
+    words = {"warning": "repaired", "error": "error"}
+    lines = [(flaw["line"] or 0, f"{words[flaw['level']]}: {flaw['what']}") for flaw in entry["repaired"]]
     lines += [(flaw["line"] or 0, f"left out: {flaw['message'] or 'an entry'}: {flaw['why']}") for flaw in entry["skipped"]]
     for line, text in sorted(lines):
         click.echo(f"{_place(file, line)}: {text}")
@@ -100,7 +103,10 @@ def _echo_check(entry: dict[str, Any]) -> None:
     usable = (
         f"{entry['messages']} messages, {entry['signals']} signals; {len(entry['repaired'])} repaired, {len(entry['skipped'])} left out"
     )
-    click.echo(entry["error"] or f"{file}: {usable}, {len(entry['doubts'])} doubtful")
+    if entry["loads"]:
+        click.echo(f"{file}: {usable}, {len(entry['doubts'])} doubtful")
+    if entry["error"]:
+        click.echo(entry["error"] if not entry["loads"] else entry["error"].replace(": ", ": error: ", 1))
 
 
 def _echo_table(report: list[dict[str, Any]]) -> None:
@@ -111,7 +117,7 @@ def _echo_table(report: list[dict[str, Any]]) -> None:
             entry["signals"],
             len(entry["repaired"]),
             len(entry["skipped"]),
-            "" if entry["loads"] else entry["error"],
+            entry["error"] or "",
         )
         for entry in report
     ]
