@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +29,12 @@ from dbc.protocols import Reassembler
 from dbc.sampler import Sampler, Snapshot
 from dbc.schema import Schema
 from dbc.validity import Reason
-from edge.config import EdgeConfig, RunConfig
+from edge.config import EdgeConfig
 from edge.detectors import Detectors
 from edge.errors import ConfigError
 from edge.health import Ledger, Status, StatusFile
+from edge.health_server import HealthServer
+from edge.heartbeat import heartbeat
 from edge.identity import load_identity
 from edge.outbox import Outbox
 from edge.outbox_store import OutboxStore
@@ -47,13 +50,25 @@ from models.pack import load_public_key
 POLL_S = 0.1  # how late a stop, a receipt or a partial batch is seen when no frames come
 MAINTAIN_S = 0.1
 STATUS_S = 1.0
+NS_PER_MS = 1_000_000
 GRACE_NS = 1_000_000_000  # frames of a bus that have been stamped may be this long on their way here
 GOODBYE_S = 0.5  # of the 2 s that an ignition-off leaves; sealing and syncing come first
 
 log = logging.getLogger(__name__)
 
 
-def run(config: EdgeConfig) -> None:
+class Supervisor(Protocol):
+    """Whoever started the agent and wants to know how it does: systemd, for one."""
+
+    def ready(self) -> None: ...
+
+    def alive(self) -> None:
+        """Called at least ten times a second while the loop comes round."""
+
+    def stopping(self) -> None: ...
+
+
+def run(config: EdgeConfig, supervisor: Supervisor | None = None) -> None:
     """Run until SIGTERM, SIGINT, or the drained end of the log. Called in the main thread.
 
     Raises EdgeError, or the error of the package whose file it is, before anything is started when a file is missing or invalid; and
@@ -61,7 +76,7 @@ def run(config: EdgeConfig) -> None:
     """
     stop = threading.Event()
     with ExitStack() as stack:
-        agent = assembled(config, stop, stack)
+        agent = assembled(config, stop, stack, supervisor)
         stack.enter_context(_signals(stop))
         agent.run()
 
@@ -85,9 +100,11 @@ class Parts:
     ledger: Ledger
     status: Status
     status_file: StatusFile
+    health: HealthServer
+    supervisor: Supervisor | None
 
 
-def assembled(config: EdgeConfig, stop: threading.Event, stack: ExitStack) -> "Agent":
+def assembled(config: EdgeConfig, stop: threading.Event, stack: ExitStack, supervisor: Supervisor | None = None) -> "Agent":
     """Read and check every file that the settings name, and open the outbox; what is opened belongs to `stack`. Raises as `run`."""
     state = Path(config.state)
     identity = load_identity(config)
@@ -107,6 +124,14 @@ def assembled(config: EdgeConfig, stop: threading.Event, stack: ExitStack) -> "A
         pack_ids=detectors.pack_ids,
         agent=f"cansight {version('cansight')}",
     )
+    status = Status(
+        config.vehicle,
+        agent=journey.agent,
+        schema=schema.schema_id.hex(),
+        packs=list(detectors.pack_ids),
+        signals=len(schema),
+        outbox_limit_bytes=config.outbox.bytes,
+    )
     outbox = Outbox(lambda most: random.uniform(0, most))
     store = stack.enter_context(OutboxStore(state / "outbox", config.outbox.bytes, outbox))
     parts = Parts(
@@ -123,31 +148,37 @@ def assembled(config: EdgeConfig, stop: threading.Event, stack: ExitStack) -> "A
         store=store,
         uplink=Uplink(config.broker, identity, outbox, store.lock),
         ledger=stack.enter_context(Ledger(config.health.ledger)),
-        status=Status(config.vehicle, signals=len(schema)),
+        status=status,
         status_file=StatusFile(state),
+        health=stack.enter_context(HealthServer(config.health.listen, status)),
+        supervisor=supervisor,
     )
     packs, waiting = len(detectors.pack_ids), store.pending
     log.info("vehicle %s: %d signals, %d detectors, %d batches in the outbox", config.vehicle, len(schema), packs, waiting)
-    return Agent(config.run, parts, stop)
+    return Agent(config, parts, stop)
 
 
 class Agent:
     """The loop over ready parts."""
 
-    def __init__(self, config: RunConfig, parts: Parts, stop: threading.Event) -> None:
-        self._config = config
+    def __init__(self, config: EdgeConfig, parts: Parts, stop: threading.Event) -> None:
+        self._config = config.run
+        self._heartbeat_s = config.health.heartbeat_s
         self._parts = parts
         self._stop = stop
         self._store = parts.store
         self._recorder = parts.recorder
         self._status = parts.status
         self._seen: NDArray[np.bool_] = np.zeros(parts.status.signals, dtype=np.bool_)
-        self._maintain_s = self._status_s = 0.0
+        self._maintain_s = self._status_s = self._beat_s = 0.0
+        self._tick_ms = 0  # the newest tick's
 
     def run(self) -> None:
         """The loop."""
         self._parts.reader.start()
         self._parts.uplink.start()
+        if self._parts.supervisor is not None:
+            self._parts.supervisor.ready()
         broken: Exception | None = None
         try:
             while not self._stop.is_set():
@@ -163,6 +194,7 @@ class Agent:
                 else:
                     self._silent(now_s)
                     self._append(self._recorder.flush(now_s))
+                self._beat(now_s)
                 self._commit(now_s)
                 self._report(now_s)
                 if self._status.source_finished:
@@ -200,6 +232,7 @@ class Agent:
         before = self._recorder.samples.recorded
         self._seen |= snapshot.reason != Reason.NOT_SEEN
         self._status.ticks += 1
+        self._tick_ms = snapshot.tick_ns // NS_PER_MS
         self._append(self._recorder.snapshot(snapshot, now_s))
         self._parts.ledger.add(snapshot.tick_ns, snapshot.entered_ns, self._recorder.samples.recorded - before)
         if self._parts.asking is not None:
@@ -208,6 +241,15 @@ class Agent:
             log.info("finding %s: %s, score %.3g, threshold %.3g", finding.state, finding.fault_code, finding.score, finding.threshold)
             self._status.findings += finding.state == "active"
             self._append(self._recorder.message(finding, now_s))
+
+    def _beat(self, now_s: float) -> None:
+        """Say that the loop comes round; and to the cloud, now and then and after a first tick, how the agent does."""
+        self._parts.health.beat(now_s)
+        if self._parts.supervisor is not None:
+            self._parts.supervisor.alive()
+        if self._status.ticks and now_s - self._beat_s >= self._heartbeat_s and not self._status.source_finished:
+            self._beat_s = now_s
+            self._append(self._recorder.message(heartbeat(self._status, self._tick_ms), now_s))
 
     def _append(self, records: Iterable[Record]) -> None:
         for record in records:
@@ -241,12 +283,17 @@ class Agent:
         status.outbox_bytes = store.size_bytes
         status.in_flight = self._parts.outbox.in_flight
         status.connected = self._parts.uplink.connected
+        status.clock_offset_s = self._parts.live.offset_s() if self._parts.live is not None else 0.0
         status.channels = {channel.name: channel.status for channel in self._parts.channels}
         self._parts.status_file.write(status)
 
     def _end(self) -> None:
         """Seal and sync what there is. Not the sampler's unfinished tick: the next run may record that second, and ticks never repeat."""
+        if self._parts.supervisor is not None:
+            self._parts.supervisor.stopping()
         self._append(self._recorder.flush())
+        if self._status.ticks and not self._status.source_finished:
+            self._append(self._recorder.message(heartbeat(self._status, self._tick_ms, stopping=True), time.monotonic()))
         self._store.commit()
         self._stop.set()
         self._parts.uplink.stop(GOODBYE_S)

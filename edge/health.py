@@ -24,6 +24,9 @@ class Status(msgspec.Struct):
     """The file's content. Counters run since this start of the agent; `batches_*` include what an earlier run left without a receipt."""
 
     vehicle: str
+    agent: str = ""  # its version
+    schema: str = ""  # id of the DBC's schema, hexadecimal
+    packs: list[str] = msgspec.field(default_factory=list)  # ids of the packs that run
     pid: int = msgspec.field(default_factory=os.getpid)
     started_utc_ms: int = msgspec.field(default_factory=lambda: time.time_ns() // NS_PER_MS)
     updated_utc_ms: int = 0
@@ -44,8 +47,10 @@ class Status(msgspec.Struct):
     findings: int = 0
     gaps: int = 0
     outbox_bytes: int = 0
+    outbox_limit_bytes: int = 0
     in_flight: int = 0
     connected: bool = False
+    clock_offset_s: float = 0.0  # the system's clock less the axis of the ticks, of a live source: how far it was set since the start
     channels: dict[str, ChannelStatus] = msgspec.field(default_factory=dict)  # of a live source
     source_finished: bool = False
     drained: bool = False

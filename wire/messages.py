@@ -142,12 +142,13 @@ class Gap(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
             raise FormatError("gap.last: expected at least gap.first")
 
 
-class StatusMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The agent's health at a tick: counters by name, and one word for the state (for example running, stopping, bus_asleep)."""
+class StatusMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """The agent's health at a tick: counters by name, one word for the state (running, bus_asleep, stopping), and facts by name (versions, ids)."""
 
     tick_ms: Milliseconds
     state: Word
     counters: Annotated[dict[Word, float], msgspec.Meta(max_length=256)]
+    facts: Annotated[dict[Word, Name], msgspec.Meta(max_length=64)] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _finite("status.counters", *self.counters.values())

@@ -39,12 +39,13 @@ def run(config_file: Path, verbose: bool) -> None:
     import logging
 
     config = _load(config_file)
+    from cansight.service import Service
     from edge.agent import run as run_agent
 
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    run_agent(config)
+    run_agent(config, Service())
 
 
 @edge.command()

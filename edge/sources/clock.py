@@ -60,6 +60,11 @@ class SteadyClock:
         """The axis now."""
         return self._axis(self._instant())
 
+    def offset_s(self) -> float:
+        """CLOCK_REALTIME less the axis, s: how far the system's clock was set since `start`."""
+        instant = self._instant()
+        return (instant.real_ns - self._axis(instant)) / 1e9
+
     def place(self, stamps: NDArray[np.int64]) -> NDArray[np.int64]:
         """(n,) stamps of CLOCK_REALTIME, none later than this call, to (n,) ns on the axis."""
         instant = self._instant()

@@ -248,3 +248,6 @@ class Aggregator:
 
     def messages(self, wanted: Kind) -> list[Message]:
         return [decode_message(kind, body) for kind, body in self.bodies.values() if kind is wanted]
+
+
+MakeCar = Callable[..., Car]
