@@ -9,6 +9,7 @@ from cansight.benchmarks.lines import lines
 from cansight.benchmarks.live import live
 from cansight.benchmarks.log_tables import log_parquet, mf4_parquet
 from cansight.benchmarks.material import Material
+from cansight.benchmarks.replay import replay
 from cansight.benchmarks.result import Result
 
 BENCHMARKS: dict[str, Callable[[Material], list[Result]]] = {
@@ -19,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[Material], list[Result]]] = {
     "log-parquet": log_parquet,
     "mf4-parquet": mf4_parquet,
     "live": live,
+    "replay": replay,
 }
 
 __all__ = ["BENCHMARKS", "Material", "Result"]

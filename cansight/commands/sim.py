@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 import click
 
+from cansight.commands.sim_fleet import fleet, fleet_ledger
+from cansight.commands.sim_replay import replay
 from cansight.errors import UsageError, WorkFailed
 
 FIRST_YEAR, LAST_YEAR = 1971, 2262  # stamps are int64 nanoseconds since 1970
@@ -137,3 +139,8 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+sim.add_command(replay)
+sim.add_command(fleet)
+sim.add_command(fleet_ledger)
