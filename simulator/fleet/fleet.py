@@ -97,6 +97,7 @@ class Fleet:
         self._scenarios = scenarios
         self._probe = probe_of(schema, columns)
         self._first_ms = plan.first_ms()
+        self._share: list[float] = plan.share().tolist()
         self._links: dict[int, Link] = {}
         self._connects: list[tuple[float, int, Vehicle]] = []
         self._pushes = itertools.count()
@@ -254,8 +255,8 @@ class Fleet:
     def _tick(self, progress: Callable[[str, float], None]) -> None:
         """Batch after batch, each vehicle's at its own moment."""
         plan = self.plan
-        order = np.argsort(plan.share(), kind="stable").tolist()
-        share_s = plan.share() * plan.ticks_per_batch
+        order = sorted(range(plan.vehicles), key=self._share.__getitem__)
+        share_s = [share * plan.ticks_per_batch for share in self._share]
         outages = sorted(plan.outages, key=lambda outage: outage.start_s)
         said_s = 0.0
         for batch in range(plan.batches):
@@ -336,7 +337,7 @@ class Fleet:
             probe = raw[:, self._probe]
             sealer = self._sealers[number]
             # the first stream is cut short by a part that is each vehicle's own: not all open a stream in one second of the hour
-            if first / TICK_MS - sealer.opened_s >= ROTATION_S * (1 if sealer.opened_s else 1 - self.plan.share()[number] / 2):
+            if first / TICK_MS - sealer.opened_s >= ROTATION_S * (1 if sealer.opened_s else 1 - self._share[number] / 2):
                 self._open(vehicle, raw[0], first, now_s)
             sealed = sealer.rows(self._first_ms[number] + first + self._steps, raw)
         self._late.append(now_s - due_s)

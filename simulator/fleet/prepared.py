@@ -10,11 +10,13 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.fleet.errors import FleetFailed
 from simulator.fleet.sealing import baseline_of, encoded
 from simulator.fleet.sources import Source
 from wire.envelope import StreamSealer
@@ -89,12 +91,15 @@ class Work:
 
 
 def prepare(work: Work) -> Iterator[Prepared]:
-    """Every vehicle's batches, as they are ready, in the order of their numbers."""
+    """Every vehicle's batches, as they are ready, in the order of their numbers. FleetFailed when a worker is ended."""
     groups = [range(start, min(start + VEHICLES_AT_ONCE, len(work.vehicles))) for start in range(0, len(work.vehicles), VEHICLES_AT_ONCE)]
     if len(groups) == 1:
         yield from work.seal(groups[0])
         return
     # spawn: a fork of a process that has threads and sockets is not safe
     with ProcessPoolExecutor(min(len(groups), os.cpu_count() or 1), mp_context=multiprocessing.get_context("spawn")) as pool:
-        for sealed in pool.map(work.seal, groups):
-            yield from sealed
+        try:
+            for sealed in pool.map(work.seal, groups):
+                yield from sealed
+        except BrokenProcessPool:
+            raise FleetFailed(f"prepared: a process that seals batches was ended; is there memory for {work.batches:,} of each?") from None

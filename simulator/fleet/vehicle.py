@@ -96,7 +96,7 @@ class Vehicle:
     def offer(self, now_s: float) -> None:
         """Send what the outbox says is due."""
         link = self._link
-        if link is None or not link.open:
+        if link is None or not link.open or not self.custody.held:
             return
         for batch in self.custody.due(now_s):
             packet_id = link.publish(batch.data, now_s)
@@ -116,9 +116,10 @@ class Vehicle:
                 self.closed(f"no answer within {CONNECT_S:.0f} s", now_s)
             return
         link.keep(now_s)
-        wake_s = self.custody.wake_s()
-        if wake_s is not None and wake_s <= now_s:
-            self.offer(now_s)
+        if self.custody.held:
+            wake_s = self.custody.wake_s()
+            if wake_s is not None and wake_s <= now_s:
+                self.offer(now_s)
 
     def stop(self) -> None:
         """Say goodbye; nothing connects again."""
