@@ -1,21 +1,21 @@
 """Recorded frames: every format to one kind of block, told apart by content, not by name.
 
 text (candump, ASC, TRC, CSV ...)     parsers of our own, from files (packed by gzip or not), pipes and standard input, as it arrives
-BLF, python-can's SQLite              through python-can
+BLF                                   a parser of our own
+python-can's SQLite                   through python-can
 MF4                                   through asammdf, a channel group's chunk at a time
 
-A broken line is left aside, counted and reported with its number (`LogReader.skipped`, `first_skipped`); a strict reader stops there.
+A broken line is left aside, counted and reported with its number (`LogReader.skipped`, `first_skipped`); of a damaged binary or packed log
+what can be trusted is read, and the damage is told (`LogReader.damage`). A strict reader stops at either.
 """
 
 from __future__ import annotations
 
 import codecs
-import gzip
 import io
 import stat
 import sys
 import time
-import zlib
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,7 @@ from dbc.frames import FrameBlock, slice_frames
 from dbc.logs.candump_writer import write_candump
 from dbc.logs.formats import FORMATS, TEXT_FORMATS, format_of, text_parser
 from dbc.logs.lines import TextParser
+from dbc.logs.packed import Unpacker, unpacked
 
 __all__ = ["FORMATS", "LogReader", "open_log", "write_candump"]
 
@@ -55,6 +56,8 @@ class LogReader(Iterator[FrameBlock]):
         self.position = 0  # how much of the file is read, in bytes (of an MF4: in proportion to its frames); for a progress bar
         self._block_frames, self._follow, self._strict = block_frames, follow, strict
         self._parser: TextParser | None = None
+        self._damage: list[str] = []
+        self._given = False  # whether a frame has been
         self._blocks = self._read()
 
     @property
@@ -67,8 +70,26 @@ class LogReader(Iterator[FrameBlock]):
         """Number of the first of them, from 1."""
         return None if self._parser is None else self._parser.first_skipped
 
+    @property
+    def damage(self) -> str | None:
+        """What could not be read of a binary or packed log so far, and where; None = nothing."""
+        more = f" (and {len(self._damage) - 1} more places)" if len(self._damage) > 1 else ""
+        return self._damage[0] + more if self._damage else None
+
     def __next__(self) -> FrameBlock:
-        return next(self._blocks)
+        try:
+            block = next(self._blocks)
+        except StopIteration:
+            if self._damage and not self._given:
+                raise LogFormatError(self.path, f"damaged: {self.damage}; nothing could be read") from None
+            raise
+        self._given = True
+        return block
+
+    def _damaged(self, what: str) -> None:
+        if self._strict:
+            raise LogFormatError(self.path, f"damaged: {what}")
+        self._damage.append(what)
 
     def close(self) -> None:
         self._blocks.close()
@@ -96,35 +117,33 @@ class LogReader(Iterator[FrameBlock]):
         with path.open("rb") as file:
             packed = file.read(2) == GZIP
             file.seek(0)
-            try:
-                source = gzip.GzipFile(fileobj=file) if packed else file
-                head = source.read(SNIFF_BYTES)
-                self.format = format_of(head) or self._refuse(head)
-                if self.format in TEXT_FORMATS:
+            source = Unpacker(file, self._damaged) if packed else file
+            head = source.read(SNIFF_BYTES)
+            self.format = format_of(head) or self._refuse(head)
+            if self.format in TEXT_FORMATS:
 
-                    def read(size: int) -> bytes:
-                        self.position = file.tell()
-                        return source.read(size)
+                def read(size: int) -> bytes:
+                    self.position = file.tell()
+                    return source.read(size)
 
-                    yield from self._text(read, head)
-                    return
-            except (EOFError, zlib.error) as error:
-                raise LogFormatError(self.path, f"damaged gzip file: {error}") from error
+                yield from self._text(read, head)
+                return
+        self._damage.clear()  # the same file is unpacked again
         yield from self._through_library(path, packed)
 
     def _through_library(self, path: Path, packed: bool) -> Iterator[FrameBlock]:
         """Binary formats, whose libraries are heavy to import."""
         from dbc.logs import readers
 
-        with readers.unpacked(path, packed) as plain:
+        with unpacked(path, packed, self._damaged) as plain:
             if self.format == "mf4":
                 from dbc.logs.mf4 import read_mf4
 
-                for share, block in read_mf4(plain, self.path, self._block_frames):
+                for share, block in read_mf4(plain, self.path, self._block_frames, self._damaged):
                     self.position = int(share * path.stat().st_size)
                     yield block
                 return
-            for position, block in readers.read_blocks(plain, self.path, self.format, self._block_frames):
+            for position, block in readers.read_blocks(plain, self.path, self.format, self._block_frames, self._damaged):
                 self.position = position
                 yield block
 
@@ -173,6 +192,8 @@ class LogReader(Iterator[FrameBlock]):
             yield slice_frames(block, start, start + self._block_frames)
 
     def _refuse(self, head: bytes) -> str:
+        if self._damage and not head:
+            raise LogFormatError(self.path, f"damaged: {self.damage}; nothing could be read")
         begin = ascii(head[:40].decode("latin-1").split("\n")[0])[1:-1]
         raise LogFormatError(
             self.path, f"is not a log that can be read: it begins with '{begin}'; expected {FORMATS}" if head else "is empty"

@@ -10,7 +10,7 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,23 +28,32 @@ KINDS = {"CAN_DataFrame": 0, "CAN_RemoteFrame": RTR_FLAG, "CAN_ErrorFrame": ERR_
 LAST_SECOND = 2**63 // 10**9 - 1
 
 
-def read_mf4(path: Path, name: str, block_frames: int) -> Iterator[tuple[float, FrameBlock]]:
-    """(share of the frames that have been read, block). Raises LogFormatError, with `name`, for a damaged file or one without frames."""
+def read_mf4(path: Path, name: str, block_frames: int, damaged: Callable[[str], None]) -> Iterator[tuple[float, FrameBlock]]:
+    """(share of the frames that have been read, block). damaged: is told of what cannot be read after a first block.
+
+    Raises LogFormatError, with `name`, for a file of which nothing can be read, or one without frames.
+    """
     try:
         import asammdf
     except ModuleNotFoundError as error:
         raise LogFormatError(name, "is an ASAM MDF4 file, which needs the asammdf package: install cansight[log]") from error
+    read: float | None = None
     try:
         # An open file, not a path: by its path asammdf would look at the extension, and may unpack or delete.
         options: Any = {"process_bus_logging": False}  # its own index of all identifiers: not needed
         with _quiet(), _finalisable(path) as file, asammdf.MDF(file, **options) as mdf:
-            yield from _read(mdf, name, block_frames)
+            for share, block in _read(mdf, name, block_frames):
+                yield share, block
+                read = share
     except (LogFormatError, OSError) as error:
         _let_go(error)
         raise
     except Exception as error:  # asammdf lets struct, zlib, index, key and assertion errors of damaged files through
         _let_go(error)
-        raise LogFormatError(name, f"damaged MF4 log: {' '.join(str(error).split()) or type(error).__name__}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if read is None:
+            raise LogFormatError(name, f"damaged MF4 log: {reason}") from error
+        damaged(f"after {read:.0%} of the frames: {reason}")
 
 
 def _read(mdf: Any, name: str, block_frames: int) -> Iterator[tuple[float, FrameBlock]]:

@@ -1,83 +1,77 @@
-"""Binary log formats that python-can reads, as frame blocks. One Python object a frame."""
+"""Binary log formats whose readers give frame after frame: BLF by our own, SQLite by python-can's."""
 
 from __future__ import annotations
 
-import contextlib
-import gzip
-import shutil
-import tempfile
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from dbc.errors import LogFormatError
 from dbc.frames import EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, FrameBlock
-from dbc.logs.lines import LAST_SECOND, Frame, LineParser
+from dbc.logs.blf import read_blf
+from dbc.logs.lines import LAST_SECOND, Broken, Frame, LineParser
 
-__all__ = ["READERS", "read_blocks", "unpacked"]
+__all__ = ["read_blocks"]
 
-
-def _blf(path: Path) -> Any:
-    from can.io import BLFReader
-
-    return BLFReader(str(path))
+Damage = Callable[[str], None]
 
 
-def _sqlite(path: Path) -> Any:
-    from can.io import SqliteReader
+def read_blocks(path: Path, name: str, form: str, block_frames: int, damaged: Damage) -> Iterator[tuple[int, FrameBlock]]:
+    """(position in the file, block of up to `block_frames` frames). damaged: is told of what cannot be read, and goes on or raises.
 
-    return SqliteReader(str(path))
-
-
-READERS: dict[str, Callable[[Path], Any]] = {"blf": _blf, "sqlite": _sqlite}
-
-
-@contextlib.contextmanager
-def unpacked(path: Path, packed: bool) -> Iterator[Path]:
-    """The file itself, or, of one that is packed by gzip, a temporary copy that is not: binary formats are not read from front to back."""
-    if not packed:
-        yield path
-        return
-    with tempfile.NamedTemporaryFile(prefix="cansight-log-") as copy:
-        try:
-            with gzip.open(path) as source:
-                shutil.copyfileobj(source, copy)
-        except (EOFError, zlib.error) as error:
-            raise LogFormatError(str(path), f"damaged gzip file: {error}") from error
-        copy.flush()
-        yield Path(copy.name)
-
-
-def read_blocks(path: Path, name: str, form: str, block_frames: int) -> Iterator[tuple[int, FrameBlock]]:
-    """(position in the file, block of up to `block_frames` frames). Raises LogFormatError, with `name`, where python-can gives up."""
-    blocks = _Blocks()
+    Raises LogFormatError, with `name`, where nothing can be read.
+    """
+    blocks = _Blocks(damaged)
     frames: list[Frame] = []
-    try:
-        with READERS[form](path) as reader:
-            file = getattr(reader, "file", None)
-            for message in reader:
-                frames.append(_frame(message))
-                if len(frames) == block_frames:
-                    yield (file.tell() if file is not None else 0), blocks.take(frames)
-                    frames = []
-    except (LogFormatError, OSError, GeneratorExit):
-        raise
-    except Exception as error:  # python-can lets struct, zlib, sqlite3, value and index errors of damaged files through
-        raise LogFormatError(name, f"damaged {form.upper()} log: {error or type(error).__name__}") from error
+    for position, more in _blf(path, name, damaged) if form == "blf" else _sqlite(path, damaged):
+        frames += more
+        while len(frames) >= block_frames:
+            yield position, blocks.take(frames[:block_frames])
+            del frames[:block_frames]
     if frames:
         yield path.stat().st_size, blocks.take(frames)
+
+
+def _blf(path: Path, name: str, damaged: Damage) -> Iterator[tuple[int, list[Frame]]]:
+    with path.open("rb") as file:
+        yield from read_blf(file, name, damaged)
+
+
+def _sqlite(path: Path, damaged: Damage) -> Iterator[tuple[int, list[Frame]]]:
+    from can.io import SqliteReader
+
+    number = 0
+    try:
+        with SqliteReader(str(path)) as reader:
+            for message in reader:
+                number += 1
+                yield 0, [_frame(message)]
+    except (OSError, LogFormatError):
+        raise
+    except Exception as error:  # noqa: BLE001  python-can lets sqlite3, value and type errors of damaged files through
+        damaged(f"row {number + 1}: {' '.join(str(error).split()) or type(error).__name__}")
 
 
 class _Blocks(LineParser):
     """Numbers the channels as they come."""
 
+    def __init__(self, damaged: Damage) -> None:
+        super().__init__()
+        self._damaged = damaged
+
     def take(self, frames: list[Frame]) -> FrameBlock:
         numbers = {name: number for number, name in enumerate(self.channels)}
-        for frame in frames:
+        good = [frame for frame in frames if self._fits(frame, numbers)]
+        return self._block(good, numbers, time.time_ns())
+
+    def _fits(self, frame: Frame, numbers: dict[str, int]) -> bool:
+        try:
             self._check(frame, numbers)
-        return self._block(frames, numbers, time.time_ns())
+        except Broken as error:
+            self._damaged(str(error))
+            return False
+        return True
 
 
 def _frame(message: Any) -> Frame:

@@ -70,7 +70,7 @@ class TrcParser(LineParser):
                 days = Decimal(value.strip())
             except InvalidOperation:
                 raise Broken(f"start time {value!r}") from None
-            if not 0 <= days < 100_000:
+            if not days.is_finite() or not 0 <= days < 100_000:
                 raise Broken(f"start time {value!r}")
             # As a clock of microseconds: the digits of a float64 carry no more.
             self._start_ns = round((days - EPOCH_DAYS) * DAY_US) * 1000
@@ -101,7 +101,7 @@ class TrcParser(LineParser):
         if not {"O", "T", "I"} <= columns.keys() or not {"l", "L"} & columns.keys():
             raise Broken("its columns are not declared")
         data = columns.get("D", len(words))
-        if max(columns["O"], columns["T"], columns["I"]) >= len(words):
+        if max(columns["O"], columns["T"], columns["I"], columns.get("B", 0)) >= len(words):
             raise Broken("ends before its identifier")
         kind = words[columns["T"]]
         if kind not in DATA_TYPES:

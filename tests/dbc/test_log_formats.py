@@ -38,7 +38,9 @@ def rows(path: Path | str, **options: Any) -> list[Row]:
             remote = int(block.frame_id[at]) & RTR_FLAG
             length = int(block.length[at])
             data = b"" if remote else block.data[at, :length].tobytes()
-            found.append((int(block.timestamp_ns[at]) // 1000, block.channels[block.channel[at]], int(block.frame_id[at]), data, length))
+            found.append(
+                ((int(block.timestamp_ns[at]) + 500) // 1000, block.channels[block.channel[at]], int(block.frame_id[at]), data, length)
+            )
     return found
 
 

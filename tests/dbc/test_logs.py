@@ -213,9 +213,9 @@ def test_python_cans_frames_keep_their_kind_and_payload(data_dir: Path) -> None:
         (b"hello\nworld\n", "it begins with 'hello'"),
         (bytes(range(256)), "is not a log"),
         (b"MDF     4.10", "damaged MF4 log"),
-        (b"LOGG" + bytes(200), "damaged BLF log"),
+        (b"LOGG" + bytes(200), "damaged: no object at byte 56; nothing could be read"),
         (b"\x1f\x8b" + bytes(50), "gzip|cannot be read"),
-        (gzip.compress(LINES * 100)[:-20], "damaged gzip file"),
+        (gzip.compress(LINES * 100)[:12], "damaged: the gzip file is cut off at byte 12; nothing could be read"),
         (LINES + b"x" * 200_000, "longer than"),
     ],
 )
