@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dbc import variants
+from dbc.frame_checks import FrameChecks
 from dbc.frames import FrameBlock
 from dbc.identifiers import Identifiers
-from dbc.integrity import FrameChecks
 from dbc.payload import Cuts, Payload
 from dbc.plan import SELECTOR_BITS, CompiledDbc
 from dbc.rows import Rows
@@ -69,7 +69,8 @@ class SignalBlock:
     @property
     def timestamp_ns(self) -> NDArray[np.int64]:
         """(k,) the frame's."""
-        return self._block_ns.take(self.frame)
+        stamps = self._block_ns if self._run_frame is None else self._block_ns.take(self._run_frame)
+        return stamps.repeat(self._run_count)
 
     @property
     def value(self) -> NDArray[np.float64]:
@@ -107,7 +108,7 @@ class Decoder:
         self._rows = Rows(compiled, v.rows)
         self._end = v.first + v.count
         self._row_need = plan.row_need[v.rows]
-        self._checks = FrameChecks(compiled, v.root, len(v.runs))
+        self._checks = FrameChecks(compiled, v.root, v.whole)
         self._numbers = np.arange(4096, dtype=np.intp)
 
     def decode(self, block: FrameBlock) -> SignalBlock:
@@ -115,8 +116,8 @@ class Decoder:
         v = self._variants
         state = self._identifiers.match(block)
         payload = Payload(block.data, block.length)
-        bad = self._checks.check(block, payload, state) if self._checks else None
-        some_short = bool((block.length < v.whole.take(state)).any())
+        some_short = bool(np.count_nonzero(block.length < self._checks.least.take(state)))
+        bad = self._checks.check(block, payload, state, some_short) if self._checks else None
         frame, segment = self.runs(block, payload, state, some_short)
         count = v.count.take(segment)
         ends = count.cumsum()

@@ -46,7 +46,7 @@ class Rows:
         missing = None
         if self._above is not None:
             over = bits > self._above.take(row)
-            missing = over if over.any() else None
+            missing = over if np.count_nonzero(over) else None
         if self._float is not None:
             missing = self._floats(bits, row, missing)
         if self._any_sign:
