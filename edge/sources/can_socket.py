@@ -12,8 +12,9 @@ from edge.sources.filters import Filter
 from edge.sources.receive_buffer import SO_RXQ_OVFL, SO_TIMESTAMPNS
 
 SO_RCVBUFFORCE = 33
-# A frame takes ~0.8 kB of the buffer, and the kernel doubles what is asked: 21,000 frames, 5 s of a full 500 kbit/s bus. Default: 278.
+# The kernel doubles what is asked: 21,000 frames, 5 s of a full 500 kbit/s bus. Default: 278.
 BUFFER_BYTES = 8 << 20
+FRAME_BYTES = 768  # of the buffer, for a classic frame and for one of CAN FD: struct sk_buff and its data
 SOL_CAN_RAW = 101  # <linux/can/raw.h>; Python names these only where its own build knew CAN
 CAN_RAW_FILTER, CAN_RAW_ERR_FILTER, CAN_RAW_FD_FRAMES = 1, 2, 5
 CAN_RAW = 1
@@ -55,6 +56,11 @@ def report(made: socket.socket) -> None:
         made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
     except OSError:  # without CAP_NET_ADMIN: as much as net.core.rmem_max allows
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+
+
+def room(made: socket.socket) -> int:
+    """Frames that the kernel keeps for the socket."""
+    return made.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // FRAME_BYTES
 
 
 def can_interfaces() -> list[str]:
