@@ -13,6 +13,7 @@ import difflib
 import errno
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -36,6 +37,7 @@ CANFD_BRS = 0x01
 BATCH = 1024  # UIO_MAXIOV: the kernel takes no more messages in one call
 FULL = (errno.ENOBUFS, errno.EAGAIN)  # the interface's queue (qdisc); the socket's own buffer
 SEND_BYTES = 1 << 20
+FULL_S = 0.05
 LENGTHS = (*range(9), 12, 16, 20, 24, 32, 48, 64)  # that a CAN FD frame can have (ISO 11898-1, table of the DLC)
 WIRE_LENGTH = np.array([min(length for length in LENGTHS if length >= n) for n in range(65)], np.uint8)
 
@@ -190,11 +192,11 @@ class PythonCan:
         self._message: Any = None
         self._refused: type[Exception] = Exception
         self._frames: list[tuple[int, int, NDArray[np.uint8]]] = []
+        # `virtual` waits for a full receiver for ever if it may; others take a time as leave to wait for the frame's acknowledgement.
+        self._timeout_s = FULL_S if target.interface == "virtual" else None
 
     def __enter__(self) -> PythonCan:
-        import can
-        import can.util
-
+        can = _python_can()
         self._message, self._refused = can.Message, can.CanOperationError
         options: dict[str, Any] = {key: can.util.cast_from_string(value) for key, value in self._target.options.items()}
         if self._target.channel:
@@ -230,7 +232,8 @@ class PythonCan:
                         bitrate_switch=is_fd,
                         dlc=int(WIRE_LENGTH[length]) if is_fd else length,
                         data=None if remote else data[: WIRE_LENGTH[length] if is_fd else length].tobytes(),
-                    )
+                    ),
+                    self._timeout_s,
                 )
             except self._refused as error:  # mostly a full queue; there is no code for it that all drivers share
                 self.why = _line(error)
@@ -241,13 +244,25 @@ class PythonCan:
 
 
 def _check_interface(target: Target) -> None:
-    import can
-
-    known = can.VALID_INTERFACES
+    known = _python_can().VALID_INTERFACES
     if target.interface not in known:
         close = difflib.get_close_matches(target.interface, known)
         hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(sorted(known))}"
         raise ReplayError(f"--to {target.name}: no such interface; {hint}")
+
+
+def _python_can() -> Any:
+    """The module `can`. It imports asammdf where that is installed, and with it pandas, which take a second and are of no use here."""
+    if "can" not in sys.modules and "asammdf" not in sys.modules:
+        sys.modules["asammdf"] = None  # type: ignore[assignment]  # the import system's own way to say "not there"
+        try:
+            import can
+        finally:
+            del sys.modules["asammdf"]
+    import can
+    import can.util
+
+    return can
 
 
 def _line(error: Exception) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 BAR_S = 0.25  # between two looks of the progress bar: drawing it takes 0.1 ms from the frames
 INTERRUPTED = 130
+NOTABLE_NS = 2_000_000
 
 
 def instant(text: str) -> "Instant":
@@ -195,6 +196,10 @@ def _tell(report: "Report", timetable: "Timetable", routes: "Routes", as_json: b
     if late.frames:
         middle, most = late.percentile_ns(0.5) / 1e6, late.percentile_ns(0.99) / 1e6
         click.echo(f"late          {middle:.3f} ms for half of the frames, {most:.3f} ms for 99 %, {late.most_ns / 1e6:.3f} ms at most")
+        if not report.real_time and late.percentile_ns(0.99) > NOTABLE_NS:
+            click.echo(
+                "              by ordinary scheduling; root, CAP_SYS_NICE or `ulimit -r 1` lets a replay wake in time on a busy computer"
+            )
     if report.waited:
         click.echo(f"queue full    {report.waited:,} times; the frames were sent when there was room")
     if report.left_out.get("channel"):
