@@ -3,7 +3,8 @@
     GET /api/vehicles                        GET /api/tickets[?vehicle=&handling=]
     GET /api/vehicles/{vehicle}/signals      GET /api/tickets/{id}
     GET /api/vehicles/{vehicle}/series       GET /api/stats
-    GET /api/vehicles/{vehicle}/newest       GET /healthz /readyz / /static/{name}
+    GET /api/vehicles/{vehicle}/newest       GET /healthz /readyz /metrics
+    GET /api/vehicles/{vehicle}/status       GET / /static/{name}
 
 Every answer is JSON; every error is {"error": one line}. `lang=en|zh` chooses the language of words. Times are UTC milliseconds. A
 parameter that is not known is refused, so that a misspelt one is not silently without effect. Store and tables block, so each call runs in
@@ -20,6 +21,7 @@ from aiohttp import web
 
 from cloud.assets import Assets
 from cloud.guard import BadRequest, answer, guard, require_loopback, secure
+from cloud.metrics import CONTENT_TYPE, exposition
 from cloud.store import Store
 from cloud.tickets.policy import Handling
 from cloud.tickets.service import Ticket, TicketService
@@ -41,13 +43,20 @@ COUNT_FOR_S = 30.0  # how long a vehicle's number of signals is kept: it changes
 Models = Mapping[str, "tuple[Schema, Catalogue | None]"]
 
 
-def make_app(store: Store, tickets: TicketService, stats: Callable[[], dict[str, Any]], models: Models) -> web.Application:
+def make_app(
+    store: Store,
+    tickets: TicketService,
+    stats: Callable[[], dict[str, Any]],
+    models: Models,
+    heard: Callable[[], Mapping[str, Mapping[str, Any]]] = dict,
+) -> web.Application:
     """The application, to be run on a loopback address (`require_loopback`).
 
     `store` and `tickets` are open and stay the caller's. `stats` is called from the event loop and must not block; its key "online_ms", if
     there is one, maps vehicles to the UTC ms at which they were last heard. `models` maps a vehicle model's name to schema and catalogue.
+    `heard` gives each vehicle's newest status message; it may block.
     """
-    api = _Api(store, tickets, stats, models)
+    api = _Api(store, tickets, stats, models, heard)
     assets = Assets()
     app = web.Application(middlewares=[guard])
     app.on_response_prepare.append(secure)
@@ -59,10 +68,12 @@ def make_app(store: Store, tickets: TicketService, stats: Callable[[], dict[str,
             web.get("/static/{name}", assets.static),
             web.get("/healthz", api.healthz),
             web.get("/readyz", api.readyz),
+            web.get("/metrics", api.metrics),
             web.get("/api/vehicles", api.vehicles),
             web.get("/api/vehicles/{vehicle}/signals", api.signals),
             web.get("/api/vehicles/{vehicle}/series", api.series),
             web.get("/api/vehicles/{vehicle}/newest", api.newest),
+            web.get("/api/vehicles/{vehicle}/status", api.status),
             web.get("/api/tickets", api.tickets),
             web.get("/api/tickets/{id}", api.ticket),
             web.get("/api/stats", api.stats),
@@ -72,8 +83,16 @@ def make_app(store: Store, tickets: TicketService, stats: Callable[[], dict[str,
 
 
 class _Api:
-    def __init__(self, store: Store, tickets: TicketService, stats: Callable[[], dict[str, Any]], models: Models) -> None:
+    def __init__(
+        self,
+        store: Store,
+        tickets: TicketService,
+        stats: Callable[[], dict[str, Any]],
+        models: Models,
+        heard: Callable[[], Mapping[str, Mapping[str, Any]]],
+    ) -> None:
         self._store = store
+        self._heard = heard
         self._tickets = tickets
         self._stats = stats
         self._models = models
@@ -89,6 +108,19 @@ class _Api:
         await asyncio.to_thread(self._store.vehicles)
         await asyncio.to_thread(self._tickets.open_counts)
         return answer({"ok": True})
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """The counters in Prometheus' text format."""
+        return web.Response(body=exposition(self._stats()), headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
+
+    async def status(self, request: web.Request) -> web.Response:
+        """What the vehicle's agent last said of itself."""
+        vehicle = request.match_info["vehicle"]
+        _known(request)
+        said = (await asyncio.to_thread(self._heard)).get(vehicle)
+        if said is None:
+            return answer({"error": f"vehicle {vehicle[:40]!r}: it has not said how it does"}, 404)
+        return answer(said)
 
     async def stats(self, _request: web.Request) -> web.Response:
         """Counters of the aggregator."""

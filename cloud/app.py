@@ -27,7 +27,7 @@ from cloud.database import Database
 from cloud.errors import CloudError
 from cloud.inlet import Inlet, tls_context
 from cloud.landing import Landing, Quarantine
-from cloud.sinks import Runner, StoreSink, TicketSink
+from cloud.sinks import HealthSink, Runner, StoreSink, TicketSink
 from cloud.store import Store
 from cloud.stores import make_store
 from cloud.streams import Streams
@@ -38,6 +38,7 @@ from wire.recipients import RecipientKey, load_recipient_keys
 
 GROUP = 512  # messages in one write of the landing log
 HOUSEKEEPING_S = 60.0
+BEAT_S = 1.0
 DISK_PAUSE_S = 1.0
 GOODBYE_S = 5.0
 DRAIN_S = 10.0  # for the sinks to take what has landed; a long backlog waits in the landing log for the next start
@@ -61,8 +62,11 @@ class Cloud:
     def stop(self) -> None:
         self._stop.set()
 
-    async def run(self, ready: Callable[[str], None] = lambda url: None) -> None:
-        """`ready` is called with the page's URL once everything stands. Raises CloudError, DbcError, WireError for what cannot be used."""
+    async def run(self, ready: Callable[[str], None] = lambda url: None, alive: Callable[[], None] = lambda: None) -> None:
+        """`ready` is called with the page's URL once everything stands, `alive` once a second from then on.
+
+        Raises CloudError, DbcError, WireError for what cannot be used.
+        """
         parts = Parts(self.config)
         loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack:
@@ -83,9 +87,12 @@ class Cloud:
             await loop.run_in_executor(self._thread, self._aggregator.open)
             self._inlet = Inlet(self.config.broker, lambda arrival: self._deliver(loop, arrival))
             await self._serve(stack, store, tickets, parts.models)
-            self._runners = [Runner(sink, self._landing, quarantine, database) for sink in (StoreSink(store), TicketSink(tickets))]
+            sinks = (StoreSink(store), TicketSink(tickets), HealthSink(database))
+            self._runners = [Runner(sink, self._landing, quarantine, database) for sink in sinks]
             self._inlet.start()
             ready(self.url)
+            beat = asyncio.create_task(_beat(alive), name="heartbeat")
+            stack.callback(beat.cancel)
             await self._work()
 
     async def _work(self) -> None:
@@ -191,7 +198,7 @@ class Cloud:
 
     async def _serve(self, stack: AsyncExitStack, store: Store, tickets: TicketService, models: dict[str, VehicleModel]) -> None:
         described = {name: (model.schema, model.catalogue) for name, model in models.items()}
-        application = make_app(store, tickets, self.stats, described)
+        application = make_app(store, tickets, self.stats, described, self._database.heard)
         server = web.AppRunner(application, access_log=None)
         await server.setup()
         stack.push_async_callback(server.cleanup)
@@ -242,6 +249,12 @@ class Parts:
         self.recipient_keys: dict[bytes, RecipientKey] = load_recipient_keys(config.recipient_keys)
         cache = Path(config.state) / "cache"
         self.models: dict[str, VehicleModel] = load_models(config.vehicle_model, cache)
+
+
+async def _beat(alive: Callable[[], None]) -> None:
+    while True:
+        alive()
+        await asyncio.sleep(BEAT_S)
 
 
 def _certificate(path: str) -> x509.Certificate:

@@ -11,12 +11,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import BigInteger, Column, Engine, Integer, LargeBinary, MetaData, String, Table, create_engine, event, make_url, select
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Engine,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    make_url,
+    select,
+)
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.schema import CreateTable
 
 from cloud.errors import CloudError
+from cloud.events import StatusEvent
 from wire.messages import Clock
 
 _META = MetaData()
@@ -36,6 +51,16 @@ CLOCKS = Table(
     Column("boot_ms", BigInteger, nullable=False),
     Column("utc_ms", BigInteger, nullable=False),
     Column("source", String, nullable=False),
+)
+HEARD = Table(
+    "heard",
+    _META,
+    Column("vehicle", String, primary_key=True),
+    Column("tick_ms", BigInteger, nullable=False),
+    Column("received_ms", BigInteger, nullable=False),
+    Column("state", String, nullable=False),
+    Column("counters", JSON, nullable=False),
+    Column("facts", JSON, nullable=False),
 )
 CURSORS = Table("cursors", _META, Column("sink", String, primary_key=True), Column("position", BigInteger, nullable=False))
 UNPLACED = Table(
@@ -123,6 +148,23 @@ class Database:
         with self._engine.connect() as connection:
             row = connection.execute(select(CLOCKS).where(CLOCKS.c.vehicle == vehicle, CLOCKS.c.boot_id == boot_id)).one_or_none()
         return None if row is None else Clock(boot_ms=row.boot_ms, utc_ms=row.utc_ms, source=row.source)
+
+    # vehicles' health
+
+    def hear(self, events: Iterable[StatusEvent]) -> None:
+        """Keep each vehicle's newest status; one that a backlog brings late changes nothing."""
+        with self._engine.begin() as connection:
+            for event in events:
+                row = {"vehicle": event.vehicle, "tick_ms": event.tick_ms, "received_ms": event.received_ms, "state": event.status.state}
+                row |= {"counters": event.status.counters, "facts": event.status.facts}
+                newer = HEARD.c.tick_ms <= event.tick_ms
+                connection.execute(insert(HEARD).values(row).on_conflict_do_update(index_elements=["vehicle"], set_=row, where=newer))
+
+    def heard(self) -> dict[str, dict[str, Any]]:
+        """By vehicle: tick_ms, received_ms, state, counters, facts of its newest status."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(HEARD)).mappings().all()
+        return {row["vehicle"]: {name: row[name] for name in ("tick_ms", "received_ms", "state", "counters", "facts")} for row in rows}
 
     # sinks
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from dbc.schema import Schema
-    from wire.messages import FindingMessage, Gap
+    from wire.messages import FindingMessage, Gap, StatusMessage
 
 VALID = 0  # dbc.validity.Reason.VALID; every other reason means "there is no value"
 
@@ -72,4 +72,18 @@ class GapEvent:
     gap: "Gap"
 
 
-Event = TickRows | FindingEvent | GapEvent
+@dataclass(frozen=True)
+class StatusEvent:
+    """What an agent said of itself. `tick_ms` is UTC: placed by its boot's clock, or the time of arrival where that is not known."""
+
+    vehicle: str
+    model: str
+    stream: bytes
+    sequence: int
+    received_ms: int
+    replay: bool
+    tick_ms: int
+    status: "StatusMessage"
+
+
+Event = TickRows | FindingEvent | GapEvent | StatusEvent

@@ -2,9 +2,9 @@
 
 import msgspec
 
-from cloud.events import Event, FindingEvent, GapEvent, TickRows
+from cloud.events import Event, FindingEvent, GapEvent, StatusEvent, TickRows
 from cloud.streams import Opened
-from wire.messages import Clock, FindingMessage, Gap, Rows
+from wire.messages import Clock, FindingMessage, Gap, Rows, StatusMessage
 
 UNKNOWN_MODEL = "unknown"
 
@@ -45,4 +45,8 @@ def place(opened: Opened, clock: Clock | None) -> Event | None:
         return FindingEvent(**common, finding=placed)  # type: ignore[arg-type]
     if isinstance(message, Gap):
         return GapEvent(**common, gap=message)  # type: ignore[arg-type]
+    if isinstance(message, StatusMessage):
+        # that a vehicle is there and its clock is not known yet is worth knowing too
+        tick_ms = message.tick_ms + shift if clock is not None else opened.received_ms
+        return StatusEvent(**common, tick_ms=tick_ms, status=message)  # type: ignore[arg-type]
     return None

@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 from sqlalchemy.exc import OperationalError
 
 from cloud.database import Database
-from cloud.events import Event, FindingEvent, GapEvent, TickRows
+from cloud.events import Event, FindingEvent, GapEvent, StatusEvent, TickRows
 from cloud.landing import Landing, Quarantine
 from cloud.placing import needs_clock, place
 from cloud.store import Store, StoreUnavailable
@@ -82,6 +82,22 @@ class TicketSink:
 
     def flush(self) -> None:
         """Each ticket is durable when `consume` returns."""
+
+
+class HealthSink:
+    """Each vehicle's newest status message is kept in the tables."""
+
+    name = "health"
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def take(self, events: Sequence[Event]) -> None:
+        if statuses := [event for event in events if isinstance(event, StatusEvent)]:
+            self._database.hear(statuses)
+
+    def flush(self) -> None:
+        """Each status is durable when `hear` returns."""
 
 
 @dataclass

@@ -37,16 +37,19 @@ def cloud() -> None:
 def run(config_file: Path, verbose: bool, as_json: bool) -> None:
     """Receive, land, store and raise tickets until SIGTERM or Ctrl-C; what has landed by then is stored."""
     config = _load(config_file)
+    from cansight.service import Service
     from cloud.app import Cloud
 
     _log(verbose)
+    service = Service()
 
     def ready(url: str) -> None:
+        service.ready()
         click.echo(json.dumps({"url": url}) if as_json else f"the page is at {url}")
         sys.stdout.flush()
 
     async def main() -> None:
-        await Cloud(config).run(ready)
+        await Cloud(config).run(ready, service.alive)
 
     asyncio.run(main())
 

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from typing import Any
 import pytest
 from cloud_vehicle import Client, Vehicle, receipts
 from paho.mqtt.enums import MQTTProtocolVersion
+from prometheus_client.parser import text_string_to_metric_families
 
 import processes
 import servers
 from dbc.compiler import load_compiled
 from dbc.schema import Schema
-from wire.messages import Clock
+from wire.messages import Clock, StatusMessage
 from wire.receipts import Status
 
 EV = Path(__file__).parents[2] / "dbc" / "vehicles" / "cansight_ev"
@@ -135,6 +137,34 @@ def test_what_is_sent_can_be_queried_and_a_finding_is_a_ticket(
     assert (ticket["vehicle"], ticket["fault_code"], ticket["tier"]) == (vehicle.id, "coolant_leak", "unrated")
     stats = process.stats()
     assert (stats["landed"], stats["duplicates"], stats["refused"], stats["findings"]) == (3, 0, 0, 1)
+    assert process.end(signal.SIGTERM) == 0
+
+
+def test_what_a_vehicle_says_of_itself_is_asked_for_and_late_news_change_nothing(
+    cloud: tuple[CloudProcess, servers.Server, Any], pki: Path, schema: Schema
+) -> None:
+    process, broker, protocol = cloud
+    vehicle, boot_ms = make_vehicle(pki, schema)
+    vehicle.say(StatusMessage(tick_ms=9000, state="stopping", counters={"frames": 12.0}, facts={"agent": "cansight 9"}))
+    vehicle.say(StatusMessage(tick_ms=4000, state="running", counters={"frames": 5.0}))
+    with connected(vehicle, broker, protocol) as client:
+        client.listen()
+        deliver(client, vehicle)
+    processes.until(lambda: process.stats()["sinks"]["health"]["behind"] == 0, "the sink")
+    said = process.get(f"/api/vehicles/{vehicle.id}/status")
+    assert (said["tick_ms"], said["state"], said["counters"], said["facts"]) == (
+        boot_ms + 9000,
+        "stopping",
+        {"frames": 12.0},
+        {"agent": "cansight 9"},
+    )
+    with urllib.request.urlopen(f"{process.api}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    found = {
+        (sample.name, *sample.labels.values()): sample.value for family in text_string_to_metric_families(text) for sample in family.samples
+    }
+    assert found[("cansight_cloud_landed_total",)] == process.stats()["landed"] == 3
+    assert found[("cansight_cloud_sink_behind", "health")] == 0
     assert process.end(signal.SIGTERM) == 0
 
 
