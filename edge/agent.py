@@ -38,6 +38,7 @@ from edge.heartbeat import heartbeat
 from edge.identity import load_identity
 from edge.outbox import Outbox
 from edge.outbox_store import OutboxStore
+from edge.polling import identifier
 from edge.recorder import Recorder
 from edge.sources.channel import Channel
 from edge.sources.choice import check, open_source
@@ -116,7 +117,8 @@ def assembled(config: EdgeConfig, stop: threading.Event, stack: ExitStack, super
     compiled = with_checks(compiled, catalogue.checks)
     catalogue.check(schema.names)  # a misspelt name would record what its owner has called private
     detectors = _detectors(config, schema)
-    source = open_source(config.source, compiled, stop)
+    answers = {config.polling.channel: identifier(config.polling.answer_id)} if config.polling.requests else {}
+    source = open_source(config.source, compiled, stop, answers)
     journey = Journey(
         boot_id=os.urandom(16),
         clock=source.clock,
@@ -260,7 +262,8 @@ class Agent:
         self._store.commit()
         if now_s - self._maintain_s >= MAINTAIN_S:
             self._maintain_s = now_s
-            for gap in self._store.maintain(now_s):
+            # A clock that the broker's certificate was good by can be relied on.
+            for gap in self._store.maintain(now_s, time.time() if self._parts.uplink.connected else None):
                 log.warning("gap: batches %d to %d of a stream are lost: %s", gap.first, gap.last, gap.reason)
                 self._status.gaps += 1
                 self._append(self._recorder.message(gap, now_s))

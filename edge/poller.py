@@ -6,17 +6,20 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-import can
-import isotp
 import numpy as np
 
-from dbc.frames import EFF_FLAG, EFF_MASK, SFF_MASK, FrameBlock
+from dbc.frames import EFF_FLAG, EFF_MASK, FrameBlock
 from dbc.sampler import Snapshot
 from dbc.schema import Schema
 from dbc.validity import Reason
 from edge.config import PollingConfig
 from edge.errors import ConfigError, SourceError
-from edge.polling import Link, Polling, checked_request
+from edge.polling import Link, Polling, checked_request, identifier
+from edge.sources.python_can import without_log_formats
+
+with without_log_formats():
+    import can
+    import isotp  # which imports python-can, too
 
 __all__ = ["Poller", "open_poller"]
 
@@ -24,7 +27,6 @@ log = logging.getLogger(__name__)
 
 STEP_S = 0.01
 SPEED_AGE_MS = 1000.0  # at a tick: a speed that no frame of the last second carried is not known
-SFF_DIGITS = 3  # of an 11-bit identifier
 NEGATIVE, PENDING = 0x7F, 0x78  # service and code of "request correctly received, response pending", ISO 14229-1 A.1
 
 
@@ -108,7 +110,7 @@ def open_poller(config: PollingConfig, schema: Schema, stop: threading.Event, st
     if not config.speed:
         raise ConfigError("polling.speed: is not set; nothing is sent unless a signal says that the vehicle stands")
     column = schema.index(config.speed)
-    link = Link(config.channel, _identifier(config.request_id), _identifier(config.answer_id))
+    link = Link(config.channel, identifier(config.request_id), identifier(config.answer_id))
     if (link.request_id ^ link.answer_id) & EFF_FLAG:
         raise ConfigError("polling.answer_id: expected as many bits as polling.request_id has")
     try:
@@ -134,10 +136,3 @@ def _speed(snapshot: Snapshot, column: int) -> float | None:
 def _end(thread: threading.Thread, stop: threading.Event) -> None:
     stop.set()
     thread.join()
-
-
-def _identifier(text: str) -> int:
-    number = int(text, 16)
-    if number > (EFF_MASK if len(text) > SFF_DIGITS else SFF_MASK):
-        raise ConfigError(f"polling: {text} is no identifier: expected at most 7FF, or eight digits up to 1FFFFFFF")
-    return number | EFF_FLAG if len(text) > SFF_DIGITS else number

@@ -15,11 +15,11 @@ from enum import StrEnum
 
 import numpy as np
 
-from dbc.frames import EFF_FLAG, ERR_FLAG, RTR_FLAG, FrameBlock
+from dbc.frames import EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, SFF_MASK, FrameBlock
 from dbc.protocols.uds import is_identity
 from edge.errors import ConfigError
 
-__all__ = ["Link", "Polling", "Silence", "checked_request"]
+__all__ = ["Link", "Polling", "Silence", "checked_request", "identifier"]
 
 OBD_CURRENT, OBD_VEHICLE = 0x01, 0x09
 UDS_READ_CODES, UDS_READ, UDS_TESTER_PRESENT = 0x19, 0x22, 0x3E
@@ -36,8 +36,17 @@ FRUITLESS = 3  # requests without an answer, after which the pause doubles
 # Identifiers on which testers speak: ISO 15765-4, and with 29 bits every one whose source is a tester's address.
 FUNCTIONAL, PHYSICAL_FIRST, PHYSICAL_LAST = 0x7DF, 0x7E0, 0x7E7
 ANSWER_FIRST, ANSWER_LAST = 0x7E8, 0x7EF
+SFF_DIGITS = 3  # of an 11-bit identifier
 FIXED_FORMATS = (0x18DA, 0x18DB)
 TESTER_FIRST, TESTER_LAST = 0xF0, 0xFD  # ISO 15765-2 with SAE J1939-84: off-board tools, of which F1 is the usual one
+
+
+def identifier(text: str) -> int:
+    """An identifier as the settings have it: hexadecimal, more than three digits = 29 bits, with EFF_FLAG. Raises ConfigError."""
+    number = int(text, 16)
+    if number > (EFF_MASK if len(text) > SFF_DIGITS else SFF_MASK):
+        raise ConfigError(f"polling: {text} is no identifier: expected at most 7FF, or eight digits up to 1FFFFFFF")
+    return number | EFF_FLAG if len(text) > SFF_DIGITS else number
 
 
 class Silence(StrEnum):

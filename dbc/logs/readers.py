@@ -1,13 +1,17 @@
-"""Binary log formats whose readers give frame after frame: BLF by our own, SQLite by python-can's."""
+"""Binary log formats whose readers give frame after frame: BLF, and the SQLite files that python-can writes.
+
+Both are read without python-can, which would bring asammdf and pandas into an agent where they are installed.
+"""
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from dbc.errors import LogFormatError
 from dbc.frames import EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, FrameBlock
 from dbc.logs.blf import read_blf
 from dbc.logs.lines import LAST_SECOND, Broken, Frame, LineParser
@@ -39,17 +43,14 @@ def _blf(path: Path, name: str, damaged: Damage) -> Iterator[tuple[int, list[Fra
 
 
 def _sqlite(path: Path, damaged: Damage) -> Iterator[tuple[int, list[Frame]]]:
-    from can.io import SqliteReader
-
+    """Of python-can's table `messages`: the columns ts, arbitration_id, extended, remote, error, dlc, data."""
     number = 0
     try:
-        with SqliteReader(str(path)) as reader:
-            for message in reader:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+            for row in file.execute("SELECT * FROM messages"):
                 number += 1
-                yield 0, [_frame(message)]
-    except (OSError, LogFormatError):
-        raise
-    except Exception as error:  # noqa: BLE001  python-can lets sqlite3, value and type errors of damaged files through
+                yield 0, [_frame(row)]
+    except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
         damaged(f"row {number + 1}: {' '.join(str(error).split()) or type(error).__name__}")
 
 
@@ -74,20 +75,15 @@ class _Blocks(LineParser):
         return True
 
 
-def _frame(message: Any) -> Frame:
-    """python-can's message. Its float seconds carry no more than microseconds."""
-    if not -LAST_SECOND < message.timestamp < LAST_SECOND:
-        raise ValueError(f"time {message.timestamp}")
-    extended, remote, error = bool(message.is_extended_id), bool(message.is_remote_frame), bool(message.is_error_frame)
-    number = message.arbitration_id & EFF_MASK  # as it is: an identifier beyond 11 bits that is not extended matches no DBC
+def _frame(row: tuple[Any, ...]) -> Frame:
+    """A row's frame. Its float seconds carry no more than microseconds. Raises ValueError or TypeError for what is none."""
+    seconds, identifier, extended, remote, error, dlc, data = row
+    if not (data is None or isinstance(data, bytes)):
+        raise TypeError(f"data {data!r}")
+    if not -LAST_SECOND < seconds < LAST_SECOND:
+        raise ValueError(f"time {seconds}")
+    number = identifier & EFF_MASK  # as it is: an identifier beyond 11 bits that is not extended matches no DBC
     number |= ERR_FLAG if error else (EFF_FLAG if extended else 0) | (RTR_FLAG if remote else 0)
-    data = b"" if remote else bytes(message.data)[:64]
-    length = min(message.dlc, 8) if remote else len(data)
-    return Frame(round(message.timestamp * 1e6) * 1000, number, _channel(message.channel), data, length)
-
-
-def _channel(channel: Any) -> str:
-    """Readers number channels from 0; a log without channels has one."""
-    if channel is None:
-        return "can0"
-    return f"can{max(channel, 0)}" if isinstance(channel, int) else str(channel)
+    payload = b"" if remote or data is None else bytes(data)[:64]
+    length = min(dlc, 8) if remote else len(payload)
+    return Frame(round(seconds * 1e6) * 1000, number, "can0", payload, length)

@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -38,8 +38,11 @@ def check(config: SourceConfig) -> None:
         check_log(config)
 
 
-def open_source(config: SourceConfig, compiled: CompiledDbc, stop: Event) -> Source:
-    """Open it. Raises SourceError; for a log that is a file also dbc's LogFormatError."""
+def open_source(config: SourceConfig, compiled: CompiledDbc, stop: Event, answers: Mapping[str, int] | None = None) -> Source:
+    """Open it. Raises SourceError; for a log that is a file also dbc's LogFormatError.
+
+    answers: of channels that are polled, the identifier (with EFF_FLAG) of the answers, which no DBC need know.
+    """
     if config.log:
         frames = _first_checked(config, log_frames(config, stop))
         return Source(frames, Clock(boot_ms=0, utc_ms=0, source="log"))  # a log's stamps are UTC already, and its own
@@ -48,7 +51,8 @@ def open_source(config: SourceConfig, compiled: CompiledDbc, stop: Event) -> Sou
     bus: SocketCan | PythonCan
     if config.socketcan:
         _check_channels(config.socketcan, compiled)
-        bus = SocketCan([(channel, wanted(compiled, channel)) for channel in config.socketcan], clock, stop)
+        also = {channel: (answer,) for channel, answer in (answers or {}).items()}
+        bus = SocketCan([(channel, wanted(compiled, channel, also.get(channel, ()))) for channel in config.socketcan], clock, stop)
     else:
         channel = {"channel": config.channel} if config.channel != "" else {}
         bus = PythonCan(config.interface, config.options | channel, _name(config, compiled), clock, stop)

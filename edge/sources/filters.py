@@ -1,8 +1,9 @@
-"""Which identifiers the kernel lets through: those of the messages that the DBC files know on a channel.
+"""Which identifiers the kernel lets through: those of the messages that the DBC files know on a channel, and the answers of polling.
 
 A frame that nobody decodes then costs a comparison in the kernel instead of a copy, a slot of the buffer and a look-up here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dbc.frames import EFF_FLAG, EFF_MASK, RTR_FLAG, SFF_MASK
@@ -21,13 +22,16 @@ class Filter:
     mask: int
 
 
-def wanted(compiled: CompiledDbc, channel: str) -> tuple[Filter, ...]:
-    """Filters for the channel's frames. Empty = let everything through: a socket takes no more than 512, or no DBC is for the channel."""
+def wanted(compiled: CompiledDbc, channel: str, also: Sequence[int] = ()) -> tuple[Filter, ...]:
+    """Filters for the channel's frames. Empty = let everything through: a socket takes no more than 512, or no DBC is for the channel.
+
+    also: identifiers, with EFF_FLAG, that are let through whether a DBC knows them or not.
+    """
     plan, channels = compiled.plan, compiled.schema.channels
     if channel not in channels:
         return ()
     number = channels.index(channel)
-    found: dict[Filter, None] = {}
+    found: dict[Filter, None] = dict.fromkeys(map(_identifier, also))
     for key, group, source in zip(plan.message_key.tolist(), plan.message_pgn.tolist(), plan.message_source.tolist(), strict=True):
         if key >> 32 != number:
             continue

@@ -50,7 +50,7 @@ class PythonCan:
     def open(self) -> None:
         """Open the bus. Raises SourceError."""
         try:
-            with _without_log_formats():
+            with without_log_formats():
                 self._can = importlib.import_module("can")
             self._connect()
         except ModuleNotFoundError as error:
@@ -154,7 +154,7 @@ def _line(error: Exception) -> str:
 
 
 @contextmanager
-def _without_log_formats() -> Iterator[None]:
+def without_log_formats() -> Iterator[None]:
     """python-can imports asammdf, and with it pandas, where they are installed: 90 MB that an agent has no use for."""
     absent = "asammdf" not in sys.modules
     if absent:

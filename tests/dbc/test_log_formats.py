@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -268,3 +270,30 @@ def test_a_gvret_header_that_is_written_otherwise(tmp_path: Path) -> None:
     reader = open_log(path)
     assert sum(len(block) for block in reader) == 1
     assert (reader.skipped, reader.first_skipped) == (1, 3)
+
+
+def test_binary_logs_are_read_without_python_can_and_what_it_brings(tmp_path: Path) -> None:
+    messages = [
+        can.Message(timestamp=1.5, arbitration_id=0x123, is_extended_id=False, data=b"12345678"),
+        can.Message(timestamp=1.75, arbitration_id=0x1ABCDEF0, is_extended_id=True, data=b"1"),
+        can.Message(timestamp=2.000001, arbitration_id=0x7FF, is_extended_id=False, is_remote_frame=True, dlc=3),
+        can.Message(timestamp=2.5, arbitration_id=4, is_extended_id=False, is_error_frame=True),
+        can.Message(timestamp=3.5, arbitration_id=5, is_extended_id=False, data=b""),
+    ]
+    for path, writer in ((tmp_path / "log.db", can.SqliteWriter), (tmp_path / "log.blf", can.BLFWriter)):
+        with writer(str(path)) as log:
+            for message in messages:
+                log.on_message_received(message)
+    code = (
+        "import sys\nfrom dbc.logs import open_log\n"
+        f"for name in ({str(tmp_path / 'log.db')!r}, {str(tmp_path / 'log.blf')!r}):\n"
+        "    for b in open_log(name):\n"
+        "        print(b.frame_id.tolist(), b.length.tolist(), [d[:n].tobytes() for d, n in zip(b.data, b.length)])\n"
+        "print(sorted({'can', 'cantools', 'pandas', 'asammdf'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True)
+    sqlite, blf, modules = done.stdout.splitlines()
+    identifiers = [0x123, EFF_FLAG | 0x1ABCDEF0, RTR_FLAG | 0x7FF, ERR_FLAG | 4, 5]
+    assert sqlite == f"{identifiers} [8, 1, 3, 0, 0] {[b'12345678', b'1', bytes(3), b'', b'']}"
+    assert blf.startswith(str([0x123, EFF_FLAG | 0x1ABCDEF0, RTR_FLAG | 0x7FF])[:-1])
+    assert modules == "[]"

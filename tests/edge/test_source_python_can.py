@@ -166,9 +166,10 @@ def test_an_interface_that_cannot_be_opened_is_one_line(interface: str, stop: th
         opened(interface, {}, stop)
 
 
-def test_python_can_comes_without_pandas() -> None:
+@pytest.mark.parametrize("first", ["", "import edge.poller\n"])
+def test_python_can_comes_without_pandas(first: str) -> None:
     code = (
-        "import sys, threading\nfrom edge.sources.python_can import PythonCan\nfrom edge.sources.clock import SteadyClock\n"
+        f"import sys, threading\n{first}from edge.sources.python_can import PythonCan\nfrom edge.sources.clock import SteadyClock\n"
         "PythonCan('virtual', {'channel': 'x'}, 'can0', SteadyClock(), threading.Event()).open()\n"
         "print(sorted({'can', 'cantools', 'pandas', 'asammdf', 'pyarrow'} & set(sys.modules)))"
     )

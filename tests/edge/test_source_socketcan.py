@@ -14,10 +14,12 @@ from can_bus import Collector, PairBus, classic, fd, frames_of, until
 
 from dbc.compiler import compile_dbc
 from dbc.frames import EFF_FLAG, ERR_FLAG, RTR_FLAG
+from edge.config import SourceConfig
 from edge.errors import SourceError
+from edge.sources import choice
 from edge.sources.channel import ASLEEP_S, Channel, State
 from edge.sources.clock import Instant, SteadyClock
-from edge.sources.filters import MOST_FILTERS, TRANSPORT_GROUPS, wanted
+from edge.sources.filters import MOST_FILTERS, TRANSPORT_GROUPS, Filter, wanted
 from edge.sources.receive_buffer import ReceiveBuffer
 from edge.sources.socketcan import CAPACITY, SocketCan
 
@@ -274,6 +276,30 @@ def test_filters_are_the_identifiers_of_the_channels_messages(tmp_path: Path) ->
     assert [one.frame_id for one in wanted(compiled, "can1")] == [0x200]
     assert wanted(compiled, "can2") == ()
     assert wanted(compiled, "can3") == ()
+
+
+def test_the_answers_of_polling_are_let_through_though_no_dbc_knows_them(tmp_path: Path) -> None:
+    text = 'VERSION ""\n\nBU_: ECU\n\nBO_ 256 M: 8 ECU\n SG_ S : 0|8@1+ (1,0) [0|0] "" ECU\n\n'
+    (tmp_path / "a.dbc").write_text(text)
+    compiled = compile_dbc([f"{tmp_path}/a.dbc@can0"])
+    found = {(one.frame_id, one.mask) for one in wanted(compiled, "can0", (0x7E8, EFF_FLAG | 0x18DAF110))}
+    assert found == {(0x100, 0xC00007FF), (0x7E8, 0xC00007FF), (EFF_FLAG | 0x18DAF110, 0xDFFFFFFF)}
+    assert wanted(compiled, "can1", (0x7E8,)) == ()  # everything comes through
+
+
+def test_a_polled_channel_is_opened_with_a_filter_for_the_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = 'VERSION ""\n\nBU_: ECU\n\nBO_ 256 M: 8 ECU\n SG_ S : 0|8@1+ (1,0) [0|0] "" ECU\n\n'
+    (tmp_path / "a.dbc").write_text(text)
+    made: dict[str, tuple[Filter, ...]] = {}
+
+    class Kept(SocketCan):
+        def open(self) -> None:
+            made.update({port.channel.name: port._filters for port in self._ports})
+
+    monkeypatch.setattr(choice, "SocketCan", Kept)  # this machine's kernel may have no CAN
+    compiled = compile_dbc([f"{tmp_path}/a.dbc@can0", f"{tmp_path}/a.dbc@can1"])
+    choice.open_source(SourceConfig(socketcan=["can0", "can1"]), compiled, threading.Event(), {"can1": 0x7E8})
+    assert [[one.frame_id for one in made[name]] for name in ("can0", "can1")] == [[0x100], [0x7E8, 0x100]]
 
 
 def test_a_parameter_group_is_let_through_whatever_its_priority_and_source(tmp_path: Path) -> None:
