@@ -5,8 +5,9 @@
     outbox/streams/    one file per stream: u32 CRC-32 | record of the announcement
     outbox/cursors     first record of each log that has no receipt yet; written now and then, so after a crash some batches are sent twice
 
-Only what is in the window of `LOADED` batches is in memory; what lies behind it waits on the flash. One thread, the agent's main one, owns
-the files; the uplink's thread shares the `Outbox` under `lock` and touches no file. Nothing is offered to the uplink before it is durable.
+Only some hundred batches are in memory; what lies behind them waits on the flash. One thread, the agent's main one, owns
+the files; the uplink's thread shares the `Outbox` under `lock` and touches no file. Nothing is offered to the uplink before it is durable,
+and nothing that was given up is deleted before the gap that says so is durable, unless the flash itself has no room for the gap.
 """
 
 import errno
@@ -15,9 +16,8 @@ import os
 import struct
 import threading
 import zlib
-from collections import OrderedDict
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,8 +25,9 @@ from typing import Self
 import msgspec
 
 from edge.errors import OutboxError
-from edge.files import replace_file
+from edge.files import replace_file, sync_folder
 from edge.outbox import Batch, Lane, Outbox
+from edge.outbox_lane import MAX_DONE_RUNS, LaneLog
 from edge.outbox_record import decode_record, encode_record, ranges
 from edge.streams import Record
 from wire.errors import SegmentLogError
@@ -35,12 +36,18 @@ from wire.receipts import Status
 from wire.segment_file import Opener
 from wire.segment_log import SegmentLog
 
-LOADED = 256  # batches of one lane in memory: 0.1 to 1 MB
+LOADED = 256  # batches of one lane in memory that were read from the flash: 0.1 to 1 MB
+LIVE_KEPT = 64  # and the newest ones of it
+LIVE_S = 30.0  # a batch is live for so long: a connection that was away for less is made up for before the backlog goes on
+READ_AT_ONCE = 4 * LOADED  # records, those that are done included
 MAX_SEGMENT_BYTES = 256 << 10  # what a full outbox loses at a time, and about what is sent twice after a crash
 MIN_SEGMENT_BYTES = 8 << 10
 RESERVED_SHARE = 0.1
 CURSOR_S = 30.0
-FULL, DAMAGED = "the outbox was full", "damaged on the flash"
+AGE_S = 3600.0  # between two looks for what is too old
+MAX_AGE_S = 90 * 86400.0  # privacy: what was never fetched is not kept for ever
+FIRST_UTC_S = 1_704_067_200.0  # 2024: a file stamped before was written while the clock was wrong
+FULL, DAMAGED, AGED = "the outbox was full", "damaged on the flash", "older than 90 days"
 UNWRITTEN, UNREADABLE = "the flash could not be written", "its stream's announcement was lost"
 
 logger = logging.getLogger(__name__)
@@ -49,25 +56,8 @@ logger = logging.getLogger(__name__)
 class _Cursors(msgspec.Struct, forbid_unknown_fields=True):
     bulk: int
     reserved: int
-
-
-@dataclass
-class _Log:
-    """One lane's log and how far it has been taken into memory."""
-
-    log: SegmentLog
-    limit_bytes: int
-    loaded: int = 0  # records before this position are in the outbox, or have their receipt
-    durable: int = 0  # records before this position are on the flash
-    open: OrderedDict[int, Batch] = field(default_factory=OrderedDict)  # in the outbox and without a receipt
-    staged: list[tuple[Batch, Record]] = field(default_factory=list)  # appended, not durable yet
-    last_sequence: dict[bytes, int] = field(default_factory=dict)  # of each stream, as loaded
-    after_damage: set[bytes] = field(default_factory=set)  # streams that may miss sequences before the next one loaded
-
-    @property
-    def cursor(self) -> int:
-        """Everything before this position has its receipt."""
-        return next(iter(self.open), self.loaded)
+    bulk_done: list[tuple[int, int]] = []
+    reserved_done: list[tuple[int, int]] = []
 
 
 @dataclass
@@ -92,12 +82,16 @@ class OutboxStore:
         self._limit_bytes = limit_bytes
         self._opener = opener
         self._stack = ExitStack()
-        self._logs: dict[Lane, _Log] = {}
+        self._lanes: dict[Lane, LaneLog] = {}
         self._streams: dict[bytes, dict[Lane, int] | None] = {}  # announcement kept -> None while open, then the ends of its records
+        self._stream_bytes: dict[bytes, int] = {}  # of the announcements' files
         self._announced: dict[bytes, Batch] = {}  # in the outbox in this run
         self._current: dict[str, bytes] = {}  # consent class -> the stream that is being written
         self._lost: dict[bytes, dict[str, list[int]]] = {}  # stream -> reason -> sequences for which a gap must be recorded
-        self._cursor_s = float("-inf")
+        self._unsaid: list[Gap] = []  # gaps that were handed out to be recorded and are not durable yet
+        self._live_until_s = float("inf")
+        self._cursor_s = self._age_s = float("-inf")
+        self._cursors: bytes = b""
         self._offered = False
         self._failing = False
         self._no_space = False
@@ -106,13 +100,15 @@ class OutboxStore:
         streams = self.folder / "streams"
         try:
             streams.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sync_folder(self.folder)
+            sync_folder(self.folder.parent)
         except OSError as error:
             raise OutboxError(f"{streams}: cannot be made: {error.strerror}; the agent must be able to write its state folder") from error
         reserved = int(self._limit_bytes * RESERVED_SHARE)
         for lane, name, limit in ((Lane.RESERVED, "reserved", reserved), (Lane.BULK, "bulk", self._limit_bytes - reserved)):
             segment_bytes = max(MIN_SEGMENT_BYTES, min(MAX_SEGMENT_BYTES, limit // 8))
             log = self._stack.enter_context(SegmentLog(self.folder / name, segment_bytes=segment_bytes, verify=False, opener=self._opener))
-            self._logs[lane] = _Log(log, limit)
+            self._lanes[lane] = LaneLog(lane, log, limit)
         self._recover()
         return self
 
@@ -122,13 +118,12 @@ class OutboxStore:
     @property
     def pending(self) -> int:
         """Batches in the vehicle's custody, announcements of this run included."""
-        behind = sum(log.log.next - log.loaded + len(log.open) for log in self._logs.values())
-        return behind + sum(batch.answered is None for batch in self._announced.values())
+        return sum(lane.pending for lane in self._lanes.values()) + sum(batch.answered is None for batch in self._announced.values())
 
     @property
     def size_bytes(self) -> int:
-        """What the logs take on the flash."""
-        return sum(log.log.bytes for log in self._logs.values())
+        """What the logs and the announcements take on the flash."""
+        return sum(lane.log.bytes for lane in self._lanes.values()) + sum(self._stream_bytes.values())
 
     def offered(self) -> bool:
         """Whether anything went into the outbox since the last call: the uplink wants to know."""
@@ -142,50 +137,66 @@ class OutboxStore:
         if header.sequence == 0:
             self._open_stream(record)
             return
-        log = self._logs[record.lane]
-        batch = Batch(header.stream, header.sequence, record.lane, -1, record.sealed.data, record.sealed.tags)
-        log.staged.append((batch, record))
+        lane = self._lanes[record.lane]
+        batch = Batch(header.stream, header.sequence, record.lane, -1, record.sealed.data, record.sealed.tags, self._live_until_s)
+        lane.staged.append((batch, record))
         try:
-            batch.position = log.log.append(encode_record(record))
+            batch.position = lane.log.append(encode_record(record))
         except SegmentLogError as error:
-            self._fail(log, error)
+            self._fail(lane, error)
 
     def commit(self) -> None:
-        """Make everything that was appended durable, then offer it to the uplink (or leave it for `maintain`, behind a backlog)."""
-        for log in self._logs.values():
-            if not log.staged:
+        """Make everything that was appended durable, then offer it to the uplink: what is live does not wait behind a backlog."""
+        for lane in self._lanes.values():
+            if not lane.staged:
                 continue
             try:
-                log.log.sync()
+                lane.log.sync()
             except SegmentLogError as error:
-                self._fail(log, error)
+                self._fail(lane, error)
                 continue
             self._failing = False
-            staged, log.staged = log.staged, []
-            caught_up = log.loaded == log.durable
-            log.durable = log.log.next
-            if not caught_up:
-                continue
-            room = LOADED - len(log.open)
-            for batch, _ in staged[: max(0, room)]:
-                self._offer(log, batch)
+            staged, lane.staged = lane.staged, []
+            lane.durable = lane.log.next
+            for batch, record in staged:
+                if record.gap in self._unsaid:
+                    self._unsaid.remove(record.gap)
+                if batch.position == lane.loaded and len(lane.window) < LOADED:
+                    lane.begin(batch)
+                else:
+                    lane.tail[batch.position] = batch
+                self._offer(lane, batch)
+            self._shorten(lane)
 
-    def maintain(self, now_s: float) -> list[Gap]:
-        """Take answers in, free the flash, load what waits. Returns the gaps that must be recorded; they are not returned again."""
+    def maintain(self, now_s: float, utc_s: float | None = None) -> list[Gap]:
+        """Take answers in, free the flash, load what waits.
+
+        Returns the gaps that must be recorded; they are not returned again. utc_s: the time, when it can be relied on; records
+        older than 90 days are given up then.
+        """
+        self._live_until_s = now_s + LIVE_S
         answered = self._take_answers()
-        for lane, log in self._logs.items():
+        settled = not self._unsaid and not self._lost
+        for lane in self._lanes.values():
             try:
-                log.log.drop_before(log.cursor)
-                self._make_room(lane, log)
-                self._load(lane, log)
+                if settled:
+                    lane.log.drop_before(max(lane.cursor, lane.freed))
+                self._make_room(lane)
+                if utc_s is not None and now_s - self._age_s >= AGE_S:
+                    self._drop_aged(lane, utc_s)
+                self._load(lane)
             except SegmentLogError as error:
-                self._fail(log, error)
+                self._fail(lane, error)
+        if utc_s is not None and now_s - self._age_s >= AGE_S:
+            self._age_s = now_s
         if answered or self._streams.keys() != set(self._current.values()):
             self._close_streams()
-        if now_s - self._cursor_s >= CURSOR_S:
+        if settled and now_s - self._cursor_s >= CURSOR_S:
             self._cursor_s = now_s
             self._write_cursors()
-        return [] if self._failing else self._gaps()
+        gaps = [] if self._failing else self._gaps()
+        self._unsaid += gaps
+        return gaps
 
     def close(self) -> None:
         """The agent ends in order: nothing more is appended. The next run then sends nothing twice."""
@@ -193,13 +204,15 @@ class OutboxStore:
         for consent_class in list(self._current):
             self._end_stream(consent_class)
         self._close_streams()
-        for log in self._logs.values():
-            if log.cursor == log.log.next:
+        if self._unsaid or self._lost:
+            return  # what a gap is owed for stays, and the next run finds it again
+        for lane in self._lanes.values():
+            if lane.cursor == lane.log.next:
                 try:
-                    log.log.roll()  # a segment is freed as a whole, so the last one must be closed first
-                    log.log.drop_before(log.cursor)
+                    lane.log.roll()  # a segment is freed as a whole, so the last one must be closed first
+                    lane.log.drop_before(lane.cursor)
                 except SegmentLogError as error:
-                    self._fail(log, error)
+                    self._fail(lane, error)
         self._write_cursors()
 
     def _take_answers(self) -> int:
@@ -214,7 +227,7 @@ class OutboxStore:
                     logger.warning("the cloud refuses batches: it does not know this vehicle, or its owner has deleted the stream")
                 self.counts.refused += 1
             if batch.sequence:
-                self._logs[batch.lane].open.pop(batch.position, None)
+                self._lanes[batch.lane].answered(batch)
         return len(answered)
 
     def _open_stream(self, record: Record) -> None:
@@ -226,37 +239,43 @@ class OutboxStore:
         except OSError as error:  # it is sent all the same; only a restart before its receipt would lose it
             logger.error("%s: cannot be written: %s", self._stream_file(stream), error.strerror)
         self._streams[stream] = None
+        self._stream_bytes[stream] = len(data) + 4
         self._current[record.consent_class] = stream
-        self._announce(Batch(stream, 0, Lane.RESERVED, -1, record.sealed.data, record.sealed.tags))
+        self._announce(Batch(stream, 0, Lane.RESERVED, -1, record.sealed.data, record.sealed.tags, self._live_until_s))
 
     def _end_stream(self, consent_class: str) -> None:
         if (stream := self._current.pop(consent_class, None)) is not None:
-            self._streams[stream] = {lane: log.log.next for lane, log in self._logs.items()}
+            self._streams[stream] = {name: lane.log.next for name, lane in self._lanes.items()}
 
     def _close_streams(self) -> None:
         """Remove the announcements of ended streams of which nothing is left, unless one still waits for its own receipt."""
         for stream, ends in list(self._streams.items()):
-            if ends is None or any(self._logs[lane].cursor < end for lane, end in ends.items()):
+            if ends is None or any(self._lanes[name].cursor < end for name, end in ends.items()):
                 continue
             batch = self._announced.get(stream)
             if batch is not None and batch.answered is None:
                 continue
             self._stream_file(stream).unlink(missing_ok=True)
             del self._streams[stream]
+            self._stream_bytes.pop(stream, None)
             self._announced.pop(stream, None)
+            for lane in self._lanes.values():
+                lane.last_sequence.pop(stream, None)
             with self.lock:
                 self.outbox.forget_stream(stream)
 
-    def _fail(self, log: _Log, error: SegmentLogError) -> None:
+    def _fail(self, lane: LaneLog, error: SegmentLogError) -> None:
         """The flash does not take what was appended since the last commit: that is lost, and said once and for all when it works again."""
         if not self._failing:
             logger.error("%s; batches are lost until it can be written", error)
         self._failing = True
         self._no_space = error.cause_errno in (errno.ENOSPC, errno.EDQUOT)
-        staged, log.staged = log.staged, []
+        staged, lane.staged = lane.staged, []
         for batch, record in staged:
             self._lose(batch.stream, batch.sequence, UNWRITTEN)
             if record.gap is not None:  # what it said must be said again
+                if record.gap in self._unsaid:
+                    self._unsaid.remove(record.gap)
                 sequences = self._lost.setdefault(record.gap.stream, {}).setdefault(record.gap.reason, [])
                 sequences += range(record.gap.first, record.gap.last + 1)
 
@@ -266,92 +285,123 @@ class OutboxStore:
         with self.lock:
             self.outbox.put(batch)
 
-    def _offer(self, log: _Log, batch: Batch) -> None:
+    def _offer(self, lane: LaneLog, batch: Batch) -> None:
         """Into the outbox, behind its stream's announcement; without one nobody could read it."""
         if batch.stream not in self._announced:
             announcement = self._read_announcement(batch.stream)
             if announcement is None:
                 self._lose(batch.stream, batch.sequence, UNREADABLE)
-                log.loaded = batch.position + 1
+                lane.answered(batch)
                 return
             self.counts.recorded += 1
             self._announce(announcement)
-        log.open[batch.position] = batch
-        log.loaded = batch.position + 1
         self._offered = True
         with self.lock:
             self.outbox.put(batch)
 
-    def _load(self, lane: Lane, log: _Log) -> None:
-        """Read on from the flash while the window has room."""
-        room = LOADED - len(log.open)
-        if log.loaded >= log.durable or room < LOADED // 2:
-            return
-        for position, data in log.log.read(log.loaded):
-            if position >= log.durable or room <= 0:
-                return
-            room -= 1
-            if position > log.loaded:
-                log.after_damage = set(log.last_sequence)
-            log.loaded = position + 1
-            if (batch := decode_record(data, position, lane)) is not None:
-                self._lose_damaged(log, batch)
-                self._offer(log, batch)
-        log.loaded = log.durable  # records at the end may be damaged
-
-    def _lose_damaged(self, log: _Log, batch: Batch) -> None:
-        """Behind damaged records, the first batch of each stream tells which sequences of it they held."""
-        if batch.stream in log.after_damage:
-            log.after_damage.discard(batch.stream)
-            for sequence in range(log.last_sequence[batch.stream] + 1, batch.sequence):
-                self._lose(batch.stream, sequence, DAMAGED)
-        log.last_sequence[batch.stream] = batch.sequence
-
-    def _make_room(self, lane: Lane, log: _Log) -> None:
-        """Over the limit, or the flash itself is full: the oldest segments go, and what they held without a receipt becomes a gap."""
-        while (log.log.bytes > log.limit_bytes or (self._no_space and lane is Lane.BULK)) and (
-            lost := self._drop_oldest(lane, log)
-        ) is not None:
-            self._no_space = False
-            first = log.log.first
+    def _shorten(self, lane: LaneLog) -> None:
+        """Of the newest batches so many stay in memory; the others wait on the flash."""
+        for batch in list(lane.tail.values())[: max(0, len(lane.tail) - LIVE_KEPT)]:
             with self.lock:
-                dropped = self.outbox.forget(lane, first)
-            for batch in lost:
-                # What was offered and is not held any more got its receipt while the log was read.
-                if batch.position >= log.loaded or batch.key in dropped:
-                    self._lose(batch.stream, batch.sequence, FULL)
-            log.loaded = max(log.loaded, first)
-            for position in [position for position in log.open if position < first]:
-                del log.open[position]
+                withdrawn = self.outbox.withdraw(batch)
+            if withdrawn:
+                del lane.tail[batch.position]
 
-    @staticmethod
-    def _drop_oldest(lane: Lane, log: _Log) -> list[Batch] | None:
-        """Drop the oldest segment; the batches in it that have no receipt. None when there is only the one that is being written."""
-        seen: list[Batch] = []
-        size = 0
-        first = log.log.first
-        for position, data in log.log.read(first):
-            if size >= log.log.segment_bytes // 2:  # records have overhead, so a segment holds less than its size
-                log.log.drop_before(position)
-                if log.log.first > first:
-                    return [batch for batch in seen if batch.position < log.log.first]
-            size += len(data)
-            if (position >= log.loaded or position in log.open) and (batch := decode_record(data, position, lane)) is not None:
-                seen.append(batch)
-        return None
+    def _load(self, lane: LaneLog) -> None:
+        """Read on from the flash while the window has room."""
+        room = LOADED - len(lane.window)
+        if lane.loaded >= lane.durable or room < LOADED // 2:
+            return
+        for count, (position, batch) in enumerate(lane.read(lane.loaded)):
+            if room <= 0 or count >= READ_AT_ONCE:
+                return
+            if position > lane.loaded:
+                lane.after_damage = set(lane.last_sequence)
+            if batch is not None:
+                self._lose_damaged(lane, batch)
+            if batch is None or position in lane.done:
+                lane.advance(position + 1)
+                continue
+            room -= 1
+            live = lane.tail.pop(position, None)
+            lane.begin(live or batch)
+            if live is None:
+                self._offer(lane, batch)
+        lane.advance(lane.durable)  # records at the end may be damaged
+
+    def _lose_damaged(self, lane: LaneLog, batch: Batch) -> None:
+        """Behind damaged records, the first batch of each stream tells which sequences of it they held.
+
+        Sequences are counted over both lanes: what lies in the reserved one is not lost with rows. In the other direction that would be a
+        walk through the whole outbox; a gap may name more there than is lost, and what comes all the same counts.
+        """
+        if batch.stream in lane.after_damage:
+            lane.after_damage.discard(batch.stream)
+            missing = range(lane.last_sequence[batch.stream] + 1, batch.sequence)
+            there: set[int] = set()
+            if missing and lane.lane is Lane.BULK:
+                reserved = self._lanes[Lane.RESERVED]
+                there = {
+                    other.sequence for _, other in reserved.read(reserved.log.first) if other is not None and other.stream == batch.stream
+                }
+            for sequence in missing:
+                if sequence not in there:
+                    self._lose(batch.stream, sequence, DAMAGED)
+        lane.last_sequence[batch.stream] = batch.sequence
+
+    def _make_room(self, lane: LaneLog) -> None:
+        """Over the limit, or the flash itself is full: the oldest segments go, and what they held without a receipt becomes a gap."""
+        limit = lane.limit_bytes - lane.log.segment_bytes  # what is given up goes a little later
+        if lane.lane is Lane.BULK:
+            limit -= sum(self._stream_bytes.values())
+        while lane.bytes > limit or (self._no_space and lane.lane is Lane.BULK):
+            if not self._give_up(lane, FULL):
+                return
+            if self._no_space:  # there is no room for the gap either
+                self._no_space = False
+                lane.log.drop_before(lane.freed)
+
+    def _give_up(self, lane: LaneLog, reason: str) -> bool:
+        """The oldest segment is sent no more. False when there is only the one that is being written."""
+        if (oldest := lane.oldest()) is None:
+            return False
+        end, held = oldest
+        with self.lock:
+            dropped = self.outbox.forget(lane.lane, end)
+        for batch in held:
+            # What is in memory and is not held any more got its receipt while the log was read.
+            if batch.key in dropped or (batch.position not in lane.window and batch.position not in lane.tail):
+                self._lose(batch.stream, batch.sequence, reason)
+        lane.give_up(end)
+        return True
+
+    def _drop_aged(self, lane: LaneLog, utc_s: float) -> None:
+        """By the files' own times. One that was written while the clock was wrong begins to age now."""
+        for number, (_, size, path) in enumerate(segments := lane.log.segments):
+            try:
+                written_s = path.stat().st_mtime
+                if not FIRST_UTC_S <= written_s <= utc_s + 86400.0:
+                    os.utime(path, (utc_s, utc_s))
+                    continue
+            except OSError:  # it is just being freed; the next look is in an hour
+                continue
+            if written_s >= utc_s - MAX_AGE_S or not size:
+                return
+            if number == len(segments) - 1:
+                lane.log.roll()
+            self._give_up(lane, AGED)
 
     def _recover(self) -> None:
         """What an earlier run left: everything from the cursors on is sent (again)."""
         cursors = self._read_cursors()
-        for lane, log in self._logs.items():
-            cursor = cursors.reserved if lane is Lane.RESERVED else cursors.bulk
-            log.loaded = cursor if log.log.first <= cursor <= log.log.next else log.log.first
-            log.durable = log.log.next
-            self.counts.recorded += log.durable - log.loaded
-        ends = {lane: log.durable for lane, log in self._logs.items()}
+        self._lanes[Lane.BULK].recover(cursors.bulk, cursors.bulk_done)
+        self._lanes[Lane.RESERVED].recover(cursors.reserved, cursors.reserved_done)
+        self.counts.recorded += sum(lane.pending for lane in self._lanes.values())
+        ends = {name: lane.durable for name, lane in self._lanes.items()}
         for path in (self.folder / "streams").iterdir():
             if len(path.name) == 32:
                 self._streams[bytes.fromhex(path.name)] = dict(ends)
+                self._stream_bytes[bytes.fromhex(path.name)] = path.stat().st_size
         self._close_streams()
 
     def _lose(self, stream: bytes, sequence: int, reason: str) -> None:
@@ -388,8 +438,13 @@ class OutboxStore:
             return _Cursors(-1, -1)  # without cursors everything that is left is sent again
 
     def _write_cursors(self) -> None:
-        cursors = _Cursors(self._logs[Lane.BULK].cursor, self._logs[Lane.RESERVED].cursor)
+        bulk, reserved = self._lanes[Lane.BULK], self._lanes[Lane.RESERVED]
+        done = [lane.done.runs[:MAX_DONE_RUNS] for lane in (bulk, reserved)]
+        cursors = msgspec.json.encode(_Cursors(bulk.cursor, reserved.cursor, *done))
+        if cursors == self._cursors:
+            return
         try:
-            replace_file(self.folder / "cursors", msgspec.json.encode(cursors), durable=False)
+            replace_file(self.folder / "cursors", cursors, durable=False)
+            self._cursors = cursors
         except OSError as error:  # costs duplicates after the next start, no data
             logger.warning("%s: cannot be written: %s", self.folder / "cursors", error.strerror)

@@ -42,11 +42,12 @@ class SegmentLog:
         self._synced = 0  # the position after the last durable record
         self._pending: list[bytes] = []
         self._pending_bytes = 0
-        self._failed = False
+        self._unreverted: tuple[int, int, int, int] | None = None  # a failed group that is still in the files
+        self._revert_error: OSError | None = None
 
     def __enter__(self) -> Self:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _make_folder(self.folder)
             self._lock_file = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._take_lock()
             self._recover()
@@ -87,6 +88,12 @@ class SegmentLog:
         with self._lock:
             return sum(segment.size for segment in self._segments) + self._pending_bytes
 
+    @property
+    def segments(self) -> list[tuple[int, int, Path]]:
+        """(first position, bytes, file) of each segment, oldest first; the last one is being written."""
+        with self._lock:
+            return [(segment.first, segment.size, segment.path) for segment in self._segments]
+
     def append(self, payload: Bytes) -> int:
         """Adds a record to the group that the next `sync` makes durable; returns its position."""
         if len(payload) > MAX_PAYLOAD_BYTES:
@@ -103,16 +110,16 @@ class SegmentLog:
             self._check()
             if not self._pending:
                 return
-            count, size = len(self._segments), self._segments[-1].size
-            marks, records = len(self._segments[-1].marks), self._segments[-1].records
+            last = self._segments[-1]
+            before = len(self._segments), last.size, len(last.marks), last.records
             try:
                 self._write_pending()
             except OSError as error:
-                self._revert(count, size, marks, records)
+                self._revert(*before)
                 message = f"{self.folder}: cannot write {self._segments[-1].path.name}: {error.strerror}"
                 raise SegmentLogError(message, error.errno) from error
             except BaseException:  # an interrupt between two writes
-                self._revert(count, size, marks, records)
+                self._revert(*before)
                 raise
             finally:
                 self._pending = []
@@ -123,12 +130,14 @@ class SegmentLog:
         with self._lock:
             self._check()
             self.sync()
-            if self._segments[-1].size == 0:
+            last = self._segments[-1]
+            if last.size == 0:
                 return
+            before = len(self._segments), last.size, len(last.marks), last.records
             try:
                 self._start_segment(self._synced)
             except OSError as error:
-                self._failed = self._active < 0
+                self._revert(*before)  # a name that is not durable must get no records
                 raise SegmentLogError(f"{self.folder}: cannot start a segment: {error.strerror}", error.errno) from error
 
     def drop_before(self, position: int) -> None:
@@ -142,7 +151,7 @@ class SegmentLog:
                     del self._segments[0]
                     dropped = True
                 if dropped:
-                    self._sync_folder()
+                    _sync(self.folder)
             except OSError as error:
                 raise SegmentLogError(f"{self.folder}: cannot delete a segment: {error.strerror}", error.errno) from error
 
@@ -207,7 +216,7 @@ class SegmentLog:
             os.ftruncate(self._active, scan.end)
             last.size = scan.end
         os.fsync(self._active)  # after a kill a record may be in the page cache alone, and readers are about to rely on it
-        self._sync_folder()
+        _sync(self.folder)
         if rest and not scan.torn:
             # Not a record that was being written but damage, perhaps to synced records: at most so many. Their positions are lost,
             # not given again, which the new segment's name records; the bytes stay as they are.
@@ -267,10 +276,11 @@ class SegmentLog:
             os.close(self._active)
         self._active = descriptor
         self._segments.append(segment)
-        self._sync_folder()
+        _sync(self.folder)
 
     def _revert(self, count: int, size: int, marks: int, records: int) -> None:
-        """Takes a group that failed out of the files again. Where that fails too, the log stays closed until it is recovered."""
+        """Takes a group that failed out of the files again. Where that fails too, every later use of the log tries it first."""
+        self._unreverted = count, size, marks, records
         try:
             for segment in self._segments[count:]:
                 segment.path.unlink(missing_ok=True)
@@ -281,22 +291,17 @@ class SegmentLog:
             self._reopen_active()
             os.ftruncate(self._active, size)
             os.fsync(self._active)
-            self._sync_folder()
-        except OSError:
-            self._failed = True
+            _sync(self.folder)
+        except OSError as error:
+            self._revert_error = error
+        else:
+            self._unreverted = None
 
     def _reopen_active(self) -> None:
         if self._active >= 0:
             os.close(self._active)
             self._active = -1
         self._active = self._opener(self._segments[-1].path, os.O_RDWR | os.O_CLOEXEC, 0o600)
-
-    def _sync_folder(self) -> None:
-        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     # Reading
 
@@ -317,10 +322,14 @@ class SegmentLog:
             self.gaps = merged
 
     def _check(self) -> None:
-        if self._failed:
-            raise SegmentLogError(f"{self.folder}: an earlier write failed and could not be undone; open the log again")
         if self._lock_file < 0:
             raise SegmentLogError(f"{self.folder}: the log is not open")
+        if self._unreverted is not None:
+            self._revert(*self._unreverted)
+        if self._unreverted is not None:
+            error = self._revert_error
+            why, number = (error.strerror, error.errno) if error is not None else ("interrupted", None)
+            raise SegmentLogError(f"{self.folder}: a write failed and cannot be undone yet: {why}", number)
 
     def _close(self) -> None:
         for descriptor in (self._active, self._lock_file):
@@ -329,3 +338,20 @@ class SegmentLog:
         self._active = self._lock_file = -1
         self._pending = []
         self._pending_bytes = 0
+
+
+def _make_folder(folder: Path) -> None:
+    """The folder and those above it, with durable names: what is synced in a folder whose own name is lost is lost."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
