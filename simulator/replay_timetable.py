@@ -131,6 +131,7 @@ class Timetable:
                     frames += len(block)
                 yield replace(block, due_ns=block.due_ns - first_ns + begin_ns, round=number)
             if not self._loop:
+                self.position = self.size
                 return
             spacing_ns = (last_ns - first_ns) // (frames - 1) if frames > 1 else 1_000_000_000
             begin_ns += last_ns - first_ns + spacing_ns

@@ -1,6 +1,7 @@
 """`cansight sim replay`: recorded frames onto a bus, in time."""
 
 import contextlib
+import itertools
 import json
 import logging
 import re
@@ -94,12 +95,19 @@ def replay(
         for sink in sinks:
             stack.enter_context(sink)
         stop = stack.enter_context(_stopped_by_interrupt())
-        watch = stack.enter_context(_progress(timetable, loop))
+        watch = stack.enter_context(_progress(timetable, _window_ns(since, until), loop))
         report = play(ahead, sinks, speed=None if fast else speed or 1.0, stop=stop.is_set, watch=watch, real_time=True)
     _tell(report, timetable, routes, as_json)
     if not report.stopped and (unseen := routes.unseen()):
         raise UsageError(missing(unseen, logs, [channel for note in timetable.notes for channel in note.channels]))
     return INTERRUPTED if report.stopped and not loop else 0
+
+
+def _window_ns(since: "Instant | None", until: "Instant | None") -> int | None:
+    """How long the window is, where that is known beforehand."""
+    if until is None or until.is_utc or (since is not None and since.is_utc):
+        return None
+    return until.ns - (since.ns if since is not None else 0)
 
 
 def _check(logs: tuple[str, ...], speed: float | None, fast: bool, loop: bool, since: "Instant | None", until: "Instant | None") -> None:
@@ -133,27 +141,36 @@ def _stopped_by_interrupt() -> Iterator[threading.Event]:
 
 
 @contextlib.contextmanager
-def _progress(timetable: "Timetable", loop: bool) -> Iterator[Callable[["Report"], None]]:
-    """A bar over the logs' bytes, when stderr is a terminal."""
+def _progress(timetable: "Timetable", until_ns: int | None, loop: bool) -> Iterator[Callable[["Report"], None]]:
+    """A bar when stderr is a terminal: over the log's time where that is known (until_ns), else over the logs' bytes."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
     drawn_s = 0.0
-    size = timetable.size or None
-    with click.progressbar(length=size, label="replay", file=sys.stderr, show_eta=not loop, item_show_func=lambda text: text) as bar:
+    length = (timetable.size if until_ns is None else until_ns) if not loop else 0
+    endless = None if length else itertools.repeat("")
+    with click.progressbar(
+        endless, length=length or None, label="replay", file=sys.stderr, show_eta=bool(length), item_show_func=lambda text: text or ""
+    ) as bar:
+
+        def move(position: int, text: str) -> None:
+            bar.current_item = text
+            bar.make_step(min(position, length) - bar.pos if length else 1)
+            bar.render_progress()
 
         def draw(report: "Report") -> None:
             nonlocal drawn_s
-            now_s = time.monotonic()
-            if now_s - drawn_s >= BAR_S:
-                drawn_s = now_s
-                position = min(timetable.position, (size or 1) - 1)
-                again = f", round {report.rounds}" if loop else ""
-                bar.update(position - bar.pos if size else 1, f"{report.span_ns / 1e9:.1f} s, {report.frames:,} frames{again}")
+            if time.monotonic() - drawn_s < BAR_S:
+                return
+            drawn_s = time.monotonic()
+            again = f", round {report.rounds}" if loop else ""
+            # The reader is ahead: the last byte is read before the last frame is sent.
+            position = min(timetable.position if until_ns is None else report.span_ns, length - 1)
+            move(position, f"{report.span_ns / 1e9:.1f} s, {report.frames:,} frames{again}")
 
         yield draw
-        if size and timetable.position >= size:
-            bar.update(size - bar.pos)
+        if length and timetable.position >= timetable.size:
+            move(length, "")
 
 
 def _tell(report: "Report", timetable: "Timetable", routes: "Routes", as_json: bool) -> None:
