@@ -70,8 +70,8 @@ def read_blf(file: BinaryIO, name: str, damaged: Damage) -> Iterator[tuple[int, 
             break
         body = file.read(length - OBJECT.size)
         cut = len(body) < length - OBJECT.size
-        if kind == LOG_CONTAINER:
-            yield at, objects.feed(_unpacked(body, at, cut, damaged), at)
+        content = _unpacked(body, at, cut, damaged) if kind == LOG_CONTAINER else None
+        yield at, objects.feed(content, at)
         if cut:
             damaged(f"cut off at byte {at + OBJECT.size + len(body)}")
             break
@@ -85,9 +85,12 @@ def _unpacked(body: bytes, at: int, cut: bool, damaged: Damage) -> bytes | None:
         if not cut:
             damaged(f"an empty container at byte {at}")
         return None
-    method, _ = CONTAINER.unpack_from(body)
+    method, size = CONTAINER.unpack_from(body)
     content = body[CONTAINER.size :]
     if method == STORED:
+        if size != len(content) and not cut:
+            damaged(f"the container at byte {at} has {len(content)} bytes, not {size}")
+            return None
         return content
     if method != DEFLATED:
         damaged(f"a container that is compressed in an unknown way ({method}) at byte {at}")
@@ -114,6 +117,7 @@ class _Objects:
     def feed(self, content: bytes | None, container: int) -> list[Frame]:
         """Frames of the objects that are whole. content: None = lost, so that an object that began before has no end."""
         if content is None:
+            self.finish()
             self._rest = b""
             return []
         data, frames, at = self._rest + content, [], 0

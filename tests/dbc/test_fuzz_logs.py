@@ -1,7 +1,7 @@
 """Damaged, random and hostile logs: each reader gives frames or one error line; never another exception, a hang, or an impossible frame.
 
-Hypothesis makes 300 inputs for each reader (and shrinks what fails), a plain mutator another 300; with CANSIGHT_SOAK=1 they are 20,000 and
-a million.
+Hypothesis makes 300 inputs for each reader and shrinks what fails; 20,000 with CANSIGHT_SOAK=1. The millions are in test_fuzz_readers.py and
+test_fuzz_binary.py.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,6 @@ SEEDS["asc"].append(
     b"base hex timestamps absolute\n  30.005021 CANFD   1 Rx        300  Name_12  1 0 8  8 11 c2 03 04 05 06 07 08   102203  133\n"
 )
 JOINTS = b" \t\r\n,;:.#()[]-+xX0123456789abcdefABCDEF'_/*=RTsd\x00\xff\xc3"
-MUTATIONS = 1_000_000 if SOAK else 300
 pieces = st.one_of(
     st.binary(max_size=12), st.lists(st.sampled_from(JOINTS), max_size=12).map(bytes), st.just(b"9" * 400), st.just(b"\xd9\xa3")
 )
@@ -97,45 +95,6 @@ def test_a_damaged_text_log_gives_frames_or_counts_broken_lines(form: str) -> No
         assert (parser.first_skipped is None) == (parser.skipped == 0)
 
     run()
-
-
-def mutated(random: Random, text: bytes) -> bytes:
-    """A few bytes changed, taken out, put in, or moved."""
-    data = bytearray(text)
-    for _ in range(random.randint(1, 4)):
-        at, kind = random.randrange(len(data) + 1), random.randrange(4)
-        size = random.randint(1, 6)
-        if kind == 0:
-            data[at : at + size] = random.choices(JOINTS, k=size)
-        elif kind == 1:
-            del data[at : at + size]
-        elif kind == 2:
-            data[at:at] = data[at // 2 : at // 2 + size]
-        else:
-            data[at:at] = random.choices(JOINTS, k=size)
-    return bytes(data)
-
-
-@pytest.mark.parametrize("form", sorted(TEXT_FORMATS))
-def test_mutated_text_logs(form: str) -> None:
-    random = Random(form)
-    for number in range(MUTATIONS):
-        text = mutated(random, SEEDS[form][number % len(SEEDS[form])])
-        parser = text_parser(form, text)
-        block = parser.parse(text, 0)
-        check(block)
-        assert len(block) + parser.skipped <= parser.lines, text
-
-
-@pytest.mark.parametrize("suffix", [".blf", ".mf4"])
-def test_mutated_binary_logs(tmp_path: Path, suffix: str) -> None:
-    source, path, random = tmp_path / f"source{suffix}", tmp_path / "log", Random(suffix)
-    with open_log_writer(source) as writer:
-        writer.write(CandumpParser().parse(b"(1700000820.298000) can0 085#7C33800047E07C7F\n(1700000820.3) can1 12345678#01\n" * 5, 0))
-    whole = source.read_bytes()
-    for _ in range(MUTATIONS):
-        path.write_bytes(mutated(random, whole))
-        read(path)
 
 
 def test_candump_parsed_together_equals_parsed_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
