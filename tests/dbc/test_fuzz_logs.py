@@ -1,7 +1,7 @@
 """Damaged, random and hostile logs: each reader gives frames or one error line; never another exception, a hang, or an impossible frame.
 
-Hypothesis makes 300 inputs for each reader and shrinks what fails; 20,000 with CANSIGHT_SOAK=1. The millions are in test_fuzz_readers.py and
-test_fuzz_binary.py.
+Hypothesis makes 100 inputs for each reader and shrinks what fails; 20,000 with CANSIGHT_SOAK=1. The millions are in test_fuzz_readers.py
+and test_fuzz_binary.py.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from dbc.logs import open_log
 from dbc.logs.candump import CandumpParser, _Lines
 from dbc.logs.candump_writer import write_candump
 from dbc.logs.formats import TEXT_FORMATS, text_parser
-from dbc.logs.writers import open_log_writer
 
 SOAK = bool(os.environ.get("CANSIGHT_SOAK"))
 fuzz = settings(
-    max_examples=20_000 if SOAK else 300,
+    max_examples=20_000 if SOAK else 100,
     deadline=None,
     database=None,
     suppress_health_check=[
@@ -141,25 +140,6 @@ def test_any_bytes_are_a_log_or_one_error_line(tmp_path: Path) -> None:
     @given(st.sampled_from(heads), st.binary(max_size=300))
     def run(head: bytes, rest: bytes) -> None:
         path.write_bytes(head + rest)
-        read(path)
-
-    run()
-
-
-@pytest.mark.parametrize("suffix", [".blf", ".mf4"])
-def test_a_damaged_binary_log_gives_frames_or_one_error_line(tmp_path: Path, suffix: str) -> None:
-    source, path = tmp_path / f"source{suffix}", tmp_path / "log"
-    with open_log_writer(source) as writer:
-        writer.write(CandumpParser().parse(b"(1700000820.298000) can0 085#7C33800047E07C7F\n(1700000820.3) can1 12345678#01\n" * 20, 0))
-    whole = source.read_bytes()
-
-    @fuzz
-    @given(st.lists(st.tuples(st.integers(0, len(whole) - 1), st.binary(min_size=1, max_size=8)), max_size=5), st.integers(0, len(whole)))
-    def run(changes: list[tuple[int, bytes]], cut: int) -> None:
-        data = bytearray(whole)
-        for at, piece in changes:
-            data[at : at + len(piece)] = piece
-        path.write_bytes(bytes(data[: cut or None]))
         read(path)
 
     run()
