@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dbc.encoder import MessageEncoder, message_encoders
 from dbc.frames import FrameBlock
 from dbc.plan import CompiledDbc
-from simulator.vehicle import STEPS_PER_S
+from simulator.old.vehicle import STEPS_PER_S
 
 __all__ = ["BIT_RATE", "FrameMaker", "crc8_j1850", "frame_time_us"]
 

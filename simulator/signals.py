@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.parameters import CarParameters, Individual
-from simulator.vehicle import State
+from simulator.old.parameters import CarParameters, Individual
+from simulator.old.vehicle import State
 
 __all__ = ["Array", "Context", "Noise"]
 

@@ -6,7 +6,7 @@ import datetime
 
 import numpy as np
 
-from simulator.chassis import Tyres
+from simulator.old.chassis import Tyres
 from simulator.signals import Array, Context
 
 __all__ = ["body_signals"]

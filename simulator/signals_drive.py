@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulator.battery import OPEN_CIRCUIT_V
-from simulator.parameters import CELLS, TEMPERATURE_SENSORS
+from simulator.old.battery import OPEN_CIRCUIT_V
+from simulator.old.parameters import CELLS, TEMPERATURE_SENSORS
 from simulator.signals import Array, Context
 
 __all__ = ["drive_signals"]

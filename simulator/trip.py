@@ -14,12 +14,12 @@ from dbc.plan import CompiledDbc
 from dbc.vehicles import DBC_FILES
 from simulator.errors import ScenarioError
 from simulator.frames import FrameMaker
-from simulator.parameters import CELLS
+from simulator.old.parameters import CELLS
 from simulator.scenario import Scenario, scenario
 from simulator.signals import Context, Noise
 from simulator.signals_body import body_signals
 from simulator.signals_drive import drive_signals
-from simulator.vehicle import COLUMNS, STEPS_PER_S, Vehicle
+from simulator.old.vehicle import COLUMNS, STEPS_PER_S, Vehicle
 
 __all__ = ["START_NS", "Trip", "drive"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from simulator.parameters import CELLS, KELVIN, CarParameters
+from simulator.old.parameters import CELLS, KELVIN, CarParameters
 
 __all__ = ["OPEN_CIRCUIT_V", "Battery", "open_circuit_voltage"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from simulator.parameters import CarParameters
+from simulator.old.parameters import CarParameters
 
 __all__ = ["Powertrain"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulator.thermal import approach
+from simulator.old.thermal import approach
 
 __all__ = ["LowVoltage"]
 

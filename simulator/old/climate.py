@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from simulator.parameters import KELVIN
-from simulator.thermal import approach
+from simulator.old.parameters import KELVIN
+from simulator.old.thermal import approach
 
 __all__ = ["Climate", "saturation_pressure_bar"]
 

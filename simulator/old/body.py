@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from simulator.parameters import Individual
-from simulator.route import Road
-from simulator.world import World
+from simulator.old.parameters import Individual
+from simulator.old.route import Road
+from simulator.old.world import World
 
 __all__ = ["READY_S", "Body"]
 

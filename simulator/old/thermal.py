@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simulator.faults import CoolantLeak
-from simulator.parameters import CarParameters
+from simulator.old.parameters import CarParameters
 
 __all__ = ["BatteryLoop", "DriveLoop", "FrontEnd", "coolant_capacity_flow"]
 
