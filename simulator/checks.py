@@ -93,11 +93,8 @@ class ChecksumRule:
         """(n,) the constant that each frame's own checksum tells."""
         said, residue = self.field.place.read(data).view(np.int64), self.residue(data)
         top = (1 << self.field.place.bits) - 1
-        told: NDArray[np.int64]
-        if self.kind in ("crc8", "crc16", "xor"):
-            told = said ^ residue
-        else:
-            told = said + residue if self.negative else said - residue
+        xors = self.kind in ("crc8", "crc16", "xor")
+        told: NDArray[np.int64] = said ^ residue if xors else said + residue if self.negative else said - residue
         return told & top
 
     def write(self, data: Bytes, counter: Counter | None) -> None:
@@ -107,7 +104,8 @@ class ChecksumRule:
     def residue(self, data: Bytes) -> NDArray[np.int64]:
         """(n,) what the covered bytes give, without the constant."""
         if self.kind == "fields":
-            return np.array([_byte_sum(part.place.read(data)) for part in self.signals]).sum(axis=0)
+            total: NDArray[np.int64] = np.array([_byte_sum(part.place.read(data)) for part in self.signals]).sum(axis=0)
+            return total
         width = max(self.covered, default=0) + 1
         if data.shape[1] < width:  # a profile over 8 bytes of a shorter message: zero padded
             data = np.pad(data, ((0, 0), (0, width - data.shape[1])))

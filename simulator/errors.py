@@ -1,14 +1,16 @@
 """What can go wrong in the simulator.
 
     SimulatorError           anything below; bad input, exit code 2
-    └── ScenarioError        a scenario that does not exist or that contradicts itself
+    ├── ScenarioError        a scenario that does not exist or that contradicts itself
+    │   └── InjectionError   a fault that cannot be put into this log
+    └── TruthError           a truth file that cannot be written
 
 Every message is one line.
 """
 
 from __future__ import annotations
 
-__all__ = ["ScenarioError", "SimulatorError"]
+__all__ = ["InjectionError", "ScenarioError", "SimulatorError", "TruthError"]
 
 
 class SimulatorError(Exception):
@@ -19,3 +21,11 @@ class SimulatorError(Exception):
 
 class ScenarioError(SimulatorError):
     """A scenario that does not exist, or whose times and sizes contradict each other."""
+
+
+class InjectionError(ScenarioError):
+    """A fault that cannot be put into this log: it has no such frame, or not enough of them."""
+
+
+class TruthError(SimulatorError):
+    """A truth file that cannot be written."""

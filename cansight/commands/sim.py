@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import click
 
+from cansight.commands.sim_inject import inject
 from cansight.errors import UsageError, WorkFailed
 
 FIRST_YEAR, LAST_YEAR = 1971, 2262  # stamps are int64 nanoseconds since 1970
@@ -45,6 +46,9 @@ def start(text: str) -> int:
 @click.group()
 def sim() -> None:
     """Drives of the simulated vehicle, with the truth beside them."""
+
+
+sim.add_command(inject)
 
 
 @sim.command()
