@@ -16,9 +16,9 @@ from simulator.errors import ScenarioError
 from simulator.frames import FrameMaker
 from simulator.old.parameters import CELLS
 from simulator.scenario import Scenario, scenario
-from simulator.signals import Context, Noise
-from simulator.signals_body import body_signals
-from simulator.signals_drive import drive_signals
+from simulator.old.signals import Context, Noise
+from simulator.old.signals_body import body_signals
+from simulator.old.signals_drive import drive_signals
 from simulator.old.vehicle import COLUMNS, STEPS_PER_S, Vehicle
 
 __all__ = ["START_NS", "Trip", "drive"]
