@@ -13,6 +13,11 @@ from simulator.sensor_faults import Drift, Timed, Values
 __all__ = ["ContinuousDrift", "Plateau", "Playback"]
 
 
+STAMP_S = 1e-9  # a sample that is as old as the delay counts, whatever the rounding
+
+RESET_S = 1.0  # a clock that goes back further begins anew: what was recorded is of another time
+
+
 class Plateau(Timed):
     """The signal is overwritten with a constant."""
 
@@ -38,13 +43,15 @@ class Playback(Timed):
         self._value = np.zeros(0)
 
     def apply(self, elapsed_s: Values, value: Values) -> Values:
+        if len(self._time) and len(elapsed_s) and elapsed_s[0] < self._time[-1] - RESET_S:
+            self._time, self._value = self._time[:0], self._value[:0]
         known = ~np.isnan(value) & (elapsed_s < self.for_s)
         self._time = np.maximum.accumulate(np.concatenate([self._time, elapsed_s[known]]))
         self._value = np.concatenate([self._value, value[known]])
         inside = self.inside(elapsed_s)
         if not len(self._time):
             return value
-        place = np.searchsorted(self._time, elapsed_s - self.delay_s, side="right") - 1
+        place = np.searchsorted(self._time, elapsed_s - self.delay_s + STAMP_S, side="right") - 1
         played = np.where(inside & (place >= 0), self._value[np.maximum(place, 0)], value)
         keep = max(0, int(np.searchsorted(self._time, float(elapsed_s.max()) - self.delay_s, side="right")) - 1)
         self._time, self._value = self._time[keep:], self._value[keep:]

@@ -41,6 +41,7 @@ LEARN_FRAMES = 600  # of which a rule is looked for; the frames after them can o
 LEAST_FRAMES, LEAST_VALUES = 16, 4  # payloads, and values of the checksum, that differ: fewer prove nothing
 MOST_FIELDS = 12  # whose subsets are tried
 MOST_STEP = 3
+SELDOM = 0.02
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,8 @@ def find_counter(fields: Sequence[Field], data: Bytes, target: Field | None) -> 
             step = np.diff(value) % modulus
             named = bool(COUNTER_NAME.search(part.name.rpartition(".")[2]))
             steady = (step == 1).mean() > 0.9 and int(step.max()) <= MOST_STEP
-            if (step > 0).all() and (steady or (named and len(np.unique(value)) > modulus // 4)):
+            moves = (step > 0).all() or (named and (step == 0).mean() < SELDOM)  # so many frames may be lost that it comes round
+            if moves and (steady or (named and len(np.unique(value)) > modulus // 4)):
                 found.append((not named, -bits, Counter(part, modulus, 1 if steady else int(np.bincount(step).argmax()), "the log")))
                 break
     return min(found, key=lambda entry: entry[:2])[2] if found else None

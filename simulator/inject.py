@@ -31,7 +31,7 @@ Progress = Callable[[LogReader], None]
 
 @dataclass(frozen=True)
 class InjectOrder:
-    """What to do with a log. targets: see InjectionPlan. from_s: after the log's first frame; for_s: how long."""
+    """What to do with a log. targets: see InjectionPlan. from_s: after the log's earliest frame (a pipe's first); for_s: how long."""
 
     kind: FaultKind
     targets: tuple[Target, ...]
@@ -67,8 +67,9 @@ class _Survey:
             for block in reader:
                 if not len(block):
                     continue
-                self.first_ns = self.first_ns if self.frames else int(block.timestamp_ns[0])
-                self.last_ns = max(self.last_ns, int(block.timestamp_ns.max())) if self.frames else int(block.timestamp_ns.max())
+                low, high = int(block.timestamp_ns.min()), int(block.timestamp_ns.max())
+                self.first_ns = min(self.first_ns, low) if self.frames else low
+                self.last_ns = max(self.last_ns, high) if self.frames else high
                 self.frames += len(block)
                 for number, target in enumerate(self.targets):
                     mine = target.frames(block)
@@ -104,10 +105,11 @@ def inject_log(
         writer = stack.enter_context(open_log_writer(output))
         reader = stack.enter_context(open_log(log))
         injection: Injection | None = None
-        frames_in = frames_out = 0
+        frames_in = frames_out = first_ns = 0
         for block in reader:
             if injection is None and len(block):
-                from_ns = int(block.timestamp_ns[0]) + round(order.from_s * 1e9)
+                first_ns = survey.first_ns if is_file else int(block.timestamp_ns[0])
+                from_ns = first_ns + round(order.from_s * 1e9)
                 plan = InjectionPlan(order.kind, targets, from_ns, from_ns + round(order.for_s * 1e9), order.seed, order.parameters)
                 injection = Injection(plan, survey.seen if is_file else None, rows.add if rows is not None else None)
             changed = injection.feed(block) if injection is not None else block

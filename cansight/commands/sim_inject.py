@@ -56,7 +56,7 @@ def setting(text: str) -> tuple[str, float]:
 @click.option("--signal", metavar="NAME", help="Message.Signal that is changed; for a network fault its message is meant.")
 @click.option("--message", metavar="NAME", help="The message, for network faults, suppression and flooding.")
 @click.option("--node", metavar="NAME", help="All messages of this sender of the DBC: silent_ecu and suppression.")
-@click.option("--from", "from_s", type=seconds, metavar="T", required=True, help="After the log's first frame, like 20s or 1.5s.")
+@click.option("--from", "from_s", type=seconds, metavar="T", required=True, help="After the log's earliest frame, like 20s or 1.5s.")
 @click.option("--for", "for_s", type=seconds, metavar="D", required=True, help="How long, like 10s.")
 @click.option("--set", "settings", type=setting, metavar="KEY=NUMBER", multiple=True, help="rate, deviation, amount, share, value ...")
 @click.option(
