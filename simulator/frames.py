@@ -74,12 +74,12 @@ class FrameMaker:
     changes, changes as the second begins. All randomness depends on (seed, second) alone.
     """
 
-    def __init__(self, compiled: CompiledDbc, traits: Traits, seed: Sequence[int]) -> None:
-        """seed: what noise and jitter are drawn by, for instance (fleet seed, vehicle number)."""
+    def __init__(self, compiled: CompiledDbc, traits: Traits, seed: Sequence[int], noise: float = 1.0) -> None:
+        """seed: what noise and jitter are drawn by, for instance (fleet seed, vehicle number). noise: gain of the sensors' noise."""
         schema = compiled.schema
         self.channels, self.names = schema.channels, schema.names
         self.scale, self.offset, self.traits = schema.scale, schema.offset, traits
-        self._seed = tuple(seed)
+        self._seed, self._noise = tuple(seed), noise
         self._protection = Protection(compiled)
         encoders = message_encoders(compiled)
         self._frame_id = np.array([encoder.frame_id for encoder in encoders], np.uint32)
@@ -138,7 +138,7 @@ class FrameMaker:
             share=(np.arange(0, 1000, period_ms) / 1000 if period_ms else np.ones(1))[:, None],
             held=traits.held[at],
             noisy=noisy,
-            deviation=traits.deviation[at][noisy],
+            deviation=traits.deviation[at][noisy] * self._noise,
             pulses=traits.pulses[at][noisy],
             flashing=np.flatnonzero(traits.flashing[at]),
             messages=tuple(messages),
@@ -181,7 +181,7 @@ class FrameMaker:
 
     def _message(self, sent: _Sent, period_ms: int, message: _Message, raw: NDArray[np.int64], woken: bool) -> None:
         """What is sent of a message in this second. raw: (k, signals of the message)."""
-        due_us: Array = np.arange(len(raw)) * (period_ms * 1000.0) + message.phase_us
+        due_us = np.arange(len(raw), dtype=np.float64) * (period_ms * 1000.0) + message.phase_us
         if not period_ms:
             said = raw.tobytes()
             if not woken and self._last_event.get(message.number) == said:
