@@ -48,8 +48,8 @@ class Course:
     def __len__(self) -> int:
         return len(self.onset_s)
 
-    def severity(self, time_s: float) -> NDArray[np.float64]:
-        """(n,) at this instant."""
+    def severity(self, time_s: float | Times) -> Times:
+        """(n,) at this instant, or each vehicle at its own (n,)."""
         since = time_s - self.onset_s
         with np.errstate(invalid="ignore", divide="ignore"):
             share = np.where(self.developed_s > self.onset_s, since / (self.developed_s - self.onset_s), 1.0)

@@ -22,7 +22,7 @@ from simulator.sensor_faults import Drift, Dropout, Noise, Offset, Stuck, ValueF
 from simulator.target import Target
 from simulator.truth import Spread
 
-__all__ = ["PARAMETERS", "SHORT_NAMES", "Injection", "InjectionPlan", "injection_kind"]
+__all__ = ["OF_ONE_SIGNAL", "PARAMETERS", "SHORT_NAMES", "Add", "Injection", "InjectionPlan", "injection_kind"]
 
 Add = Callable[[NDArray[np.int64], int, str, NDArray[np.float64] | None, NDArray[np.float64] | None], None]
 
@@ -175,6 +175,14 @@ class Injection:
         data = block.data.copy()
         data[mine] = new
         return FrameBlock(block.channels, block.timestamp_ns, block.frame_id, block.channel, block.length, data, block.entered_ns)
+
+    def apply(self, elapsed_s: NDArray[np.float64], value: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(m,) values of one signal's ticks, instead of frames; clipped to what its bits can carry. elapsed_s: since the onset."""
+        low, high = self.target.signal[0].bounds
+        if self._value is None:  # flooding: the forged frame is the last one of nearly every second
+            forged = self.parameters["value"]
+            return np.where((elapsed_s >= 0) & (elapsed_s < self.plan.for_s), forged, value)
+        return np.clip(self._value.apply(elapsed_s, value), low, high)
 
     def truth(self) -> dict[str, Any]:
         """What was done."""

@@ -12,9 +12,10 @@ from dbc.frames import FrameBlock
 from dbc.plan import CompiledDbc
 from dbc.vehicles import DBC_FILES
 from simulator.cars import Cars
-from simulator.cast import START_NS, Cast
+from simulator.cast import START_NS
 from simulator.errors import ScenarioError
 from simulator.frames import FrameMaker
+from simulator.play import Disturbances, Play
 from simulator.scenario import Scenario, scenario
 from simulator.sheet import Context
 from simulator.signals import Signals
@@ -30,7 +31,7 @@ class CarFrames:
     """The frames of one car of a model, second by second.
 
     cars: a model of one vehicle; `second` moves it. before_step: called before each step with the model's time in seconds, to set
-    severities. after_frames: what the network does to a second's frames.
+    severities. after_frames: what the network does to a second's frames. noise: gain of the sensors' noise; 0: none.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class CarFrames:
         start_ns: int,
         before_step: Callable[[float], None] | None = None,
         after_frames: Callable[[FrameBlock], FrameBlock] | None = None,
+        noise: float = 1.0,
     ) -> None:
         if cars.state.vehicles != 1:
             raise ValueError(f"frames are of one vehicle, found {cars.state.vehicles}")
@@ -48,7 +50,7 @@ class CarFrames:
         self.seconds = 0
         self._before_step, self._after_frames = before_step, after_frames
         self._signals = Signals(compiled.schema, Context(cars.state, cars.who, start_ns))
-        self._frames = FrameMaker(compiled, self._signals.traits, (cars.cast.seed, cars.cast.vehicles[0]))
+        self._frames = FrameMaker(compiled, self._signals.traits, (cars.cast.seed, cars.cast.vehicles[0]), noise)
         self._buses = BUS_COLUMNS[: len(compiled.schema.channels)]
         self._ends = [self._signals.start(), self._signals.start()]
         self._signals.write(self._ends[0])
@@ -75,30 +77,32 @@ class CarFrames:
 
 
 class Trip(CarFrames):
-    """One car's drive by scenario. `second` computes the next second; the same seed gives the same frames."""
+    """One car's drive by scenario, with its faults. `second` computes the next second; the same seed gives the same frames."""
 
-    def __init__(self, what: Scenario, seed: int, start_ns: int, compiled: CompiledDbc | None = None) -> None:
-        if seed < 0:
-            raise ScenarioError(f"seed: expected 0 or more, found {seed}")
-        self.what = what
-        super().__init__(Cars(Cast(seed=seed, start_ns=start_ns)), compiled or compile_dbc(DBC_FILES), start_ns, self._set_severity)
-
-    def _set_severity(self, time_s: float) -> None:
-        if self.what.leak is not None:
-            self.cars.severity["coolant_leak"][:] = self.what.leak.severity(time_s + 1)
+    def __init__(
+        self, what: Scenario, seed: int, start_ns: int | None = None, compiled: CompiledDbc | None = None, vehicle: int = 0
+    ) -> None:
+        """start_ns: instead of the scenario's own. vehicle: its number in the scenario. Raises ScenarioError."""
+        compiled = compiled or compile_dbc(DBC_FILES)
+        self.play = Play(what, seed, (vehicle,), start_ns)
+        start_ns = self.play.cars.cast.start_ns
+        self.disturbances = Disturbances(what, seed, vehicle, start_ns, compiled)
+        after = self.disturbances.feed if self.disturbances else None
+        super().__init__(self.play.cars, compiled, start_ns, lambda time_s: self.play.set_severities(time_s + 1.0), after)
 
 
 def drive(
     what: Scenario | str = "healthy",
     seed: int = 1,
     duration_s: int = 300,
-    start_ns: int = START_NS,
+    start_ns: int | None = None,
     compiled: CompiledDbc | None = None,
 ) -> Iterator[FrameBlock]:
     """A drive of `duration_s` simulated seconds, as a block of frames for each; channels can0 (drive bus), can1 (body bus) and can2
     (energy bus, CAN FD).
 
-    start_ns: UTC of the first instant. compiled: the vehicle's DBC files where the caller has compiled them already.
+    start_ns: UTC of the first instant, instead of the scenario's own. compiled: the vehicle's DBC files where the caller has compiled
+    them already.
     The same scenario, seed and start give the same frames. Raises ScenarioError.
     """
     if not 0 < duration_s <= LONGEST_S:
