@@ -10,6 +10,7 @@ from cansight.benchmarks.live import live
 from cansight.benchmarks.log_tables import log_parquet, mf4_parquet
 from cansight.benchmarks.material import Material
 from cansight.benchmarks.result import Result
+from cansight.benchmarks.simulate import sim_frames, sim_ticks
 
 BENCHMARKS: dict[str, Callable[[Material], list[Result]]] = {
     "decode": decode,
@@ -19,6 +20,8 @@ BENCHMARKS: dict[str, Callable[[Material], list[Result]]] = {
     "log-parquet": log_parquet,
     "mf4-parquet": mf4_parquet,
     "live": live,
+    "sim-ticks": sim_ticks,
+    "sim-frames": sim_frames,
 }
 
 __all__ = ["BENCHMARKS", "Material", "Result"]
