@@ -60,10 +60,14 @@ class Truth:
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def truth(what: Scenario, seed: int, duration_s: int, start_ns: int | None = None, vehicle: int = 0) -> Truth:
-    """The truth about this drive. A fault that begins after its end is left out; `severity` has a value for the end of each step."""
+def truth(what: Scenario, seed: int, duration_s: int, start_ns: int | None = None, vehicle: int = 0, *, severities: bool = True) -> Truth:
+    """The truth about this drive. A fault that begins after its end is left out; `severity` has a value for the end of each step.
+
+    severities: False leaves them out. Raises ScenarioError.
+    """
     cast = what.cast(seed, (vehicle,), start_ns)
-    faults = [_physical(course, cast.start_ns, duration_s) for course in what.courses(seed, (vehicle,)) if course.onset_s[0] < duration_s]
+    courses = [course for course in what.courses(seed, (vehicle,)) if course.onset_s[0] < duration_s]
+    faults = [_physical(course, cast.start_ns, duration_s, severities) for course in courses]
     faults += [_window(window, cast.start_ns) for window in what.windows(seed, vehicle) if window.from_s < duration_s]
     outages = [[seconds(begin), seconds(length)] for begin, length in what.table.connectivity.outages]
     return Truth(
@@ -87,10 +91,10 @@ def _car(what: Scenario, seed: int, vehicle: int, start_ns: int | None) -> dict[
     return {name: round(float(who[name][0]), 6) for name in DRAWS if np.isfinite(who[name][0])}
 
 
-def _physical(course: Course, start_ns: int, duration_s: int) -> dict[str, Any]:
+def _physical(course: Course, start_ns: int, duration_s: int, severities: bool) -> dict[str, Any]:
     kind = course.kind
     step_s = -(-duration_s // MOST_SEVERITIES)
-    ends = np.arange(step_s, duration_s + 1, step_s, dtype=np.float64)
+    ends = np.arange(step_s, duration_s + 1, step_s, dtype=np.float64) if severities else np.zeros(0)
     place: str | int | None = None
     if kind.places > 1:
         place = WHEELS[int(course.place[0])] if kind.places == len(WHEELS) else int(course.place[0])

@@ -46,7 +46,8 @@ class CarFrames:
         if cars.state.vehicles != 1:
             raise ValueError(f"frames are of one vehicle, found {cars.state.vehicles}")
         self.cars, self.start_ns = cars, start_ns
-        self.names = compiled.schema.names
+        self.compiled, self.schema = compiled, compiled.schema
+        self.names, self.channels = compiled.schema.names, compiled.schema.channels
         self.seconds = 0
         self._before_step, self._after_frames = before_step, after_frames
         self._signals = Signals(compiled.schema, Context(cars.state, cars.who, start_ns))
@@ -60,6 +61,28 @@ class CarFrames:
         """(signals,) at the end of the last second: physical, without noise, in the schema's order; overwritten two seconds later."""
         values: Array = self._ends[self.seconds % 2][:, 0]
         return values
+
+    @property
+    def asleep(self) -> bool:
+        """Parked, with all buses asleep."""
+        state = self.cars.state
+        return bool(state["mode"][0] == 0) and not any(state[bus][0] > 0 for bus in self._buses) and self.seconds > 0
+
+    @property
+    def nothing(self) -> FrameBlock:
+        """What a bus that sleeps says."""
+        none = np.zeros(0, np.uint8)
+        return FrameBlock(
+            self.channels, none.astype(np.int64), none.astype(np.uint32), none, none, np.zeros((0, 8), np.uint8), time.time_ns()
+        )
+
+    def sleep(self, seconds: int) -> None:
+        """Let a sleeping car sleep on."""
+        if self._before_step is not None:
+            self._before_step(float(self.cars.state["time_s"][0]) + seconds - 1)
+        self.cars.step(float(seconds))
+        self.seconds += seconds
+        self._signals.write(self._ends[self.seconds % 2])
 
     def second(self) -> FrameBlock:
         """The frames of the next second."""
@@ -90,6 +113,19 @@ class Trip(CarFrames):
         after = self.disturbances.feed if self.disturbances else None
         super().__init__(self.play.cars, compiled, start_ns, lambda time_s: self.play.set_severities(time_s + 1.0), after)
 
+    def blocks(self, duration_s: int, look: Callable[[FrameBlock], None] | None = None) -> Iterator[FrameBlock]:
+        """The frames of `duration_s` seconds; a sleeping car's nights are passed over. look: called with each second's frames."""
+        end = self.seconds + duration_s
+        while self.seconds < end:
+            if self.asleep:
+                self.sleep(min(end - self.seconds, int(self.play.cars.journeys.own_steps()[0])))
+                block = self.nothing
+            else:
+                block = self.second()
+            if look is not None:
+                look(block)
+            yield block
+
 
 def drive(
     what: Scenario | str = "healthy",
@@ -108,4 +144,4 @@ def drive(
     if not 0 < duration_s <= LONGEST_S:
         raise ScenarioError(f"duration: expected 1 s to 366 days, found {duration_s} s")
     trip = Trip(scenario(what) if isinstance(what, str) else what, seed, start_ns, compiled)
-    return (trip.second() for _ in range(int(duration_s)))
+    return trip.blocks(int(duration_s))
