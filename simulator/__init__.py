@@ -1,18 +1,21 @@
-"""A workbench for vehicle engineers: an electric car with ground truth and injectable faults, on two CAN buses.
+"""A workbench for vehicle engineers: an electric car with ground truth and faults that develop, on three CAN buses.
 
-scenario + seed -> Vehicle (state, 10 steps a second) -> signals -> FrameMaker -> FrameBlock (1 s) -> pace
+scenario + seed -> Play (Cars and the courses of their faults, a step a second)
+    -> Trip: signals -> frames of one car at each message's cycle -> Disturbances -> FrameBlock (1 s) -> pace
+    -> Ticks: signals of many cars, once a second
+A recorded log -> inject_log -> the same faults of sensors and network in it, and the truth.
 """
 
+from simulator.cast import START_NS
+from simulator.drive_truth import Truth, truth
 from simulator.errors import ScenarioError, SimulatorError
-from simulator.faults import CoolantLeak
 from simulator.pacing import pace
-from simulator.scenario import SCENARIOS, Scenario, Truth, scenario, truth
-from simulator.trip import START_NS, Trip, drive
+from simulator.scenario import SCENARIOS, Scenario, scenario
+from simulator.trip import Trip, drive
 
 __all__ = [
     "SCENARIOS",
     "START_NS",
-    "CoolantLeak",
     "Scenario",
     "ScenarioError",
     "SimulatorError",

@@ -1,78 +1,117 @@
-"""What the driver and the body's control units do around the drive: boarding, gear, lights, indicators, wipers."""
+"""What the driver and the body's control units do around the drive: key, gear, lights, indicators, wipers, cruise control."""
 
 from __future__ import annotations
 
-from simulator.parameters import Individual
-from simulator.route import Road
-from simulator.world import World
+import numpy as np
 
-__all__ = ["READY_S", "Body"]
+from simulator.individual import Individuals
+from simulator.journeys import AWAKE_S, Journeys, Phase
+from simulator.moment import Moment, relax
+from simulator.route import CURVATURE, LENGTH, Road
+from simulator.state import Array, State
 
-# Boarding, in seconds from the start of the drive.
+__all__ = ["Body"]
+
+# In seconds from key-on, and from key-off.
 DOOR_SHUT_S = 1.5
 BELT_S = 3.0
-READY_S = 5.0  # gear into D, parking brake released
+ON_S = 0.5
+DOOR_OPENS_S, DOOR_CLOSES_S = 4.0, 8.0
+LOCKS_S = 12.0
+ACCESSORY_S = 6.0  # key in accessory after the stop
 INDICATE_M = 60.0  # before a corner
 CORNER = 1 / 60  # curvature of what needs an indicator
 LOCK_M_S = 15 / 3.6
+BUS_SLEEP_S = 10.0  # network management: from the last need to the bus's sleep (AUTOSAR CanNm: 1.5 to 10 s)
 
 
 class Body:
     """States, as integers of the DBC's choices."""
 
-    def __init__(self, who: Individual) -> None:
-        self.who = who
-        self.door = self.belt = self.locked = self.gear = self.turn = self.blink = 0
-        self.wiper = self.low_beam = self.high_beam = self.daytime = 0
-        self.parking, self.clamp_kn, self.actuator_a = 2, 16.0, 0.0
-        self.window = 0.0
-        self.cruise, self.cruise_km_h = 0, 0.0
-        self.lux = 0.0
-        self.seat_level = 0
-        self.hands = 0
-        self.wiper_a = 0.0
-        self.washer_level = who.washer_level
-        self.cruise_timer_s = 0.0
+    def __init__(self, who: Individuals, state: State) -> None:
+        self.who, self.state = who, state
+        n = who.vehicles
+        state["body.washer_level"][:] = who["washer_level"]
+        state["body.parking"][:], state["body.clamp_kn"][:] = 2.0, 16.0
+        state["body.locked"][:] = 1.0
+        state["body.occupants"][:] = np.where(state["body.occupants"] > 0, state["body.occupants"], who["occupants"])
+        state["body.hours"][:] = who["odometer_km"] / 38
+        self.calm_s = np.zeros(n)
 
-    def step(self, time_s: float, speed: float, demand: float, road: Road, world: World, cabin_c: float, dt: float) -> None:
-        ready = time_s >= READY_S
-        self.door = int(time_s < DOOR_SHUT_S)
-        self.belt = int(time_s >= BELT_S)
-        self.gear = 3 if ready else 0
-        self.locked = int(self.locked or speed > LOCK_M_S)
-        goal = 0.0 if ready else 16.0
-        moved = max(-9.0 * dt, min(9.0 * dt, goal - self.clamp_kn))
-        self.clamp_kn += moved
-        self.actuator_a = 2.0 + 0.6 * self.clamp_kn if moved else 0.0
-        self.parking = 1 if moved else (0 if ready else 2)
-        self._indicate(time_s, road)
-        self.lux = 110 * world.solar + 40
-        dark = self.lux < 4000
-        self.low_beam, self.daytime = int(dark or world.rain > 0.15), int(not dark)
-        self.high_beam = int(self.lux < 200 and world.kind == 1 and not world.lead)
-        self.wiper = 0 if world.rain < 0.03 else 1 if world.rain < 0.2 else 2 if world.rain < 0.5 else 3
-        sweep = (0.0, 0.35, 1.0, 1.0)[self.wiper]
-        self.wiper_a = sweep * (3.5 + 1.5 * self.wiper) * (1.2 - 0.4 * world.rain)
-        self.washer_level = max(0.0, self.washer_level - 0.002 * self.wiper * dt)
-        mild = 17 < world.ambient_c < 27 and speed < 14 and world.rain < 0.03
-        self.window += ((35.0 if mild and self.who.occupants == 1 else 0.0) - self.window) * min(1.0, dt / 2)
-        self.seat_level = self.who.seat_heater if cabin_c < 15 else max(0, self.who.seat_heater - 1) if cabin_c < 20 else 0
-        self.hands = int(world.grip > 2.0)
-        self._cruise(speed, demand, world, dt)
+    def phases(self, journeys: Journeys) -> None:
+        """Key, readiness, buses and locks, from the phase that the car is in."""
+        s, phase, t = self.state, journeys.phase, journeys.phase_s
+        boarding, driving, leaving = phase == Phase.BOARDING, phase == Phase.DRIVING, phase == Phase.LEAVING
+        charging = phase >= Phase.CHARGING_AC
+        s["ready"][:] = driving
+        s["key"][:] = np.where(
+            driving, 3.0, np.where(boarding, np.where(t < ON_S, 1.0, 2.0), np.where(leaving & (t < ACCESSORY_S), 1.0, 0.0))
+        )
+        s["mode"][:] = np.where(
+            boarding | driving, 1.0, np.where(phase == Phase.CHARGING_AC, 2.0, np.where(phase == Phase.CHARGING_DC, 3.0, 0.0))
+        )
+        s["bus.drive"][:] = boarding | driving | (leaving & (t < AWAKE_S - 2 * BUS_SLEEP_S))
+        s["bus.body"][:] = boarding | driving | charging | (leaving & (t < AWAKE_S))
+        s["bus.energy"][:] = boarding | driving | charging | (leaving & (t < AWAKE_S - BUS_SLEEP_S))
+        s["body.door"][:] = (boarding & (t < DOOR_SHUT_S)) | (leaving & (t >= DOOR_OPENS_S) & (t < DOOR_CLOSES_S))
+        s["body.belt"][:] = driving | (boarding & (t >= BELT_S)) | (leaving & (t < 2))
+        s["body.gear"][:] = 3.0 * driving
+        locked = s["body.locked"]
+        moving_lock = driving & ((locked > 0) | (s["drive.speed"] > LOCK_M_S))
+        locked[:] = moving_lock | (leaving & (t >= LOCKS_S)) | (phase == Phase.ASLEEP) | charging
 
-    def _indicate(self, time_s: float, road: Road) -> None:
-        here, after = road.ahead[0], road.ahead[1]
-        near = here.length_m - road.position_m < INDICATE_M
-        bend = here.curvature if abs(here.curvature) > CORNER else after.curvature if near else 0.0
-        self.turn = 0 if abs(bend) <= CORNER else 1 if bend > 0 else 2
-        self.blink = int(self.turn != 0 and time_s % 0.7 < 0.35)  # 85 flashes a minute; UN Regulation 48 allows 60 to 120
+    def step(self, m: Moment, road: Road, demand: Array) -> None:
+        s, who = self.state, self.who
+        used = s["key"] > 0
+        ready = s["ready"]
+        clamp = s["body.clamp_kn"]
+        goal = np.where(ready > 0, 0.0, 16.0)
+        most = 9.0 * m.dt_s
+        moved = np.minimum(most, np.maximum(-most, goal - clamp))
+        clamp += moved
+        busy = moved != 0
+        np.multiply(2.0 + 0.6 * clamp, busy, out=s["body.actuator_a"])
+        s["body.parking"][:] = np.where(busy, 1.0, np.where(ready > 0, 0.0, 2.0))
+        self._indicate(road, ready)
+        lux, rain = s["world.lux"], s["world.rain"]
+        dark = lux < 4000
+        s["body.low_beam"][:] = (dark | (rain > 0.15)) & used
+        s["body.daytime"][:] = ~dark & used
+        s["body.high_beam"][:] = (lux < 200) & (s["world.kind"] == 1) & (s["world.lead"] == 0) & (ready > 0)
+        wiper = ((rain >= 0.03).astype(np.float64) + (rain >= 0.2) + (rain >= 0.5)) * used
+        s["body.wiper"][:] = wiper
+        np.multiply(np.minimum(1.0, 0.35 * wiper + 0.65 * (wiper > 1)) * (3.5 + 1.5 * wiper), 1.2 - 0.4 * rain, out=s["body.wiper_a"])
+        washer = s["body.washer_level"]
+        washer -= 0.0004 * wiper * m.dt_s
+        np.copyto(washer, 98.0, where=washer < 3)  # the driver fills up
+        ambient, speed, cabin = s["world.ambient_c"], s["drive.speed"], s["climate.cabin_c"]
+        mild = (ambient > 17) & (ambient < 27) & (speed < 14) & (rain < 0.03) & (s["body.occupants"] == 1) & (ready > 0)
+        relax(s["body.window"], np.where(mild, 35.0, 0.0), m.keep(2.0))
+        heater = who["seat_heater"]
+        level = np.where(cabin < 15, heater, np.where(cabin < 20, np.maximum(0.0, heater - 1), 0.0))
+        np.multiply(level, s["key"] > 1, out=s["body.seat_level"])
+        s["body.hands"][:] = (s["world.grip"] > 2.0) & (ready > 0)
+        s["body.hours"][:] += ready * (m.dt_s / 3600)
+        s["trip_s"][:] += used * m.dt_s
+        self._cruise(demand, m)
 
-    def _cruise(self, speed: float, demand: float, world: World, dt: float) -> None:
+    def _indicate(self, road: Road, ready: Array) -> None:
+        s, segments = self.state, road.segments
+        near = segments[LENGTH, 0] - road.position_m < INDICATE_M
+        here, after = segments[CURVATURE, 0], segments[CURVATURE, 1]
+        bend = np.where(np.abs(here) > CORNER, here, after * near) * ready
+        turns = np.abs(bend) > CORNER
+        s["body.turn"][:] = np.where(turns, np.where(bend > 0, 1.0, 2.0), 0.0)
+        s["body.blink"][:] = turns
+
+    def _cruise(self, demand: Array, m: Moment) -> None:
         """Switched on after ten calm seconds outside towns, off by braking."""
-        calm = world.kind > 0 and speed > 18 and abs(demand) < 0.5
-        self.cruise_timer_s = self.cruise_timer_s + dt if calm else 0.0
-        if demand < -0.8 or world.kind == 0:
-            self.cruise = 1 if speed > 8 else 0
-        elif self.cruise_timer_s > 10:
-            self.cruise_km_h = round(speed * 3.6) if self.cruise != 2 else self.cruise_km_h
-            self.cruise = 2
+        s = self.state
+        speed, kind, cruise = s["drive.speed"], s["world.kind"], s["body.cruise"]
+        calm = (kind > 0) & (speed > 18) & (np.abs(demand) < 0.5) & (s["ready"] > 0)
+        self.calm_s = (self.calm_s + m.dt_s) * calm
+        off = (demand < -0.8) | (kind == 0)
+        on = ~off & (self.calm_s > 10)
+        fresh = on & (cruise != 2)
+        np.copyto(s["body.cruise_km_h"], np.rint(speed * 3.6), where=fresh)
+        cruise[:] = np.where(off, (speed > 8) * 1.0, np.where(on, 2.0, cruise))

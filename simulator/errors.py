@@ -2,15 +2,17 @@
 
     SimulatorError           anything below; bad input, exit code 2
     ├── ScenarioError        a scenario that does not exist or that contradicts itself
-    └── ReplayError          a replay that cannot begin: its log, its bus, its times
-        └── ReplayFailed     a replay that began and could not go on; the work failed, exit code 1
+    │   └── InjectionError   a fault that cannot be put into this log
+    ├── ReplayError          a replay that cannot begin: its log, its bus, its times
+    │   └── ReplayFailed     a replay that began and could not go on; the work failed, exit code 1
+    └── TruthError           a truth file that cannot be written
 
 Every message is one line.
 """
 
 from __future__ import annotations
 
-__all__ = ["ReplayError", "ReplayFailed", "ScenarioError", "SimulatorError"]
+__all__ = ["InjectionError", "ReplayError", "ReplayFailed", "ScenarioError", "SimulatorError", "TruthError"]
 
 
 class SimulatorError(Exception):
@@ -31,3 +33,11 @@ class ReplayFailed(ReplayError):
     """A replay that began and could not go on."""
 
     exit_code = 1
+
+
+class InjectionError(ScenarioError):
+    """A fault that cannot be put into this log: it has no such frame, or not enough of them."""
+
+
+class TruthError(SimulatorError):
+    """A truth file that cannot be written."""

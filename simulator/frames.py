@@ -1,9 +1,9 @@
-"""Signals to frames: sampling at each message's period, counters, checksums, payloads, and a place on the bus for each frame."""
+"""Signals to frames: sampling at each message's cycle, noise, counters, checksums, payloads, and a place on the bus for each frame."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,191 +11,245 @@ from numpy.typing import NDArray
 from dbc.encoder import MessageEncoder, message_encoders
 from dbc.frames import FrameBlock
 from dbc.plan import CompiledDbc
-from simulator.vehicle import STEPS_PER_S
+from simulator.bus_time import FrameTimes
+from simulator.protection import Protection
+from simulator.signals import Traits, flashing
+from simulator.state import Array
 
-__all__ = ["BIT_RATE", "FrameMaker", "crc8_j1850", "frame_time_us"]
+__all__ = ["FrameMaker"]
 
-BIT_RATE = 500_000
-STEP_MS = 1000 // STEPS_PER_S
+Index = NDArray[np.intp]
+
 JITTER_US = 60.0  # of the sender's task; a control unit's timer is that steady
 JITTER_MOST_US = 400.0
 PHASE_STEP_US = 1_310  # between messages of one bus: spreads them, so that they do not wait for each other
-CHECKSUM, COUNTER = "Checksum", "AliveCounter"
-PAYLOAD_BYTES = 8
-
-
-def _crc_table() -> NDArray[np.uint8]:
-    def shifted(byte: int) -> int:
-        for _ in range(8):
-            byte = (byte << 1) ^ 0x1D if byte & 0x80 else byte << 1
-        return byte & 0xFF
-
-    return np.array([shifted(byte) for byte in range(256)], np.uint8)
-
-
-CRC_TABLE = _crc_table()
-
-
-def crc8_j1850(frame_id: NDArray[np.uint32], data: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The DBC's checksum: CRC-8 SAE J1850 over the frame id (low byte, high byte) and payload bytes 1 to 7.
-
-    frame_id: (n,), data: (n, 8). Returns (n,) uint8. Polynomial 0x1D, start 0xFF, final XOR 0xFF (AUTOSAR SWS CRC Library).
-    """
-    crc = CRC_TABLE[0xFF ^ (frame_id & 0xFF).astype(np.uint8)]
-    crc = CRC_TABLE[crc ^ (frame_id >> 8 & 0xFF).astype(np.uint8)]
-    for byte in range(1, PAYLOAD_BYTES):
-        crc = CRC_TABLE[crc ^ data[:, byte]]
-    final: NDArray[np.uint8] = crc ^ np.uint8(0xFF)
-    return final
-
-
-def frame_time_us(length: NDArray[np.integer]) -> NDArray[np.float64]:
-    """How long a classic frame with an 11-bit id occupies the bus, with the stuff bits that random data cause.
-
-    47 bits around the payload (ISO 11898-1, interframe space included), one stuff bit in about 19 of the 34 + 8 n bits that are stuffed.
-    """
-    bits: NDArray[np.float64] = 47 + 8 * length + (34 + 8 * length) / 19
-    return bits * (1e6 / BIT_RATE)
-
-
-@dataclass(frozen=True)
-class _Group:
-    """The messages of one period: they are sampled together."""
-
-    period_ms: int
-    columns: NDArray[np.intp]  # (g,) of the signals in the schema
-    step: NDArray[np.intp]  # (k,) the step before each sample
-    share: NDArray[np.float64]  # (k, 1) how far between that step and the next
-    smooth: NDArray[np.bool_]  # (g,) interpolated between steps; states and numbers hold
-    messages: tuple[_Message, ...]
+PHASE_MARGIN_US = 800
+COUNTER = "AliveCounter"
+NETWORK = "NM_"  # network management: the first on a bus that wakes up
+WAKE_FRAMES, WAKE_CYCLE_US = 10, 20_000.0  # of network management, before anything else is sent (AUTOSAR NM: immediate transmissions)
+WAKE_S = 0.2
+EVENT_DELAY_US = 3_000.0  # at most, from the change to its message
+SENSORS, BUS = 0, 1  # purposes of random numbers
 
 
 @dataclass(frozen=True)
 class _Message:
+    number: int  # in the plan
     encoder: MessageEncoder
     channel: int
-    columns: slice  # of the group's
+    columns: slice  # of its group's
     counter: int | None  # column of the alive counter within the message
-    checked: bool
     multiplexer: tuple[int, int] | None  # column, number of values
     phase_us: float
 
 
+@dataclass(frozen=True)
+class _Group:
+    """The messages of one cycle: they are sampled together. period_ms 0: event messages."""
+
+    period_ms: int
+    columns: Index  # (g,) of the signals in the schema
+    share: Array  # (k, 1) how far each sample is into the second
+    held: NDArray[np.bool_]  # (g,)
+    noisy: Index  # columns of the group that have noise,
+    deviation: Array  # theirs,
+    pulses: NDArray[np.bool_]  # and whether it is gone at rest
+    flashing: Index  # columns of indicators
+    messages: tuple[_Message, ...]
+
+
+@dataclass
+class _Sent:
+    """Frames of a second, part by part."""
+
+    time_us: list[Array] = field(default_factory=list)
+    message: list[int] = field(default_factory=list)  # number in the plan
+    data: list[NDArray[np.uint8]] = field(default_factory=list)
+
+
 class FrameMaker:
-    """Makes the frames of one second after the other."""
+    """Makes the frames of one second after the other, of one car.
 
-    def __init__(self, compiled: CompiledDbc, rng: np.random.Generator) -> None:
+    Between a second's two ends smooth signals are interpolated; states and numbers have the value of its end for the whole second: what
+    changes, changes as the second begins. All randomness depends on (seed, second) alone.
+    """
+
+    def __init__(self, compiled: CompiledDbc, traits: Traits, seed: Sequence[int], noise: float = 1.0) -> None:
+        """seed: what noise and jitter are drawn by, for instance (fleet seed, vehicle number). noise: gain of the sensors' noise."""
         schema = compiled.schema
-        self.channels = schema.channels
-        self.names = schema.names
-        self.scale, self.offset = schema.scale, schema.offset
-        self.lowest = np.rint((schema.minimum - schema.offset) / schema.scale)
-        self.highest = np.rint((schema.maximum - schema.offset) / schema.scale)
-        self._rng = rng
+        self.channels, self.names = schema.channels, schema.names
+        self.scale, self.offset, self.traits = schema.scale, schema.offset, traits
+        self._seed, self._noise = tuple(seed), noise
+        self._protection = Protection(compiled)
         encoders = message_encoders(compiled)
-        periods = sorted({int(encoder.period_ms) for encoder in encoders})
-        place = dict.fromkeys(self.channels, 0)
-        phases: dict[str, float] = {}
-        for encoder in sorted(encoders, key=lambda e: e.period_ms):
-            phases[encoder.name] = place[encoder.channel] * PHASE_STEP_US % (encoder.period_ms * 1000 - 800)
-            place[encoder.channel] += 1
-        self._groups = [self._group(compiled, [e for e in encoders if e.period_ms == period], period, phases) for period in periods]
+        self._frame_id = np.array([encoder.frame_id for encoder in encoders], np.uint32)
+        self._channel = np.array([self.channels.index(encoder.channel) for encoder in encoders], np.uint8)
+        self._length = np.array([encoder.length for encoder in encoders], np.uint8)
+        self._times = FrameTimes.of(self._frame_id, self._length, self._length > 8)
+        self._width = 64 if int(self._length.max()) > 8 else 8
+        self._count = np.zeros(len(encoders), np.int64)  # frames of each message so far
+        self._last_event: dict[int, bytes] = {}
+        self._awake = np.zeros(len(self.channels), np.bool_)
+        self._busy_us = np.zeros(len(self.channels))  # beyond the end of the last second
+        self._late: tuple[NDArray[np.int64], Index, NDArray[np.uint8]] | None = None  # frames that end after their second
+        periods = [0 if np.isnan(encoder.period_ms) else int(encoder.period_ms) for encoder in encoders]
+        phases = self._phases(encoders, periods)
+        numbers = range(len(encoders))
+        self._groups = [
+            self._group(compiled, [(n, encoders[n]) for n in numbers if periods[n] == period], period, phases)
+            for period in sorted(set(periods))
+        ]
 
-    def _group(self, compiled: CompiledDbc, encoders: list[MessageEncoder], period_ms: int, phases: dict[str, float]) -> _Group:
-        schema = compiled.schema
+    def _phases(self, encoders: Sequence[MessageEncoder], periods: Sequence[int]) -> dict[int, float]:
+        place = dict.fromkeys(self.channels, 0)
+        phases = {}
+        for number in sorted(range(len(encoders)), key=lambda n: periods[n]):
+            if periods[number]:
+                channel = encoders[number].channel
+                phases[number] = float(place[channel] * PHASE_STEP_US % (periods[number] * 1000 - PHASE_MARGIN_US))
+                place[channel] += 1
+        return phases
+
+    def _group(self, compiled: CompiledDbc, mine: list[tuple[int, MessageEncoder]], period_ms: int, phases: dict[int, float]) -> _Group:
+        schema, traits = compiled.schema, self.traits
         columns: list[int] = []
         messages = []
-        for encoder in encoders:
+        for number, encoder in mine:
             short = [name.rpartition(".")[2] for name in encoder.signals]
             selectors = {place for path in encoder.selectors for place in path}
             multiplexer = next(iter(selectors))[0] if selectors else None
             messages.append(
                 _Message(
+                    number=number,
                     encoder=encoder,
-                    channel=self.channels.index(encoder.channel),
+                    channel=int(self._channel[number]),
                     columns=slice(len(columns), len(columns) + len(short)),
                     counter=short.index(COUNTER) if COUNTER in short else None,
-                    checked=CHECKSUM in short,
                     multiplexer=None if multiplexer is None else (multiplexer, len(selectors)),
-                    phase_us=phases[encoder.name],
+                    phase_us=phases.get(number, 0.0),
                 )
             )
             columns += [schema.index(name) for name in encoder.signals]
-        time_ms = np.arange(0, 1000, period_ms)
+        at = np.array(columns, np.intp)
+        noisy = np.flatnonzero(traits.deviation[at] > 0)
         return _Group(
             period_ms=period_ms,
-            columns=np.array(columns, np.intp),
-            step=(time_ms // STEP_MS).astype(np.intp),
-            share=(time_ms % STEP_MS / STEP_MS)[:, None],
-            smooth=np.array([schema.choices[column] is None for column in columns]),
+            columns=at,
+            share=(np.arange(0, 1000, period_ms) / 1000 if period_ms else np.ones(1))[:, None],
+            held=traits.held[at],
+            noisy=noisy,
+            deviation=traits.deviation[at][noisy] * self._noise,
+            pulses=traits.pulses[at][noisy],
+            flashing=np.flatnonzero(traits.flashing[at]),
             messages=tuple(messages),
         )
 
-    def sample(self, values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-        """What each period group sends in this second. values: (STEPS_PER_S + 1, signals). Returns (frames, signals of the group) each."""
-        sampled = []
-        for group in self._groups:
-            picked = values[:, group.columns]
-            now = picked[group.step]
-            if group.period_ms < STEP_MS:
-                now = now + np.where(group.smooth, group.share * (picked[group.step + 1] - now), 0.0)
-            sampled.append(now)
-        return sampled
-
-    def block(self, second: int, values: NDArray[np.float64], start_ns: int, entered_ns: int) -> FrameBlock:
+    def block(
+        self, second: int, before: Array, after: Array, awake: Sequence[bool] | NDArray[np.bool_], start_ns: int, entered_ns: int
+    ) -> FrameBlock:
         """The frames of one second.
 
-        second: since the start of the drive. values: (STEPS_PER_S + 1, signals in the schema's order) physical, from this second's first
-        instant to the next one's. start_ns: UTC of the second's first instant.
+        second: since the start of the run. before, after: (signals,) physical, without noise, at the second's two ends. awake: of each
+        channel. start_ns: UTC of the second's first instant. entered_ns: as in FrameBlock.
         """
-        parts: list[tuple[Any, int, int, int, NDArray[Any]]] = []  # time, id, channel, length, payloads
-        checked = []
-        for group, sampled in zip(self._groups, self.sample(values), strict=True):
-            columns = group.columns
-            scaled = np.rint((sampled - self.offset[columns]) / self.scale[columns])
-            raw = np.clip(scaled, self.lowest[columns], self.highest[columns]).astype(np.int64)
-            frames = len(raw)
-            due = np.arange(frames) * (group.period_ms * 1000.0)
-            count = second * frames + np.arange(frames)
-            for message in group.messages:
-                mine = raw[:, message.columns]
-                if message.counter is not None:
-                    mine[:, message.counter] = count & 15
-                if message.multiplexer:
-                    mine[:, message.multiplexer[0]] = count % message.multiplexer[1]
-                payload = np.zeros((frames, PAYLOAD_BYTES), np.uint8)
-                payload[:, : message.encoder.length] = message.encoder.pack(mine)
-                if message.checked:
-                    checked.append(len(parts))
-                parts.append((due + message.phase_us, message.encoder.frame_id, message.channel, message.encoder.length, payload))
-        sizes = np.array([len(part[0]) for part in parts])
-        time_us = np.concatenate([part[0] for part in parts])
-        time_us += np.minimum(np.abs(self._rng.standard_normal(len(time_us))) * JITTER_US, JITTER_MOST_US)
-        frame_id = np.repeat(np.array([part[1] for part in parts], np.uint32), sizes)
-        channel = np.repeat(np.array([part[2] for part in parts], np.uint8), sizes)
-        length = np.repeat(np.array([part[3] for part in parts], np.uint8), sizes)
-        data = np.concatenate([part[4] for part in parts])
-        protected = np.repeat(np.isin(np.arange(len(parts)), checked), sizes)
-        data[protected, 0] = crc8_j1850(frame_id[protected], data[protected])
-        time_us = self._on_the_bus(time_us, channel, length)
-        order = np.argsort(time_us, kind="stable")
+        now = np.asarray(awake, np.bool_)
+        woken = now & ~self._awake
+        self._awake = now
+        sent = _Sent()
+        if now.any():
+            noise = np.random.default_rng((*self._seed, SENSORS, second))
+            for group in self._groups:
+                raw = self._raw(group, second, before[group.columns], after[group.columns], noise)
+                for message in group.messages:
+                    if now[message.channel]:
+                        self._message(sent, group.period_ms, message, raw[:, message.columns], bool(woken[message.channel]))
+        return self._placed(sent, second, start_ns, entered_ns)
+
+    def _raw(self, group: _Group, second: int, before: Array, after: Array, noise: np.random.Generator) -> NDArray[np.int64]:
+        """(k, g) raw values of the group's samples."""
+        value = np.where(group.held, after, before + (after - before) * group.share)
+        if len(group.flashing):
+            value[:, group.flashing] *= flashing(second + group.share)
+        if len(group.noisy):
+            part = noise.standard_normal((len(value), len(group.noisy))) * group.deviation
+            if group.pulses.any():
+                part[:, group.pulses] *= value[:, group.noisy[group.pulses]] > 0
+            value[:, group.noisy] += part
+        at = group.columns
+        scaled = np.rint((value - self.offset[at]) / self.scale[at])
+        return np.clip(scaled, self.traits.lowest[at], self.traits.highest[at]).astype(np.int64)
+
+    def _message(self, sent: _Sent, period_ms: int, message: _Message, raw: NDArray[np.int64], woken: bool) -> None:
+        """What is sent of a message in this second. raw: (k, signals of the message)."""
+        due_us = np.arange(len(raw), dtype=np.float64) * (period_ms * 1000.0) + message.phase_us
+        if not period_ms:
+            said = raw.tobytes()
+            if not woken and self._last_event.get(message.number) == said:
+                return
+            self._last_event[message.number] = said
+            due_us = np.array([WAKE_S * 1e6 if woken else 0.0])
+        elif woken and message.encoder.name.startswith(NETWORK):
+            due_us = np.concatenate([WAKE_CYCLE_US * np.arange(WAKE_FRAMES, dtype=np.float64), due_us[due_us >= 1e6 * WAKE_S]])
+            raw = np.concatenate([raw[:1].repeat(WAKE_FRAMES, axis=0), raw[len(raw) - (len(due_us) - WAKE_FRAMES) :]])
+        elif woken:
+            first = int(np.searchsorted(due_us, 1e6 * WAKE_S))
+            due_us, raw = due_us[first:], raw[first:]
+            if not len(raw):
+                return
+        count = self._count[message.number] + np.arange(len(raw))
+        self._count[message.number] += len(raw)
+        if message.counter is not None:
+            bits = int(message.encoder.bits[message.encoder.column == message.counter][0])
+            raw[:, message.counter] = count & (1 << bits) - 1
+        if message.multiplexer:
+            raw[:, message.multiplexer[0]] = count % message.multiplexer[1]
+        sent.time_us.append(due_us)
+        sent.message.append(message.number)
+        sent.data.append(message.encoder.pack(raw))
+
+    def _placed(self, sent: _Sent, second: int, start_ns: int, entered_ns: int) -> FrameBlock:
+        """The frames on their buses, in order; those that end after the second wait for the next block."""
+        sizes = np.array([len(part) for part in sent.time_us], np.intp)
+        message = np.repeat(np.array(sent.message, np.intp), sizes)
+        data = np.zeros((len(message), self._width), np.uint8)
+        at = 0
+        for payload in sent.data:
+            data[at : at + len(payload), : payload.shape[1]] = payload
+            at += len(payload)
+        self._protection.write(message, data)
+        time_us = np.concatenate([*sent.time_us, np.empty(0)])
+        jitter = np.random.default_rng((*self._seed, BUS, second)).standard_normal(len(time_us) + 1)[1:]
+        time_us += np.minimum(np.abs(jitter) * JITTER_US, JITTER_MOST_US)
+        received = self._on_the_bus(time_us, message, data) + start_ns // 1000
+        if self._late is not None:
+            received = np.concatenate([self._late[0], received])
+            message, data = np.concatenate([self._late[1], message]), np.concatenate([self._late[2], data])
+        order = np.argsort(received, kind="stable")
+        end = int(np.searchsorted(received[order], start_ns // 1000 + 1_000_000))
+        later, order = order[end:], order[:end]
+        self._late = (received[later], message[later], data[later]) if len(later) else None
+        message = message[order]
         return FrameBlock(
             self.channels,
-            start_ns + time_us[order] * 1000,
-            frame_id[order],
-            channel[order],
-            length[order],
+            received[order] * 1000 + start_ns % 1000,
+            self._frame_id[message],
+            self._channel[message],
+            self._length[message],
             data[order],
             entered_ns,
         )
 
-    def _on_the_bus(self, time_us: NDArray[np.float64], channel: NDArray[np.uint8], length: NDArray[np.uint8]) -> NDArray[np.int64]:
+    def _on_the_bus(self, time_us: Array, message: Index, data: NDArray[np.uint8]) -> NDArray[np.int64]:
         """When each frame is received: a bus carries one at a time, and who comes late waits. Whole µs, as a candump log has them."""
         received = np.empty(len(time_us), np.int64)
+        takes_us = np.ceil(self._times.us(message, data))
+        channel = self._channel[message]
         for number in range(len(self.channels)):
             mine = np.flatnonzero(channel == number)
             mine = mine[np.argsort(time_us[mine], kind="stable")]
-            takes = np.ceil(frame_time_us(length[mine]))
+            takes = takes_us[mine]
             end = np.cumsum(takes)
-            received[mine] = np.rint(np.maximum.accumulate(time_us[mine] - (end - takes)) + end)
-        return np.minimum(received, 999_999)
+            ready = np.maximum(time_us[mine], self._busy_us[number])
+            received[mine] = np.rint(np.maximum.accumulate(ready - (end - takes)) + end)
+            self._busy_us[number] = max(0.0, float(received[mine].max(initial=0)) - 1e6, self._busy_us[number] - 1e6)
+        return received

@@ -1,18 +1,21 @@
-"""The road ahead and the driver who follows it."""
+"""The road ahead of each car: segments of one class, limit, gradient and curvature, drawn as the car comes to them."""
 
 from __future__ import annotations
 
-import math
-from collections import deque
-from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 
-__all__ = ["Driver", "Road", "RoadClass", "Segment"]
+from simulator.dice import Dice, Numbers
+from simulator.individual import Individuals
+from simulator.state import Array
 
-GRAVITY = 9.81
-LATERAL_COMFORT = 2.2  # m/s²: what drivers accept in a bend
+__all__ = ["AHEAD", "ARRIVAL_S", "Road", "RoadClass"]
+
+AHEAD = 4  # segments that the driver sees, the present one included
+ARRIVAL_S = 1e9  # a halt of this length is the journey's end
+LATERAL_COMFORT = 2.2  # m/s²: what drivers accept in a bend (Reymond et al., Human Factors 43 (2001): 2 to 4 at low, 1 to 2 at high speed)
+LENGTH, LIMIT, GRADIENT, CURVATURE, STOP_S, LEAD, KIND, PACE = range(8)
 
 
 class RoadClass(IntEnum):
@@ -21,113 +24,100 @@ class RoadClass(IntEnum):
     MOTORWAY = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A stretch of road of one limit, gradient and curvature; stop_s > 0: a halt at its end."""
-
-    kind: RoadClass
-    length_m: float
-    limit_m_s: float
-    gradient: float  # rise over run
-    curvature: float  # 1/m, left positive
-    stop_s: float
-    lead: bool  # there is a vehicle ahead
-
-
 class Road:
-    """An endless road, drawn segment by segment. `position_m` is the place within the first segment of `ahead`."""
+    """segments (8, 4, n): rows LENGTH m, LIMIT m/s, GRADIENT, CURVATURE 1/m, STOP_S (a halt at the end), LEAD (-1: nobody ahead, else how
+    dense the traffic is, 0..1), KIND, PACE (the driver's speed for it, m/s). position_m (n,): within the first.
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
-        self.mix = rng.dirichlet((2.2, 1.6, 1.0))  # of urban, rural and motorway stretches
-        self.kind, self.left = RoadClass.URBAN, 4
-        self.ahead: deque[Segment] = deque()
-        self.position_m = 0.0
-        self.height_m = 0.0  # of the road drawn so far, above its start
-        while len(self.ahead) < 4:
-            self.ahead.append(self._draw())
-
-    def advance(self, distance_m: float) -> Segment | None:
-        """Move on; returns the segment that was finished by this step, if one was."""
-        self.position_m += distance_m
-        if self.position_m < self.ahead[0].length_m:
-            return None
-        self.position_m -= self.ahead[0].length_m
-        self.ahead.append(self._draw())
-        return self.ahead.popleft()
-
-    def _draw(self) -> Segment:
-        segment = self._draw_segment()
-        self.height_m += segment.gradient * segment.length_m
-        return segment
-
-    def _draw_segment(self) -> Segment:
-        rng = self.rng
-        if self.left == 0:
-            self.kind = RoadClass(int(rng.choice(3, p=self.mix)))
-            self.left = int(rng.integers(4, 10))
-        self.left -= 1
-        downhill = -self.height_m / 2500  # what went up comes down: hills, not a mountain range
-        gradient, lead = float(rng.normal(downhill, 0.012)), bool(rng.random() < 0.6)
-        side = 1.0 if rng.random() < 0.5 else -1.0
-        if self.kind is RoadClass.URBAN:
-            corner = rng.random() < 0.2
-            curvature = side / float(rng.uniform(12, 30)) if corner else side / float(rng.uniform(150, 2000))
-            length = float(rng.uniform(15, 30) if corner else rng.uniform(90, 380))
-            stop = 0.0 if corner or rng.random() < 0.65 else float(rng.uniform(4, 22))
-            return Segment(self.kind, length, float(rng.choice([30, 40, 50, 50, 60])) / 3.6, gradient, curvature, stop, lead)
-        if self.kind is RoadClass.RURAL:
-            curvature = side / float(rng.uniform(120, 1500))
-            stop = 0.0 if rng.random() < 0.9 else float(rng.uniform(4, 15))
-            limit = float(rng.choice([70, 80, 90, 100])) / 3.6
-            return Segment(self.kind, float(rng.uniform(200, 900)), limit, gradient * 1.6, curvature, stop, lead)
-        limit = float(rng.choice([100, 120, 120, 130])) / 3.6
-        return Segment(self.kind, float(rng.uniform(500, 1800)), limit, gradient, side / float(rng.uniform(800, 5000)), 0.0, lead)
-
-
-class Driver:
-    """Follows the limits with a safe speed and a comfortable acceleration.
-
-    The allowed speed is the greatest from which the next slower place can be met with a comfortable deceleration, as in Gipps, "A
-    behavioural car-following model for computer simulation", Transportation Research B 15 (1981); the approach to it relaxes
-    exponentially, and the acceleration dies out towards the wanted speed with the fourth power, as in Treiber, Hennecke and Helbing,
-    "Congested traffic states in empirical observations and microscopic simulations", Physical Review E 62 (2000).
+    Limits: urban 30 to 60 km/h, rural 70 to 100, motorway 100 to 130. Halts: 35 % of urban crossings, 4 to 22 s each, so that the mean
+    urban speed is the 19 to 25 km/h of WLTC's low phase and of city traces (André, Science of the Total Environment 334 (2004)).
     """
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.acceleration = float(rng.uniform(1.1, 2.6))  # m/s², comfortable
-        self.deceleration = float(rng.uniform(1.0, 2.2))
-        self.eagerness = float(rng.uniform(0.92, 1.08))  # of the limit
-        self.time_gap_s = float(rng.uniform(1.2, 2.4))
-        self.waiting_s = 0.0
-        self.demand = 0.0  # m/s², what was asked last
+    def __init__(self, dice: Dice, who: Individuals) -> None:
+        n = who.vehicles
+        self.dice, self.who = dice, who
+        self.segments = np.zeros((8, AHEAD, n))
+        self.position_m = np.zeros(n)
+        self.planned_m = np.zeros(n)  # of this journey, up to the end of what is drawn
+        self.journey_m = np.full(n, np.inf)
+        self.mix = np.zeros((3, n))  # of urban, rural, motorway stretches
+        self.crowd = np.full(n, 0.3)  # how full the roads are, 0..1
+        self.kind = np.zeros(n)
+        self.left = np.zeros(n)  # segments of this class still to come
+        self.drawn = np.zeros(n, np.int64)
+        self.height_m = np.zeros(n)
 
-    def step(self, road: Road, speed: float, dt: float) -> float:
-        """The acceleration asked for, m/s²."""
-        if self.waiting_s > 0:
-            self.waiting_s -= dt
-            self.demand = -1.0
-            return self.demand
-        wanted = self._pace(road.ahead[0])
-        allowed, distance = wanted, -road.position_m
-        for segment, after in zip(list(road.ahead)[:-1], list(road.ahead)[1:], strict=True):
-            distance += segment.length_m
-            goal = 0.0 if segment.stop_s > 0 else self._pace(after)
-            room = max(0.0, distance - (1.0 if segment.stop_s > 0 else 0.0))
-            allowed = min(allowed, math.sqrt(goal * goal + 2 * self.deceleration * room))
-            if segment.stop_s > 0:
-                if segment is road.ahead[0] and room < 0.8 and speed < 0.6:
-                    self.waiting_s = segment.stop_s
-                    road.position_m = segment.length_m  # the halt is made; the next step starts the next segment
-                break
-        if allowed >= speed:
-            free = self.acceleration * (1 - (speed / max(wanted, 0.1)) ** 4)
-            asked = min(free, (allowed - speed) / 0.8)
-        else:
-            asked = max((allowed - speed) / 0.5, -1.9 * self.deceleration)
-        self.demand += (asked - self.demand) * min(1.0, dt / 0.35)  # the foot needs a third of a second
-        return self.demand
+    def begin(self, of: Numbers, journey_m: Array, urban: Array, motorway: Array) -> None:
+        """A new journey of these vehicles. urban: share of stretches; motorway: share of the others."""
+        self.mix[:, of] = np.array([urban, (1 - urban) * (1 - motorway), (1 - urban) * motorway])
+        self.journey_m[of], self.planned_m[of], self.position_m[of] = journey_m, 0.0, 0.0
+        self.kind[of], self.left[of] = RoadClass.URBAN, 3.0
+        for place in range(AHEAD):
+            self.segments[:, place, of] = self._draw(of)
 
-    def _pace(self, segment: Segment) -> float:
-        bend = math.sqrt(LATERAL_COMFORT / max(abs(segment.curvature), 1e-6))
-        return min(segment.limit_m_s * self.eagerness, bend)
+    def advance(self, moved_m: Array) -> None:
+        """Move on; who leaves a segment gets a new one at the far end."""
+        self.position_m += moved_m
+        length = self.segments[LENGTH, 0]
+        if (self.position_m < length).all():
+            return
+        passed = np.flatnonzero(self.position_m >= length)
+        while len(passed):
+            self.position_m[passed] -= length[passed]
+            self.segments[:, :-1, passed] = self.segments[:, 1:, passed]
+            self.segments[:, -1, passed] = self._draw(passed)
+            passed = passed[self.position_m[passed] >= length[passed]]
+
+    def divert(self, of: Numbers, distance_m: float) -> Array:
+        """End the journey soon after what is already drawn (to charge). Returns what is left of it, m."""
+        left = self.journey_m[of] - self.planned_m[of] - distance_m
+        self.journey_m[of] = self.planned_m[of] + distance_m
+        result: Array = np.maximum(left, 500.0)
+        return result
+
+    def _draw(self, of: Numbers) -> Array:
+        """(8, k) the next segment of these k vehicles."""
+        u = self.dice.uniforms("segment", 12, self.drawn[of], of)
+        self.drawn[of] += 1
+        new = self.left[of] <= 0
+        mix = self.mix[:, of]
+        drawn_kind = (u[0] >= mix[0]).astype(np.float64) + (u[0] >= mix[0] + mix[1])
+        kind = np.where(new, drawn_kind, self.kind[of])
+        self.left[of] = np.where(new, np.floor(4 + 6 * u[1]), self.left[of]) - 1
+        self.kind[of] = kind
+        urban, rural = kind == RoadClass.URBAN, kind == RoadClass.RURAL
+        side = np.where(u[2] < 0.5, 1.0, -1.0)
+        corner = urban & (u[3] < 0.2)
+        radius = np.where(
+            urban,
+            np.where(corner, 12 + 18 * u[4], 150 + 1850 * u[4]),
+            np.where(rural, 120 + 1380 * u[4], 800 + 4200 * u[4]),
+        )
+        length = np.where(
+            urban,
+            np.where(corner, 15 + 15 * u[5], 90 + 290 * u[5]),
+            np.where(rural, 200 + 700 * u[5], 500 + 1300 * u[5]),
+        )
+        limit = np.where(
+            urban,
+            np.array([30.0, 40.0, 50.0, 50.0, 60.0])[(5 * u[6]).astype(np.intp)],
+            np.where(
+                rural,
+                np.array([70.0, 80.0, 90.0, 100.0])[(4 * u[6]).astype(np.intp)],
+                np.array([100.0, 120.0, 120.0, 130.0])[(4 * u[6]).astype(np.intp)],
+            ),
+        )
+        stops = np.where(urban, ~corner & (u[7] >= 0.65), rural & (u[7] >= 0.9))
+        stop = np.where(stops, 4 + np.where(urban, 18.0, 11.0) * u[8], 0.0)
+        crowd = self.crowd[of]
+        lead = np.where(u[9] < 0.4 + 0.5 * crowd, np.minimum(1.0, u[10] * (0.35 + 0.9 * crowd)), -1.0)
+        hill = np.sqrt(-2 * np.log1p(-u[11])) * np.cos(2 * np.pi * u[10])  # normal (Box and Muller)
+        gradient = -self.height_m[of] / 2500 + 0.012 * self.who["hilliness"][of] * np.where(rural, 1.6, 1.0) * hill
+        gradient = np.minimum(np.maximum(gradient, -0.11), 0.11)
+        ends = self.planned_m[of] + length >= self.journey_m[of]
+        length = np.where(ends, np.maximum(40.0, self.journey_m[of] - self.planned_m[of]), length)
+        stop = np.where(ends, ARRIVAL_S, stop)
+        self.planned_m[of] += length
+        self.height_m[of] += gradient * length  # what went up comes down: hills, not a mountain range
+        limit = limit / 3.6
+        pace = np.minimum(limit * self.who.style_eagerness[of], np.sqrt(LATERAL_COMFORT * radius))
+        return np.array([length, limit, gradient, side / radius, stop, lead, kind, pace])

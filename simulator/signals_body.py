@@ -6,195 +6,247 @@ import datetime
 
 import numpy as np
 
-from simulator.chassis import Tyres
-from simulator.signals import Array, Context
+from simulator.sheet import Context, Sheet
+from simulator.signals_drive import PACK_NEW_KWH, measured_charge, network
 
-__all__ = ["body_signals"]
+__all__ = ["body_constants", "body_signals"]
 
 PAD_NEW_MM = np.array([12.0, 12.0, 11.0, 11.0])
 PAD_WORN_MM = 2.0
-WEAR_MM_PER_J = 1.2e-8
 SERVICE_KM, SERVICE_DAYS = 20_000.0, 365.0
 LOW_PRESSURE = 0.8  # of the placard
-WHEELS = ("FrontLeft", "FrontRight", "RearLeft", "RearRight")
+NOTHING_M = 400.0  # distance of an object that is not there
+FREE_S = 50.0  # time to a collision that is not coming
+FULL_POWER_W = 160e3
 
 
-def body_signals(c: Context) -> dict[str, Array]:
-    """ "Message.Signal" -> (n,) physical values."""
-    return _gateway(c) | _assistance(c) | _tyres(c) | _climate(c) | _body(c) | _low_voltage(c) | _navigation(c) | _instruments(c)
+def body_constants(c: Context, v: Sheet) -> None:
+    """What stays the same for the whole run."""
+    who = c.who
+    letters = np.array([[ord(letter) for letter in vin] for vin in who.vin], np.float64)  # (n, 17)
+    v.values[v.rows("GW_Vin.VinCharacter", 17)] = letters.T
+    v["NM_Body.SourceNode"] = 20.0
 
 
-def _gateway(c: Context) -> dict[str, Array]:
+def body_signals(c: Context, v: Sheet) -> None:
+    """Every other signal, at the state's instant. The drive bus's signals must have been written."""
+    _gateway(c, v)
+    _assistance(c, v)
+    _tyres(c, v)
+    _climate(c, v)
+    _lights_and_doors(c, v)
+    _occupants(c, v)
+    _low_voltage(c, v)
+    _navigation(c, v)
+    _instruments(c, v)
+    network(c, v, "NM_Body", "bus.body")
+
+
+def _gateway(c: Context, v: Sheet) -> None:
+    s = c.state
+    v["GW_Vehicle.Speed"] = 3.6 * s["drive.speed"]
+    v["GW_Vehicle.IgnitionState"] = s["key"]
+    v["GW_Vehicle.GearDisplayed"] = s["body.gear"]
+    v["GW_Vehicle.Odometer"] = s["drive.odometer_km"]
+    v["GW_Motion.GatewayYawRate"] = s["steering.yaw_deg_s"]
+    v["GW_Motion.GatewayLateralAcceleration"] = s["steering.lateral_m_s2"]
+    v["GW_Motion.GatewayLongitudinalAcceleration"] = v["ESP_Motion.LongitudinalAcceleration"]
+    v["GW_Motion.GatewaySteeringAngle"] = s["steering.angle_deg"]
+    v["GW_Powertrain.GatewayPedal"] = 100 * s["drive.pedal"]
+    v["GW_Powertrain.GatewayTorque"] = v["MCU_Motor.MotorTorque"]
+    v["GW_Powertrain.GatewayPower"] = s["drive.electric_w"] / 1000
+    v["GW_Powertrain.GatewayReady"] = s["ready"]
+    v["GW_Powertrain.GatewayCharge"] = 100 * measured_charge(c)
+    front, rear = ("FrontLeft", "FrontRight"), ("RearLeft", "RearRight")
+    for axle, wheels in (("Front", front), ("Rear", rear)):
+        left, right = (v[f"ESP_WheelSpeed.WheelSpeed{wheel}"] for wheel in wheels)
+        v[f"GW_Chassis.GatewayWheelSpeed{axle}"] = (left + right) / 2
+    v["GW_Chassis.GatewayBrakePressure"] = s["brakes.pressure_bar"]
+    v["GW_Chassis.GatewayBrakePedal"] = s["drive.friction_torque"] > 5
+
+
+def _assistance(c: Context, v: Sheet) -> None:
+    s = c.state
+    speed, gap, rate, lead = s["drive.speed"], s["world.gap_m"], s["world.gap_rate"], s["world.lead"]
+    time_s, lane = s["time_s"], s["world.lane_m"]
+    curvature = s["steering.curvature"]
+    v["ADAS_Front.LeadDistance"] = gap
+    v["ADAS_Front.LeadRelativeSpeed"] = rate * lead
+    v["ADAS_Front.TimeGap"] = gap / np.maximum(speed, 0.5)
+    v["ADAS_Front.CruiseState"] = s["body.cruise"]
+    v["ADAS_Front.CruiseSetSpeed"] = s["body.cruise_km_h"]
+    v["ADAS_Front.LeadDetected"] = lead
+    v["ADAS_Lane.LaneOffset"] = np.clip(lane, -1.8, 1.8)
+    v["ADAS_Lane.RoadCurvature"] = curvature
+    v["ADAS_Lane.LaneQuality"] = s["world.lane_quality"]
+    v["ADAS_Lane.SpeedLimit"] = np.rint(s["world.limit_m_s"] * 3.6)
+    v["ADAS_Lane.RoadClass"] = s["world.kind"]
+    v["ADAS_Lane.LaneWarning"] = (np.abs(lane) > 0.6) & (speed > 17)
+    # The vehicle ahead; the one ahead of it; one in the next lane, which comes and goes.
+    ahead = lead > 0
+    beside = np.sin(time_s / 23 + s["world.longitude"] * 1e3)
+    there = (beside > 0.2) & (s["world.kind"] > 0) & (s["ready"] > 0)
+    v["ADAS_Objects.ObjectDistance1"] = np.where(ahead, gap, NOTHING_M)
+    v["ADAS_Objects.ObjectDistance2"] = np.where(ahead, gap * 2 + 6, NOTHING_M)
+    v["ADAS_Objects.ObjectDistance3"] = np.where(there, 20 + 60 * (1 - beside), NOTHING_M)
+    v["ADAS_Objects.ObjectRelativeSpeed1"] = rate * lead
+    v["ADAS_Objects.ObjectRelativeSpeed2"] = 0.8 * rate * lead
+    v["ADAS_Objects.ObjectRelativeSpeed3"] = np.where(there, -60 / 23 * np.cos(time_s / 23 + s["world.longitude"] * 1e3), 0.0)
+    v["ADAS_Objects.ObjectLateralOffset1"] = -lane + gap**2 * curvature / 2 * lead
+    v["ADAS_Objects.ObjectLateralOffset2"] = -lane + (gap * 2 + 6) ** 2 * curvature / 2 * lead
+    v["ADAS_Objects.ObjectLateralOffset3"] = np.where(there, 3.5 - lane, 0.0)
+    v["ADAS_Path.PathCurvature"] = s["world.curvature"]
+    v["ADAS_Path.PathOffset"] = lane
+    v["ADAS_Path.PathSpeed"] = 3.6 * np.minimum(s["world.limit_m_s"], np.sqrt(3.0 / np.maximum(np.abs(s["world.curvature"]), 1e-4)))
+    v["ADAS_Path.PathSteeringTorque"] = -1.2 * lane * (s["body.cruise"] == 2)
+    closing = np.maximum(-rate, 0.0) * lead
+    time_to = np.where(closing > 0.5, gap / np.maximum(closing, 0.5), FREE_S)
+    urgent = (time_to < 1.5) & (speed > 2)
+    v["ADAS_Brake.CollisionTime"] = time_to
+    v["ADAS_Brake.BrakeRequest"] = np.where(urgent, 5.0 * (1.5 - time_to), 0.0)
+    v["ADAS_Brake.BrakeAssistState"] = np.where(
+        s["ready"] > 0, np.where(urgent, 3.0, np.where((time_to < 2.5) & (speed > 2), 2.0, 1.0)), 0.0
+    )
+    v["RAD_Corner.CornerDistanceLeft"] = 52 + 48 * np.sin(time_s / 31 + 1 + s["world.latitude"] * 1e3)
+    v["RAD_Corner.CornerDistanceRight"] = 70 + 30 * np.sin(time_s / 47 + 2 + s["world.latitude"] * 1e3)
+    v["RAD_Corner.BlindSpotLeft"] = v["RAD_Corner.CornerDistanceLeft"] < 12
+    v["RAD_Corner.BlindSpotRight"] = v["RAD_Corner.CornerDistanceRight"] < 42
+    v["SRS_Crash.ShockLongitudinal"] = s["drive.acceleration"]
+    v["SRS_Crash.ShockLateral"] = s["steering.lateral_m_s2"]
+    v["SRS_Crash.CrashSupplyVoltage"] = s["low.voltage"] - 0.1
+
+
+def _tyres(c: Context, v: Sheet) -> None:
+    s = c.state
+    pressure, placard = s["tyres.pressure_kpa"].T, s["tyres.placard_kpa"]
+    v.wheels("TPMS_Pressure.TyrePressure", pressure + c.who.pressure_error_kpa.T)
+    v.wheels("TPMS_Temperature.TyreTemperature", s["tyres.temperature_c"].T)
+    lowest = pressure.min(axis=0)
+    v["TPMS_Pressure.TyreWarning"] = np.where(lowest < 0.5 * placard, 2.0, lowest < LOW_PRESSURE * placard)
+    v["TPMS_Temperature.PlacardPressure"] = placard
+
+
+def _climate(c: Context, v: Sheet) -> None:
     s, who = c.state, c.who
-    vin = {f"GW_Vin.VinCharacter{place + 1:02d}": c.constant(ord(letter)) for place, letter in enumerate(who.vin)}
-    return vin | {
-        "GW_Vehicle.Speed": 3.6 * s["drive.speed"],
-        "GW_Vehicle.IgnitionState": 2.0 + s["ready"],
-        "GW_Vehicle.GearDisplayed": s["body.gear"],
-        "GW_Vehicle.Odometer": who.odometer_km + s["drive.distance_m"] / 1000,
-    }
+    v["CLIM_Cabin.CabinTemperature"] = s["climate.cabin_c"]
+    v["CLIM_Cabin.CabinSetpoint"] = s["climate.setpoint_c"]
+    v["CLIM_Cabin.CabinHumidity"] = 100 * s["climate.humidity"]
+    v["CLIM_Cabin.SolarLoad"] = s["world.solar"]
+    v["CLIM_Cabin.CabinCo2"] = s["climate.co2_ppm"]
+    v["CLIM_Cabin.AmbientTemperature"] = s["world.filtered_ambient_c"] + who["outside_error_c"]
+    v["CLIM_Air.BlowerDuty"] = 100 * s["climate.blower"]
+    v["CLIM_Air.VentTemperature"] = s["climate.vent_c"]
+    v["CLIM_Air.RecirculationFlap"] = 100 * s["climate.recirculation"]
+    v["CLIM_Air.BlendDoor"] = 100 * s["climate.blend"]
+    v["CLIM_Air.HeaterPower"] = s["climate.heater_w"]
+    v["CLIM_Air.AirFlow"] = s["climate.air_m3_h"]
+    v["CLIM_Air.ClimateMode"] = s["climate.mode"]
+    v["CLIM_Filter.FilterPressureDrop"] = s["climate.filter_drop_pa"]
+    v["CLIM_Filter.FilterEfficiency"] = 100 * s["climate.filter_efficiency"]
+    v["CLIM_Filter.FilterAge"] = s["climate.filter_days"]
+    v["CLIM_Filter.ParticlesOutside"] = s["world.particles"]
+    v["CLIM_Filter.ParticlesCabin"] = s["climate.particles"]
 
 
-def _assistance(c: Context) -> dict[str, Array]:
-    s, n = c.state, c.noise
-    speed, gap, lead = s["drive.speed"], s["world.gap_m"], s["world.lead"]
-    return {
-        "ADAS_Front.LeadDistance": np.clip(gap + n(0.05) * lead, 0, 200),
-        "ADAS_Front.LeadRelativeSpeed": s["world.gap_rate"] * lead,
-        "ADAS_Front.TimeGap": np.clip(gap / np.maximum(speed, 0.5), 0, 12),
-        "ADAS_Front.CruiseState": s["body.cruise"],
-        "ADAS_Front.CruiseSetSpeed": s["body.cruise_km_h"],
-        "ADAS_Front.LeadDetected": lead,
-        "ADAS_Lane.LaneOffset": np.clip(s["world.lane_m"], -1.8, 1.8),
-        "ADAS_Lane.RoadCurvature": s["steering.curvature"],
-        "ADAS_Lane.LaneQuality": np.clip(s["world.lane_quality"] + n(1.0), 0, 100),
-        "ADAS_Lane.SpeedLimit": np.rint(s["world.limit_m_s"] * 3.6),
-        "ADAS_Lane.RoadClass": s["world.kind"],
-        "ADAS_Lane.LaneWarning": ((np.abs(s["world.lane_m"]) > 0.6) & (speed > 17)).astype(float),
-    }
+def _lights_and_doors(c: Context, v: Sheet) -> None:
+    s = c.state
+    turn, lux = s["body.turn"], s["world.lux"]
+    door, window, people = s["body.door"], s["body.window"], s["body.occupants"]
+    v["BCM_Lights.LowBeam"] = s["body.low_beam"]
+    v["BCM_Lights.HighBeam"] = s["body.high_beam"]
+    v["BCM_Lights.DaytimeLight"] = s["body.daytime"]
+    v["BCM_Lights.TurnLightLeft"] = s["body.blink"] * (turn == 1)
+    v["BCM_Lights.TurnLightRight"] = s["body.blink"] * (turn == 2)
+    v["BCM_Lights.BrakeLight"] = (s["drive.friction_torque"] > 5) | (s["drive.acceleration"] < -1.3)  # UN Regulation 13-H
+    v["BCM_Lights.ReverseLight"] = s["body.gear"] == 1
+    v["BCM_Lights.RearFogLight"] = (s["world.rain"] > 0.85) & (s["ready"] > 0)
+    v["BCM_Lights.AmbientLight"] = np.minimum(lux, 40_000)
+    v["BCM_Lights.InstrumentBrightness"] = 20 + 80 * (np.maximum(lux, 0) / 40_000) ** 0.4
+    v["BCM_Doors.DoorFrontLeft"] = door
+    v["BCM_Doors.DoorFrontRight"] = door * (people > 1)
+    v["BCM_Doors.DoorRearLeft"] = door * (people > 2)
+    v["BCM_Doors.DoorRearRight"] = door * (people > 3)
+    v["BCM_Doors.Tailgate"] = door * (people % 2 == 0)
+    v["BCM_Doors.CentralLock"] = s["body.locked"]
+    v["BCM_Doors.WindowFrontLeft"] = window
+    v["BCM_Doors.WindowFrontRight"] = window * 0.4
+    v["BCM_Doors.WindowRearLeft"] = window * (people > 2)
+    v["BCM_Doors.WindowRearRight"] = window * (people > 3)
+    v["BCM_Wipers.WiperMode"] = s["body.wiper"]
+    v["BCM_Wipers.WiperCurrent"] = s["body.wiper_a"]
+    v["BCM_Wipers.RainIntensity"] = 100 * s["world.rain"]
+    v["BCM_Wipers.WasherLevel"] = s["body.washer_level"]
+    v["BCM_AccessEvent.KeyState"] = s["key"]
+    v["BCM_AccessEvent.LockState"] = s["body.locked"]
+    v["BCM_AccessEvent.DoorsOpen"] = door * (np.minimum(people, 4) + (people % 2 == 0))
+    v["BCM_AccessEvent.ChargeFlap"] = s["charging.lid"]
 
 
-def _tyres(c: Context) -> dict[str, Array]:
-    s, n, who = c.state, c.noise, c.who
-    front, rear = s["tyres.front_c"], s["tyres.rear_c"]
-    temperature = (front, front * 1.005, rear, rear * 0.995)
-    placard = 250.0 + 10.0 * (who.occupants > 3)
-    pressure = [Tyres.pressure_kpa(who.cold_pressure_kpa[k], temperature[k]) for k in range(4)]
-    values: dict[str, Array] = {}
-    for k, wheel in enumerate(WHEELS):
-        values[f"TPMS_Pressure.TyrePressure{wheel}"] = pressure[k] + n(0.4)
-        values[f"TPMS_Temperature.TyreTemperature{wheel}"] = temperature[k] + n(0.2)
-    return values | {
-        "TPMS_Pressure.TyreWarning": (np.min(pressure, axis=0) < LOW_PRESSURE * placard).astype(float),
-        "TPMS_Temperature.PlacardPressure": c.constant(placard),
-    }
+def _occupants(c: Context, v: Sheet) -> None:
+    s = c.state
+    people, belt, seat = s["body.occupants"], s["body.belt"], s["body.seat_level"]
+    inside = s["key"] > 0
+    v["SRS_Occupants.DriverBelt"] = belt
+    v["SRS_Occupants.PassengerBelt"] = belt * (people > 1)
+    v["SRS_Occupants.PassengerSeat"] = inside & (people > 1)
+    v["SRS_Occupants.RearSeats"] = np.maximum(0, people - 2) * inside
+    v["SRS_Occupants.SeatHeaterLeft"] = seat
+    v["SRS_Occupants.SeatHeaterRight"] = seat * (people > 1)
+    v["SRS_Occupants.SeatTemperatureLeft"] = s["low.seat_c"]
+    v["BCM_Controls.TurnStalk"] = s["body.turn"]
+    v["BCM_Controls.HandsOnWheel"] = s["body.hands"]
+    v["BCM_Controls.LightStalk"] = 1.0 + (s["world.rain"] > 0.5)
+    v["BCM_Controls.WheelTouchForce"] = s["world.grip"]
 
 
-def _climate(c: Context) -> dict[str, Array]:
-    s, n, who = c.state, c.noise, c.who
-    return {
-        "CLIM_Cabin.CabinTemperature": s["climate.cabin_c"] + n(0.08),
-        "CLIM_Cabin.CabinSetpoint": c.constant(who.setpoint_c),
-        "CLIM_Cabin.CabinHumidity": np.clip(100 * s["climate.humidity"] + n(0.3), 0, 100),
-        "CLIM_Cabin.SolarLoad": s["world.solar"],
-        "CLIM_Cabin.CabinCo2": s["climate.co2_ppm"] + n(6.0),
-        "CLIM_Cabin.AmbientTemperature": s["world.filtered_ambient_c"] + who.outside_error_c,
-        "CLIM_Air.BlowerDuty": 100 * s["climate.blower"],
-        "CLIM_Air.VentTemperature": s["climate.vent_c"] + n(0.15),
-        "CLIM_Air.RecirculationFlap": 100 * s["climate.recirculation"],
-        "CLIM_Air.BlendDoor": 100 * s["climate.blend"],
-        "CLIM_Air.HeaterPower": s["climate.heater_w"],
-        "CLIM_Air.AirFlow": s["climate.air_m3_h"],
-        "CLIM_Air.ClimateMode": s["climate.mode"],
-        "CLIM_Filter.FilterPressureDrop": s["climate.filter_drop_pa"] + n(0.6),
-        "CLIM_Filter.FilterEfficiency": 100 * s["climate.filter_efficiency"],
-        "CLIM_Filter.FilterAge": c.constant(round(who.filter_load * 500)),
-        "CLIM_Filter.ParticlesOutside": s["world.particles"] + np.abs(n(0.5)),
-        "CLIM_Filter.ParticlesCabin": s["climate.particles"] + np.abs(n(0.3)),
-    }
+def _low_voltage(c: Context, v: Sheet) -> None:
+    s = c.state
+    v["BCM_LowVoltage.LowVoltage"] = s["low.voltage"] + c.who["low_voltage_error_v"]
+    v["BCM_LowVoltage.LowVoltageCurrent"] = s["low.current"]
+    v["BCM_LowVoltage.LowVoltageCharge"] = 100 * s["low.charge"]
+    v["BCM_LowVoltage.LowVoltageHealth"] = 100 * s["low.health"]
+    v["BCM_LowVoltage.LowVoltageResistance"] = s["low.resistance_m_ohm"]
+    v["BCM_LowVoltage.LowVoltageTemperature"] = s["low.battery_c"]
+    v["BCM_Loads.LightingCurrent"] = s["lighting_a"]
+    v["BCM_Loads.BlowerCurrent"] = s["blower_a"]
+    v["BCM_Loads.InfotainmentCurrent"] = s["infotainment_a"]
+    v["BCM_Loads.SeatHeaterCurrent"] = s["seat_a"]
+    v["BCM_Loads.SteeringCurrent"] = s["steering.assist_a"]
+    v["BCM_Loads.PumpCurrent"] = s["pump_a"]
 
 
-def _body(c: Context) -> dict[str, Array]:
-    s, n, who = c.state, c.noise, c.who
-    turn, blink, belt = s["body.turn"], s["body.blink"], s["body.belt"]
-    door, window = s["body.door"], s["body.window"]
-    people = who.occupants
-    return {
-        "BCM_Lights.LowBeam": s["body.low_beam"],
-        "BCM_Lights.HighBeam": s["body.high_beam"],
-        "BCM_Lights.DaytimeLight": s["body.daytime"],
-        "BCM_Lights.TurnLightLeft": blink * (turn == 1),
-        "BCM_Lights.TurnLightRight": blink * (turn == 2),
-        "BCM_Lights.BrakeLight": ((s["drive.friction_torque"] > 5) | (s["drive.acceleration"] < -1.3)).astype(float),  # UN Regulation 13-H
-        "BCM_Lights.ReverseLight": (s["body.gear"] == 1).astype(float),
-        "BCM_Lights.RearFogLight": (s["world.rain"] > 0.85).astype(float),
-        "BCM_Lights.AmbientLight": np.clip(s["body.lux"], 0, 40_000),
-        "BCM_Lights.InstrumentBrightness": np.clip(20 + 80 * (s["body.lux"] / 40_000) ** 0.4, 0, 100),
-        "BCM_Doors.DoorFrontLeft": door,
-        "BCM_Doors.DoorFrontRight": door * (people > 1),
-        "BCM_Doors.DoorRearLeft": door * (people > 2),
-        "BCM_Doors.DoorRearRight": door * (people > 3),
-        "BCM_Doors.Tailgate": door * (people % 2 == 0),
-        "BCM_Doors.Bonnet": 0 * door,
-        "BCM_Doors.CentralLock": s["body.locked"],
-        "BCM_Doors.WindowFrontLeft": window,
-        "BCM_Doors.WindowFrontRight": window * 0.4,
-        "BCM_Doors.WindowRearLeft": window * (people > 2),
-        "BCM_Doors.WindowRearRight": window * (people > 3),
-        "BCM_Wipers.WiperMode": s["body.wiper"],
-        "BCM_Wipers.WiperCurrent": s["body.wiper_a"] + np.abs(n(0.05)) * (s["body.wiper"] > 0),
-        "BCM_Wipers.RainIntensity": 100 * s["world.rain"],
-        "BCM_Wipers.WasherLevel": s["body.washer_level"],
-        "SRS_Occupants.DriverBelt": belt,
-        "SRS_Occupants.PassengerBelt": belt * (people > 1),
-        "SRS_Occupants.PassengerSeat": c.constant(float(people > 1)),
-        "SRS_Occupants.RearSeats": c.constant(max(0, people - 2)),
-        "SRS_Occupants.SeatHeaterLeft": s["body.seat_level"],
-        "SRS_Occupants.SeatHeaterRight": s["body.seat_level"] * (people > 1),
-        "SRS_Occupants.SeatTemperatureLeft": s["low.seat_c"],
-        "BCM_Controls.TurnStalk": turn,
-        "BCM_Controls.HandsOnWheel": s["body.hands"],
-        "BCM_Controls.LightStalk": 1.0 + (s["world.rain"] > 0.5),
-        "BCM_Controls.WheelTouchForce": np.clip(s["world.grip"] + n(0.2), 0, 25),
-    }
+def _navigation(c: Context, v: Sheet) -> None:
+    """The satellites' clock is that of the frames' stamps; all vehicles of a run share it. It is sent as each second begins, so that at
+    the second's end the last time heard is the one of its beginning."""
+    s = c.state
+    heard_ns = c.start_ns + round(float(s["time_s"][0]) * 1e9) - 10**9
+    moment = datetime.datetime.fromtimestamp(heard_ns // 10**9, datetime.UTC)
+    for name in ("Year", "Month", "Day", "Hour", "Minute", "Second"):
+        v[f"GNSS_Time.{name}"] = float(getattr(moment, name.lower()))
+    v["GNSS_Position.Latitude"] = s["world.latitude"]
+    v["GNSS_Position.Longitude"] = s["world.longitude"]
+    v["GNSS_Motion.Altitude"] = s["world.altitude_m"]
+    v["GNSS_Motion.Heading"] = s["world.heading_deg"]
+    v["GNSS_Motion.GroundSpeed"] = 3.6 * s["drive.speed"]
+    v["GNSS_Motion.Satellites"] = np.rint(s["world.satellites"])
+    v["GNSS_Motion.HorizontalDilution"] = s["world.dilution"]
 
 
-def _low_voltage(c: Context) -> dict[str, Array]:
-    s, n, who = c.state, c.noise, c.who
-    return {
-        "BCM_LowVoltage.LowVoltage": s["low.voltage"] + n(0.01),
-        "BCM_LowVoltage.LowVoltageCurrent": s["low.current"] + n(0.05),
-        "BCM_LowVoltage.LowVoltageCharge": 100 * s["low.charge"],
-        "BCM_LowVoltage.LowVoltageHealth": c.constant(100 * who.low_voltage_health),
-        "BCM_LowVoltage.LowVoltageResistance": s["low.resistance_m_ohm"],
-        "BCM_LowVoltage.LowVoltageTemperature": s["low.battery_c"] + n(0.1),
-        "BCM_Loads.LightingCurrent": s["lighting_a"] + n(0.05),
-        "BCM_Loads.BlowerCurrent": s["blower_a"] + n(0.05),
-        "BCM_Loads.InfotainmentCurrent": s["infotainment_a"] + n(0.1),
-        "BCM_Loads.SeatHeaterCurrent": s["seat_a"],
-        "BCM_Loads.SteeringCurrent": s["steering.assist_a"],
-        "BCM_Loads.PumpCurrent": s["pump_a"] + n(0.05),
-    }
-
-
-def _navigation(c: Context) -> dict[str, Array]:
-    s, n = c.state, c.noise
-    speed = s["drive.speed"]
-    now = [datetime.datetime.fromtimestamp(c.start_ns // 10**9 + int(t), datetime.UTC) for t in s["time_s"] + c.start_ns % 10**9 / 1e9]
-    parts = {"Year": "year", "Month": "month", "Day": "day", "Hour": "hour", "Minute": "minute", "Second": "second"}
-    clock = {f"GNSS_Time.{name}": np.array([getattr(moment, part) for moment in now], np.float64) for name, part in parts.items()}
-    return clock | {
-        "GNSS_Position.Latitude": s["world.latitude"] + n(4e-6),
-        "GNSS_Position.Longitude": s["world.longitude"] + n(4e-6),
-        "GNSS_Motion.Altitude": s["world.altitude_m"] + n(0.4),
-        "GNSS_Motion.Heading": (s["world.heading_deg"] + n(0.1)) % 360,
-        "GNSS_Motion.GroundSpeed": np.maximum(0.0, 3.6 * speed + n(0.06)),
-        "GNSS_Motion.Satellites": np.clip(np.rint(s["world.satellites"]), 0, 30),
-        "GNSS_Motion.HorizontalDilution": s["world.dilution"],
-    }
-
-
-def _instruments(c: Context) -> dict[str, Array]:
+def _instruments(c: Context, v: Sheet) -> None:
     s, who = c.state, c.who
-    distance_km = s["drive.distance_m"] / 1000
-    odometer = who.odometer_km + distance_km
-    front, rear = s["brakes.work_front_j"] * WEAR_MM_PER_J, s["brakes.work_rear_j"] * WEAR_MM_PER_J
-    pads = [who.pad_mm[k] - (front if k < 2 else rear) for k in range(4)]
-    left = np.min([(pads[k] - PAD_WORN_MM) / (PAD_NEW_MM[k] - PAD_WORN_MM) for k in range(4)], axis=0)
-    used_kwh = s["battery.discharged_kwh"] - s["battery.charged_kwh"]
-    values = {f"BRK_PadWear.PadThickness{wheel}": pads[k] for k, wheel in enumerate(WHEELS)}
-    return values | {
-        "BRK_PadWear.PadRemaining": 100 * np.clip(left, 0, 1),
-        "BRK_PadWear.BrakeFluidLevel": 60 + 35 * np.clip(left, 0, 1),  # the level falls as the pistons follow the pads
-        "IC_Display.DisplayedSpeed": np.ceil(3.6 * s["drive.speed"] * 1.02),
-        "IC_Display.DisplayedCharge": np.floor(100 * s["battery.charge"]),
-        "IC_Display.DisplayedRange": s["battery.charge"] * 75 * who.state_of_health / 0.17,
-        "IC_Display.DisplayedPower": np.clip(s["pack_w"] / 1600, -100, 100),
-        "IC_Display.DisplayedConsumption": np.clip(
-            np.where(distance_km > 0.2, used_kwh / np.maximum(distance_km, 0.2) * 100, 18.0), 0, 100
-        ),
-        "IC_Service.DistanceToService": SERVICE_KM - odometer % SERVICE_KM,
-        "IC_Service.DaysToService": c.constant(round(SERVICE_DAYS - who.age_days % SERVICE_DAYS)),
-        "IC_Service.DriveCycles": c.constant(round(who.odometer_km / 14)) + s["ready"],
-        "IC_Service.OperatingHours": odometer / 38 + s["time_s"] / 3600,
-    }
+    pads = s["brakes.pad_mm"].T
+    left = ((pads - PAD_WORN_MM) / (PAD_NEW_MM - PAD_WORN_MM)[:, None]).min(axis=0)
+    odometer, age_days = s["drive.odometer_km"], who.age_days + s["time_s"] / 86_400
+    charge = measured_charge(c)
+    v.wheels("BRK_PadWear.PadThickness", pads)
+    v["BRK_PadWear.PadRemaining"] = 100 * np.maximum(left, 0.0)
+    v["BRK_PadWear.BrakeFluidLevel"] = s["brakes.fluid_level"]
+    v["IC_Display.DisplayedSpeed"] = np.ceil(3.6 * s["drive.speed"] * 1.02)
+    v["IC_Display.DisplayedCharge"] = np.floor(100 * charge)
+    v["IC_Display.DisplayedRange"] = charge * PACK_NEW_KWH * s["battery.health"] / 0.17
+    v["IC_Display.DisplayedPower"] = 100 * s["pack_w"] / FULL_POWER_W
+    v["IC_Display.DisplayedConsumption"] = np.maximum(v["VCU_Energy.AverageConsumption"], 0.0)
+    v["IC_Service.DistanceToService"] = SERVICE_KM - odometer % SERVICE_KM
+    v["IC_Service.DaysToService"] = np.rint(SERVICE_DAYS - age_days % SERVICE_DAYS)
+    v["IC_Service.DriveCycles"] = s["body.trips"]
+    v["IC_Service.OperatingHours"] = s["body.hours"]

@@ -1,149 +1,198 @@
-"""Thermal management: the battery's coolant loop, the drive's coolant loop, radiators and fan."""
+"""Thermal management: radiators and fan, the battery's coolant loop, the drive's coolant loop."""
 
 from __future__ import annotations
 
-from simulator.faults import CoolantLeak
+import numpy as np
+
+from simulator.individual import Individuals
+from simulator.moment import Moment, relax
 from simulator.parameters import CarParameters
+from simulator.state import Array, State
 
 __all__ = ["BatteryLoop", "DriveLoop", "FrontEnd", "coolant_capacity_flow"]
 
 GLYCOL_J_L_K = 3620.0  # density x specific heat of 50 % ethylene glycol at 30 °C (ASHRAE Fundamentals 2017, chapter 31)
+STILL_PLATE_W_K = 8.0  # battery to coolant that stands
+STILL_RADIATOR_W_K = 3.0
+PACK_LOSS_W_K = 2.5  # battery to the air around the car, at rest
+LEAK_FLOW, LEAK_RISE_C, LEAK_LEVEL = 0.03, 1.2, 9.0  # at severity 1
+PUMP_WEAR, PUMP_DRAW = 0.15, 0.20  # less flow, more power, at severity 1
+FAN_SLOW, FAN_DRAW = 0.15, 0.25
 
 
-def coolant_capacity_flow(flow_l_min: float) -> float:
+def coolant_capacity_flow(flow_l_min: Array) -> Array:
     """Heat that a coolant flow carries per degree, W/K."""
-    return flow_l_min / 60 * GLYCOL_J_L_K
-
-
-def approach(value: float, goal: float, dt: float, time_s: float) -> float:
-    """First-order lag."""
-    return value + (goal - value) * min(1.0, dt / time_s)
+    return flow_l_min * (GLYCOL_J_L_K / 60)
 
 
 class FrontEnd:
     """Fan, active grille shutter and the air that they let through the radiators.
 
-    The shutter closes as speed rises, so that the radiators get what they need and the car has less drag.
+    The shutter closes as speed rises, so that the radiators get what they need and the car has less drag. Fan law: power rises with the
+    cube of the speed (Gülich, "Centrifugal Pumps", chapter 3).
     """
 
-    def __init__(self) -> None:
-        self.fan_duty = 0.15  # 0..1
-        self.fan_rpm = 400.0
-        self.shutter = 0.6  # 0 closed .. 1 open
-        self.air_m_s = 2.5
+    def __init__(self, state: State) -> None:
+        self.state = state
+        state["front.shutter"][:] = 0.6
+        state["front.air_m_s"][:] = 1.0
 
-    def step(self, speed: float, need: float, dt: float) -> None:
-        """need: cooling wanted, 0..1."""
-        self.fan_duty = approach(self.fan_duty, min(0.95, max(0.12, 0.12 + 0.75 * need - 0.006 * speed)), dt, 3.0)
-        self.fan_rpm = approach(self.fan_rpm, 2800 * self.fan_duty, dt, 1.2)
-        self.shutter = approach(self.shutter, min(1.0, max(0.1, 0.75 + 0.4 * need - 0.016 * speed)), dt, 4.0)
-        self.air_m_s = 0.0028 * self.fan_rpm + 0.20 * speed * self.shutter + 0.8
-
-    @property
-    def fan_current_a(self) -> float:
-        """Fan law: power rises with the cube of the speed (Gülich, "Centrifugal Pumps", chapter 3)."""
-        return 0.6 + 32.0 * (self.fan_rpm / 2800) ** 3
+    def step(self, need: Array, awake: Array, wear: Array, m: Moment) -> None:
+        """need: cooling wanted, 0..1. awake: (n,) 0 or 1. wear: severity of `radiator_fan_degraded`."""
+        s = self.state
+        speed = s["drive.speed"]
+        duty = np.minimum(0.95, np.maximum(0.12, 0.12 + 0.75 * need - 0.006 * speed)) * awake
+        relax(s["front.fan_duty"], duty, m.keep(3.0))
+        slow = np.maximum(0.0, 1 - FAN_SLOW * wear - (1 - 2 * FAN_SLOW) * np.maximum(0.0, wear - 1))
+        relax(s["front.fan_rpm"], 2800 * s["front.fan_duty"] * slow, m.keep(1.2))
+        relax(s["front.shutter"], np.minimum(1.0, np.maximum(0.1, 0.75 + 0.4 * need - 0.016 * speed)), m.keep(4.0))
+        rpm = s["front.fan_rpm"]
+        np.add(0.0028 * rpm + 0.8, 0.20 * speed * s["front.shutter"], out=s["front.air_m_s"])
+        share = s["front.fan_duty"] * (2800 / 2800)
+        np.multiply((0.6 + 32.0 * share**3) * (1 + FAN_DRAW * wear), s["front.fan_duty"] > 0.02, out=s["front.fan_current_a"])
 
 
 class BatteryLoop:
     """Battery, cold plate, pump, radiator with air, chiller and heater: two lumped temperatures.
 
-    Pump: affinity laws, flow proportional to speed and power to its cube (Gülich, "Centrifugal Pumps", chapter 3). Heat transfer: as
-    flow^0.8 in the coolant (Dittus and Boelter 1930) and as air speed^0.45 in the radiator (Kays and London, "Compact Heat Exchangers").
+    Pump: affinity laws, flow proportional to speed and power to its cube (Gülich, "Centrifugal Pumps", chapter 3); air in it lowers flow
+    and head (the same, chapter 13). Heat transfer: as flow^0.8 in the coolant (Dittus and Boelter 1930) and as air speed^0.45 in the
+    radiator (Kays and London, "Compact Heat Exchangers"). The coolant's temperature follows its exact solution over the step and the
+    battery gets the mean of it, so that heat is kept.
     """
 
-    def __init__(self, car: CarParameters, battery_c: float, ambient_c: float, level: float, leak: CoolantLeak | None) -> None:
-        self.car, self.leak, self.level_start = car, leak, level
-        self.battery_c = battery_c
-        self.coolant_c = ambient_c + (battery_c - ambient_c) * car.cold_plate_w_k / (car.cold_plate_w_k + car.radiator_w_k)
-        self.outlet_c = self.coolant_c + 1.0
-        self.pump_rpm = self._pump_goal(0.0)
-        self.pump_load_kw = 0.0
-        self.flow_l_min = self.flow_nominal = self.pressure_kpa = self.pump_w = 0.0
-        self.pump_c = self.coolant_c + 8
-        self.level = level
-        self.chiller_valve = self.chiller_w = self.heater_w = self.radiator_w = self.radiator_nominal_w = 0.0
-        self.severity = 0.0
-        self.leak_warmth_c = 0.0  # of the battery, by the leak
-        self._flow(0.0)
+    def __init__(self, car: CarParameters, who: Individuals, state: State, above_c: Array) -> None:
+        """above_c: of the battery over the air at the start."""
+        self.car, self.who, self.state = car, who, state
+        n = who.vehicles
+        ambient = state["world.ambient_c"]
+        np.add(ambient, above_c, out=state["loop.battery_c"])
+        warm = car.cold_plate_w_k / (car.cold_plate_w_k + car.radiator_w_k)
+        np.add(ambient, above_c * warm, out=state["loop.coolant_c"])
+        state["loop.outlet_c"][:] = state["loop.coolant_c"]
+        state["loop.pump_c"][:] = state["loop.coolant_c"] + 4
+        state["loop.level"][:] = who["coolant_level"]
+        self.load_kw = np.zeros(n)
+        self.leak_warmth_c = np.zeros(n)  # of the battery, by the leak
+        self.curve = np.where(who["software"] >= 3, 32.0, 30.0)  # of the pump over the battery's temperature, by software
+        self.nominal_l_min = np.zeros(n)  # flow that a sound loop would have
 
-    def _pump_goal(self, load_kw: float) -> float:
-        return min(5200.0, max(2000.0, 3000 + 30 * (self.battery_c - 28) + 14 * load_kw))
+    def step(self, heat_w: Array, power_w: Array, awake: Array, leak: Array, wear: Array, m: Moment) -> None:
+        """heat_w: made in the battery. power_w: battery power, which leads the heat. awake: 0 or 1. leak, wear: severities."""
+        s, car = self.state, self.car
+        relax(self.load_kw, np.abs(power_w) * 1e-3, m.keep(20.0))
+        battery, coolant = s["loop.battery_c"], s["loop.coolant_c"]
+        goal = np.minimum(5200.0, np.maximum(2000.0, 3000 + self.curve * (battery - 28) + 14 * self.load_kw)) * awake
+        rpm = s["loop.pump_rpm"]
+        beyond_wear = np.maximum(0.0, wear - 1)
+        relax(rpm, goal * np.maximum(0.0, 1 - beyond_wear), m.keep(2.5))
+        np.divide(goal, 5200.0, out=s["loop.pump_duty"])
+        beyond = np.maximum(0.0, leak - 1)
+        loss = LEAK_FLOW * np.minimum(leak, 1.0) + 0.57 * beyond * beyond
+        rise = LEAK_RISE_C * np.minimum(leak, 1.0) + 6.0 * beyond
+        thin = 1 + 0.002 * (coolant - 30)  # the coolant gets thinner as it gets warmer
+        reference = car.pump_reference_flow_l_min
+        nominal = np.multiply(rpm * thin, self.who["pump_gain"] * (reference / car.pump_reference_rpm), out=self.nominal_l_min)
+        flow = s["loop.flow_l_min"]
+        # The loss is what remains after the warmer, thinner coolant has given a little back.
+        np.multiply(nominal, (1 - loss) / (1 + 0.002 * rise) * np.maximum(0.0, 1 - PUMP_WEAR * wear), out=flow)
+        share = flow * (1 / reference)
+        pressure = np.divide(38.0 * share * share, thin, out=s["loop.pressure_kpa"])
+        turning = rpm * (1 / car.pump_reference_rpm)
+        power = (6.0 + pressure * flow * (1 / 60 / 0.34) + 9.0 * turning**3) * (1 + PUMP_DRAW * wear) * (goal > 0)
+        s["loop.pump_w"][:] = power
+        np.maximum(0.0, self.who["coolant_level"] - LEAK_LEVEL * np.minimum(leak, 1.0) - 75 * beyond, out=s["loop.level"])
+        relax(s["loop.pump_c"], coolant + 0.28 * power * (1 + 0.3 * wear), m.keep(200.0))
+        self._heat(heat_w, share, rise, awake, m)
 
-    def _flow(self, time_s: float) -> None:
-        car = self.car
-        self.severity = self.leak.severity(time_s) if self.leak else 0.0
-        thin = 1 + 0.002 * (self.coolant_c - 30)  # the coolant gets thinner as it gets warmer
-        self.flow_nominal = car.pump_reference_flow_l_min * self.pump_rpm / car.pump_reference_rpm * thin
-        self.flow_l_min = self.flow_nominal
-        if self.leak:  # the loss is what remains after the warmer, thinner coolant has given a little back
-            self.flow_l_min *= (1 - self.leak.flow_loss * self.severity) / (1 + 0.002 * self.leak.temperature_rise_c * self.severity)
-        self.pressure_kpa = 38.0 * (self.flow_l_min / car.pump_reference_flow_l_min) ** 2 / thin
-        hydraulic = self.pressure_kpa * self.flow_l_min / 60
-        self.pump_w = 6.0 + hydraulic / 0.34 + 9.0 * (self.pump_rpm / car.pump_reference_rpm) ** 3
-        self.level = self.level_start - (self.leak.level_loss * self.severity if self.leak else 0.0)
+    def _heat(self, heat_w: Array, share: Array, rise: Array, awake: Array, m: Moment) -> None:
+        s, car = self.state, self.car
+        battery, coolant, ambient = s["loop.battery_c"], s["loop.coolant_c"], s["world.ambient_c"]
+        plate = STILL_PLATE_W_K + (car.cold_plate_w_k - STILL_PLATE_W_K) * self.who["plate_gain"] * share**0.8
+        radiator = STILL_RADIATOR_W_K + car.radiator_w_k * self.who["radiator_gain"] * share**0.3 * (s["front.air_m_s"] * 0.25) ** 0.45
+        valve = np.minimum(1.0, np.maximum(0.0, (battery - 36) * 0.125)) * awake
+        relax(s["loop.chiller_valve"], valve, m.keep(8.0))
+        chiller = np.multiply(s["loop.chiller_valve"], 2600.0, out=s["loop.chiller_w"])
+        cold_limit = np.where(s["mode"] == 3, 22.0, 8.0)  # before a fast charge the battery is warmed further
+        warming = 4000 * np.minimum(1.0, np.maximum(0.0, (cold_limit - battery) * (1 / 6))) * awake
+        heater = s["loop.heater_w"]
+        relax(heater, warming, m.keep(5.0))
+        nominal = np.multiply(radiator, coolant - ambient, out=s["loop.radiator_nominal_w"])
+        # What the radiator no longer gives off so that the coolant settles at the rise; the battery, which warms with it, gives a part.
+        withheld = (plate + radiator) * rise - plate * self.leak_warmth_c
+        withheld = np.minimum(np.maximum(0.0, withheld), 0.9 * np.maximum(0.0, nominal)) * (rise > 0)
+        capacity = car.battery_heat_capacity_j_k
+        self.leak_warmth_c += (rise - self.leak_warmth_c) * -np.expm1(-plate * (m.dt_s / capacity))
+        conductance = plate + radiator
+        steady = (plate * battery + radiator * ambient + withheld + heater - chiller) / conductance
+        speed = conductance * (m.dt_s / car.coolant_heat_capacity_j_k)
+        gone = -np.expm1(-speed)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = steady + (coolant - steady) * np.where(speed > 0, gone / speed, 1.0)
+        coolant += (steady - coolant) * gone
+        from_battery = np.multiply(plate, battery - mean, out=s["loop.plate_w"])
+        np.subtract(radiator * (mean - ambient), withheld, out=s["loop.radiator_w"])
+        lost = PACK_LOSS_W_K * (battery - ambient) * (1 + 0.02 * s["drive.speed"])
+        battery += (heat_w - from_battery - lost) * (m.dt_s / capacity)
+        carried = np.maximum(coolant_capacity_flow(s["loop.flow_l_min"]), 30.0)
+        relax(s["loop.outlet_c"], coolant + from_battery / carried, m.keep(1.5))
 
-    def step(self, time_s: float, heat_w: float, power_w: float, ambient_c: float, air_m_s: float, dt: float) -> None:
-        """heat_w: made in the battery. power_w: battery power, which leads the heat. air_m_s: through the radiator."""
-        car = self.car
-        self.pump_load_kw = approach(self.pump_load_kw, abs(power_w) / 1000, dt, 20.0)
-        self.pump_rpm = approach(self.pump_rpm, self._pump_goal(self.pump_load_kw), dt, 2.5)
-        self._flow(time_s)
-        share = self.flow_l_min / car.pump_reference_flow_l_min
-        plate = car.cold_plate_w_k * share**0.8
-        radiator = car.radiator_w_k * share**0.3 * (air_m_s / 4) ** 0.45
-        self.chiller_valve = approach(self.chiller_valve, min(1.0, max(0.0, (self.battery_c - 36) / 8)), dt, 8.0)
-        self.chiller_w = 2600 * self.chiller_valve
-        self.heater_w = approach(self.heater_w, 4000 * min(1.0, max(0.0, (8 - self.battery_c) / 6)), dt, 5.0)
-        from_battery = plate * (self.battery_c - self.coolant_c)
-        self.radiator_nominal_w = radiator * (self.coolant_c - ambient_c)
-        withheld = 0.0
-        if self.leak:
-            # What the radiator no longer gives off so that the coolant settles at the rise; the battery, which warms with it, gives a part.
-            rise = self.leak.temperature_rise_c * self.severity
-            withheld = (plate + radiator) * rise - plate * self.leak_warmth_c
-            withheld = min(max(0.0, withheld), 0.9 * max(0.0, self.radiator_nominal_w))
-            self.leak_warmth_c += plate * (rise - self.leak_warmth_c) / car.battery_heat_capacity_j_k * dt
-        self.radiator_w = self.radiator_nominal_w - withheld
-        self.coolant_c += (from_battery - self.radiator_w - self.chiller_w + self.heater_w) / car.coolant_heat_capacity_j_k * dt
-        self.battery_c += (heat_w - from_battery - 2.5 * (self.battery_c - ambient_c)) / car.battery_heat_capacity_j_k * dt
-        self.outlet_c = self.coolant_c + from_battery / coolant_capacity_flow(self.flow_l_min)
-        self.pump_c += (0.25 * self.pump_w - 0.9 * (self.pump_c - self.coolant_c)) / 180 * dt
+
+STATOR, ROTOR, OIL, INVERTER, CAPACITOR, CONVERTER, CHARGER, BEARING = range(8)
 
 
 class DriveLoop:
-    """Stator, rotor, inverter, capacitor, gear oil, converter and charger as lumped masses on one coolant.
+    """Stator, rotor, inverter, capacitor, gear oil, converter, charger and bearing as lumped masses on one coolant, each by its exact
+    solution for what surrounds it at the step's beginning.
 
     As in Mellor, Roberts and Turner, "Lumped parameter thermal model for electrical machines", IEE Proceedings B 138 (1991).
     """
 
-    def __init__(self, ambient_c: float) -> None:
-        warm = ambient_c + 14
-        self.coolant_c = ambient_c + 9
-        self.return_c = ambient_c + 10
-        self.stator_c = self.rotor_c = self.oil_c = warm + 6
-        self.inverter_c = self.capacitor_c = warm
-        self.converter_c = self.charger_c = warm
-        self.pump_rpm, self.flow_l_min = 2500.0, 7.0
+    NAMES = ("stator_c", "rotor_c", "oil_c", "inverter_c", "capacitor_c", "converter_c", "charger_c", "bearing_c")
+    CAPACITY_J_K = np.array([13e3, 7e3, 9e3, 2.2e3, 900.0, 2.5e3, 4e3, 600.0])[:, None]
+    # Conductances of the nodes in all, W/K: stator to coolant and rotor; rotor to stator and oil; oil to rotor, air and bearing; ...
+    CONDUCTANCE_W_K = np.array([55.0 + 9, 9.0 + 7, 7.0 + 16 + 4, 140.0, 5.0, 30.0, 28.0, 4.0 + 2])[:, None]
+    TO_COOLANT_W_K = np.array([55.0, 0, 0, 140.0, 5.0, 30.0, 28.0, 0])[:, None]
 
-    def step(
-        self, motor_w: float, inverter_w: float, gear_w: float, converter_w: float, ambient_c: float, air_m_s: float, dt: float
-    ) -> None:
-        """Losses in W."""
-        self.pump_rpm = approach(self.pump_rpm, min(5000.0, max(1800.0, 1800 + 60 * (self.stator_c - 40))), dt, 3.0)
-        self.flow_l_min = 10.0 * self.pump_rpm / 3500 * (1 + 0.004 * (self.coolant_c - 30))
-        cold = self.coolant_c
-        stator = 55 * (self.stator_c - cold)
-        inverter = 140 * (self.inverter_c - cold)
-        converter, charger = 30 * (self.converter_c - cold), 12 * (self.charger_c - cold)
-        air_gap = 9 * (self.rotor_c - self.stator_c)
-        self.stator_c += (0.78 * motor_w - stator + air_gap) / 13e3 * dt
-        self.rotor_c += (0.22 * motor_w - air_gap - 7 * (self.rotor_c - self.oil_c)) / 7e3 * dt
-        self.oil_c += (gear_w + 7 * (self.rotor_c - self.oil_c) - 16 * (self.oil_c - ambient_c)) / 9e3 * dt
-        self.inverter_c += (inverter_w - inverter) / 2.2e3 * dt
-        self.capacitor_c += (0.06 * inverter_w - 5 * (self.capacitor_c - cold)) / 900 * dt
-        self.converter_c += (converter_w - converter) / 2.5e3 * dt
-        self.charger_c += (0.0 - charger) / 4e3 * dt
-        taken = stator + inverter + converter + charger
-        self.coolant_c += (taken - 165 * (air_m_s / 4) ** 0.45 * (self.coolant_c - ambient_c)) / 17e3 * dt
-        self.return_c = self.coolant_c + taken / coolant_capacity_flow(self.flow_l_min)
+    def __init__(self, who: Individuals, state: State, warm_c: Array) -> None:
+        """warm_c: of the drive over the air at the start."""
+        self.who, self.state = who, state
+        ambient = state["world.ambient_c"]
+        start = state.rows["drive_loop.stator_c"].start
+        self.nodes = state.block[start : start + len(self.NAMES)]  # (8, n): the table's rows in the order of NAMES
+        self.nodes[:] = ambient + warm_c
+        state["drive_loop.coolant_c"][:] = ambient + 0.6 * warm_c
+        state["drive_loop.return_c"][:] = ambient + 0.7 * warm_c
+        state["drive_loop.level"][:] = who["drive_coolant_level"]
+        self._heat = np.zeros((len(self.NAMES), who.vehicles))
+
+    def step(self, gear_w: Array, converter_w: Array, charger_w: Array, bearing_w: Array, awake: Array, m: Moment) -> None:
+        """Losses in W, beside those of motor and inverter."""
+        s, heat, node = self.state, self._heat, self.nodes
+        pump = np.minimum(5000.0, np.maximum(1800.0, 1800 + 60 * (node[STATOR] - 40))) * awake
+        relax(s["drive_loop.pump_rpm"], pump, m.keep(3.0))
+        cold, ambient = s["drive_loop.coolant_c"], s["world.ambient_c"]
+        flow = s["drive_loop.flow_l_min"]
+        np.multiply(s["drive_loop.pump_rpm"] * (10.0 / 3500), 1 + 0.004 * (cold - 30), out=flow)
+        np.multiply(self.TO_COOLANT_W_K, cold, out=heat)
+        motor, inverter = s["drive.motor_loss_w"], s["drive.inverter_loss_w"]
+        heat[STATOR] += 0.78 * motor + 9.0 * node[ROTOR]
+        heat[ROTOR] += 0.22 * motor + 9.0 * node[STATOR] + 7.0 * node[OIL]
+        heat[OIL] += gear_w + 7.0 * node[ROTOR] + 16.0 * ambient + 4.0 * node[BEARING]
+        heat[INVERTER] += inverter
+        heat[CAPACITOR] += 0.06 * inverter
+        heat[CONVERTER] += converter_w
+        heat[CHARGER] += charger_w
+        heat[BEARING] += 4.0 * node[OIL] + 2.0 * ambient + 0.012 * s["drive.motor_rad_s"] + bearing_w
+        heat /= self.CONDUCTANCE_W_K
+        before = node.copy()
+        keep = np.exp(np.asarray(m.dt_s) * (-self.CONDUCTANCE_W_K / self.CAPACITY_J_K))
+        node -= heat
+        node *= keep
+        node += heat
+        before += node
+        taken = (self.TO_COOLANT_W_K * (0.5 * before - cold)).sum(axis=0)
+        radiator = 8.0 + 165 * (flow * 0.1) ** 0.3 * (s["front.air_m_s"] * 0.25) ** 0.45
+        steady = ambient + taken / radiator
+        cold += (steady - cold) * -np.expm1(-radiator * (m.dt_s / 17e3))
+        np.add(cold, taken / np.maximum(coolant_capacity_flow(flow), 60.0), out=s["drive_loop.return_c"])

@@ -3,91 +3,145 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dbc.compiler import compile_dbc
 from dbc.frames import FrameBlock
 from dbc.plan import CompiledDbc
 from dbc.vehicles import DBC_FILES
+from simulator.cars import Cars
+from simulator.cast import START_NS
 from simulator.errors import ScenarioError
 from simulator.frames import FrameMaker
-from simulator.parameters import CELLS
+from simulator.play import Disturbances, Play
 from simulator.scenario import Scenario, scenario
-from simulator.signals import Context, Noise
-from simulator.signals_body import body_signals
-from simulator.signals_drive import drive_signals
-from simulator.vehicle import COLUMNS, STEPS_PER_S, Vehicle
+from simulator.sheet import Context
+from simulator.signals import Signals
+from simulator.state import Array
+from simulator.ticks import BUS_COLUMNS
 
-__all__ = ["START_NS", "Trip", "drive"]
+__all__ = ["START_NS", "CarFrames", "Trip", "drive"]
 
-START_NS = 1_767_600_000_000_000_000  # 2026-01-05 08:00 UTC: of drives whose start nobody gave, so that they are the same each time
-LONGEST_S = 7 * 86_400
+LONGEST_S = 366 * 86_400
 
 
-class Trip:
-    """One car's drive. `second` computes the next second; the same seed gives the same frames."""
+class CarFrames:
+    """The frames of one car of a model, second by second.
 
-    def __init__(self, what: Scenario, seed: int, start_ns: int, compiled: CompiledDbc | None = None) -> None:
-        if seed < 0:
-            raise ScenarioError(f"seed: expected 0 or more, found {seed}")
-        self.start_ns = start_ns
-        compiled = compiled or compile_dbc(DBC_FILES)
-        # One generator for each purpose: a fault must not shift the noise of anything else.
-        model, sensors, bus = (np.random.default_rng(part) for part in np.random.SeedSequence(seed).spawn(3))
-        self.vehicle = Vehicle(model, what.leak)
-        self._sensors = sensors
-        self.frames = FrameMaker(compiled, bus)
-        self._column = {name: number for number, name in enumerate(self.frames.names)}
+    cars: a model of one vehicle; `second` moves it. before_step: called before each step with the model's time in seconds, to set
+    severities. after_frames: what the network does to a second's frames. noise: gain of the sensors' noise; 0: none.
+    """
+
+    def __init__(
+        self,
+        cars: Cars,
+        compiled: CompiledDbc,
+        start_ns: int,
+        before_step: Callable[[float], None] | None = None,
+        after_frames: Callable[[FrameBlock], FrameBlock] | None = None,
+        noise: float = 1.0,
+    ) -> None:
+        if cars.state.vehicles != 1:
+            raise ValueError(f"frames are of one vehicle, found {cars.state.vehicles}")
+        self.cars, self.start_ns = cars, start_ns
+        self.compiled, self.schema = compiled, compiled.schema
+        self.names, self.channels = compiled.schema.names, compiled.schema.channels
         self.seconds = 0
-        self._last = self._signals(np.array([self.vehicle.row(self.vehicle)], np.float64))
+        self._before_step, self._after_frames = before_step, after_frames
+        self._signals = Signals(compiled.schema, Context(cars.state, cars.who, start_ns))
+        self._frames = FrameMaker(compiled, self._signals.traits, (cars.cast.seed, cars.cast.vehicles[0]), noise)
+        self._buses = BUS_COLUMNS[: len(compiled.schema.channels)]
+        self._ends = [self._signals.start(), self._signals.start()]
+        self._signals.write(self._ends[0])
 
-    def _signals(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, signals) physical values of n steps, in the schema's order; counters, checksums and multiplexers are 0."""
-        vehicle, steps = self.vehicle, len(rows)
-        context = Context(
-            state=dict(zip(COLUMNS, np.ascontiguousarray(rows.T), strict=True)),
-            who=vehicle.who,
-            car=vehicle.car,
-            mass_kg=vehicle.mass_kg,
-            noise=Noise(self._sensors, steps),
-            cells=self._sensors.standard_normal((steps, CELLS)),
-            start_ns=self.start_ns,
+    @property
+    def values(self) -> Array:
+        """(signals,) at the end of the last second: physical, without noise, in the schema's order; overwritten two seconds later."""
+        values: Array = self._ends[self.seconds % 2][:, 0]
+        return values
+
+    @property
+    def asleep(self) -> bool:
+        """Parked, with all buses asleep."""
+        state = self.cars.state
+        return bool(state["mode"][0] == 0) and not any(state[bus][0] > 0 for bus in self._buses) and self.seconds > 0
+
+    @property
+    def nothing(self) -> FrameBlock:
+        """What a bus that sleeps says."""
+        none = np.zeros(0, np.uint8)
+        return FrameBlock(
+            self.channels, none.astype(np.int64), none.astype(np.uint32), none, none, np.zeros((0, 8), np.uint8), time.time_ns()
         )
-        values = np.zeros((steps, len(self._column)))
-        for name, value in (drive_signals(context) | body_signals(context)).items():
-            values[:, self._column[name]] = value
-        return values
 
-    def signals(self) -> NDArray[np.float64]:
-        """Move the model by one second. Returns (STEPS_PER_S + 1, signals): from this second's first instant to the next one's."""
-        values = np.concatenate([self._last, self._signals(self.vehicle.record(STEPS_PER_S))])
-        self._last = values[-1:]
-        return values
+    def sleep(self, seconds: int) -> None:
+        """Let a sleeping car sleep on."""
+        if self._before_step is not None:
+            self._before_step(float(self.cars.state["time_s"][0]) + seconds - 1)
+        self.cars.step(float(seconds))
+        self.seconds += seconds
+        self._signals.write(self._ends[self.seconds % 2])
 
     def second(self) -> FrameBlock:
         """The frames of the next second."""
-        values = self.signals()
-        block = self.frames.block(self.seconds, values, self.start_ns + self.seconds * 10**9, time.time_ns())
+        before, after = self._ends[self.seconds % 2], self._ends[(self.seconds + 1) % 2]
+        if self._before_step is not None:
+            self._before_step(float(self.cars.state["time_s"][0]))
+        self.cars.step(1.0)
+        self._signals.write(after)
+        awake = np.array([self.cars.state[bus][0] > 0 for bus in self._buses])
+        block = self._frames.block(
+            self.seconds, before[:, 0], after[:, 0], awake, self.start_ns + self.seconds * 10**9, entered_ns=time.time_ns()
+        )
         self.seconds += 1
-        return block
+        return block if self._after_frames is None else self._after_frames(block)
+
+
+class Trip(CarFrames):
+    """One car's drive by scenario, with its faults. `second` computes the next second; the same seed gives the same frames."""
+
+    def __init__(
+        self, what: Scenario, seed: int, start_ns: int | None = None, compiled: CompiledDbc | None = None, vehicle: int = 0
+    ) -> None:
+        """start_ns: instead of the scenario's own. vehicle: its number in the scenario. Raises ScenarioError."""
+        compiled = compiled or compile_dbc(DBC_FILES)
+        self.play = Play(what, seed, (vehicle,), start_ns)
+        start_ns = self.play.cars.cast.start_ns
+        self.disturbances = Disturbances(what, seed, vehicle, start_ns, compiled)
+        after = self.disturbances.feed if self.disturbances else None
+        super().__init__(self.play.cars, compiled, start_ns, lambda time_s: self.play.set_severities(time_s + 1.0), after)
+
+    def blocks(self, duration_s: int, look: Callable[[FrameBlock], None] | None = None) -> Iterator[FrameBlock]:
+        """The frames of `duration_s` seconds; a sleeping car's nights are passed over. look: called with each second's frames."""
+        end = self.seconds + duration_s
+        while self.seconds < end:
+            if self.asleep:
+                self.sleep(min(end - self.seconds, int(self.play.cars.journeys.own_steps()[0])))
+                block = self.nothing
+            else:
+                block = self.second()
+            if look is not None:
+                look(block)
+            yield block
 
 
 def drive(
     what: Scenario | str = "healthy",
     seed: int = 1,
     duration_s: int = 300,
-    start_ns: int = START_NS,
+    start_ns: int | None = None,
     compiled: CompiledDbc | None = None,
 ) -> Iterator[FrameBlock]:
-    """A drive of `duration_s` simulated seconds, as a block of frames for each; channels can0 (drive bus) and can1 (body bus).
+    """A drive of `duration_s` simulated seconds, as a block of frames for each; channels can0 (drive bus), can1 (body bus) and can2
+    (energy bus, CAN FD).
 
-    start_ns: UTC of the first instant. compiled: the vehicle's DBC files where the caller has compiled them already.
+    start_ns: UTC of the first instant, instead of the scenario's own. compiled: the vehicle's DBC files where the caller has compiled
+    them already.
     The same scenario, seed and start give the same frames. Raises ScenarioError.
     """
     if not 0 < duration_s <= LONGEST_S:
-        raise ScenarioError(f"duration: expected 1 s to 7 days, found {duration_s} s")
+        raise ScenarioError(f"duration: expected 1 s to 366 days, found {duration_s} s")
     trip = Trip(scenario(what) if isinstance(what, str) else what, seed, start_ns, compiled)
-    return (trip.second() for _ in range(int(duration_s)))
+    return trip.blocks(int(duration_s))

@@ -11,6 +11,7 @@ from cansight.benchmarks.log_tables import log_parquet, mf4_parquet
 from cansight.benchmarks.material import Material
 from cansight.benchmarks.replay import replay
 from cansight.benchmarks.result import Result
+from cansight.benchmarks.simulate import sim_frames, sim_ticks
 
 BENCHMARKS: dict[str, Callable[[Material], list[Result]]] = {
     "decode": decode,
@@ -21,6 +22,8 @@ BENCHMARKS: dict[str, Callable[[Material], list[Result]]] = {
     "mf4-parquet": mf4_parquet,
     "live": live,
     "replay": replay,
+    "sim-ticks": sim_ticks,
+    "sim-frames": sim_frames,
 }
 
 __all__ = ["BENCHMARKS", "Material", "Result"]

@@ -11,7 +11,8 @@ leaks=${2:-60}
 # SCENARIO SEED DURATION: the summary of `models score`, as JSON
 score() {
     "$cansight" sim drive --scenario "$1" --seed "$2" --duration "$3" -o - |
-        "$cansight" models score "$root/models/packs/coolant" - --dbc "$vehicle/drive.dbc@can0" --dbc "$vehicle/body.dbc@can1" --json
+        "$cansight" models score "$root/models/packs/coolant" - --dbc "$vehicle/drive.dbc@can0" --dbc "$vehicle/body.dbc@can1" \
+            --dbc "$vehicle/energy.dbc@can2" --json
 }
 
 alarmed=0 unknown=0

@@ -36,7 +36,7 @@ producer=$!
 # What a leak changes is monitored; the context is what drives the loop and does not follow the leak.
 # shellcheck disable=SC2086 # the list of FIFOs is split on purpose, mktemp's names hold no blanks
 "$cansight" models train $logs \
-    --dbc "$vehicle/drive.dbc@can0" --dbc "$vehicle/body.dbc@can1" \
+    --dbc "$vehicle/drive.dbc@can0" --dbc "$vehicle/body.dbc@can1" --dbc "$vehicle/energy.dbc@can2" \
     --signals 'TMS_BatteryLoop.BatteryCoolantFlow,TMS_BatteryLoop.BatteryCoolantInletTemperature,TMS_BatteryLoop.BatteryCoolantOutletTemperature' \
     --context 'TMS_BatteryPump.BatteryPumpSpeed,BMS_Thermal.CellTemperatureMean,TMS_State.OutsideTemperature,TMS_Radiator.RadiatorAirSpeed,TMS_State.ChillerHeat,TMS_State.BatteryHeaterPower' \
     --fault coolant_leak --name coolant --average 20 --window 80 --seed 1 -o "$packs/coolant" &

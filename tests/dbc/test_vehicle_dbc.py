@@ -12,37 +12,49 @@ import pytest
 from dbc.compiler import compile_dbc
 from dbc.encoder import message_encoders, pack_message
 from dbc.errors import SignalUnknown
-from dbc.vehicles import DBC_FILES, FOLDER
+from dbc.vehicles import BUSES, DBC_FILES, FOLDER
 
 
 @pytest.fixture(scope="module")
 def databases() -> dict[str, Any]:
-    return {
-        channel: cantools.database.load_file(FOLDER / name, strict=True) for channel, name in (("can0", "drive.dbc"), ("can1", "body.dbc"))
-    }
+    return {channel: cantools.database.load_file(FOLDER / name, strict=True) for channel, name in BUSES.items()}
 
 
-def test_two_buses_of_at_least_250_signals_with_periods_comments_and_ranges(databases: dict[str, Any]) -> None:
+def test_three_buses_of_at_least_250_signals_with_periods_comments_and_ranges(databases: dict[str, Any]) -> None:
     signals = [(m, s) for database in databases.values() for m in database.messages for s in m.signals]
     assert len(signals) >= 250
     assert len({f"{m.name}.{s.name}" for m, s in signals}) == len(signals)
     for message, signal in signals:
-        assert 10 <= message.cycle_time <= 1000, message.name
-        assert 1000 % message.cycle_time == 0, message.name
+        if message.send_type == "Event":
+            assert not message.cycle_time, message.name
+        else:
+            assert 10 <= message.cycle_time <= 1000, message.name
+            assert 1000 % message.cycle_time == 0, message.name
         assert message.comment, message.name
         assert signal.comment, signal.name
         assert signal.minimum is not None, signal.name
         assert signal.minimum < signal.maximum, signal.name
-        assert message.length <= 8
         assert not message.is_extended_frame
-    assert sum(1 for database in databases.values() for m in database.messages if m.is_multiplexed()) == 3
+    assert sum(1 for database in databases.values() for m in database.messages if m.is_multiplexed()) == 5
+    assert sum(1 for database in databases.values() for m in database.messages if m.send_type == "Event") == 3
     assert sum(1 for _, s in signals if s.choices) > 40
+
+
+def test_the_third_bus_is_can_fd_with_bit_rate_switch(databases: dict[str, Any]) -> None:
+    for channel, database in databases.items():
+        for message in database.messages:
+            assert message.is_fd == (channel == "can2"), message.name
+            # A log does not say of a frame of up to 8 bytes that it was FD: those here are longer.
+            assert message.length in ((12, 16, 20, 24, 32, 48, 64) if message.is_fd else range(1, 9)), message.name
+    attributes = databases["can2"].dbc.attributes
+    assert (attributes["Baudrate"].value, attributes["BaudrateCANFD"].value) == (500_000, 2_000_000)
+    assert all(message.dbc.attributes["CANFD_BRS"].value == 1 for message in databases["can2"].messages)
 
 
 def test_our_files_compile_without_a_note() -> None:
     compiled = compile_dbc(DBC_FILES)
     assert compiled.notes == ()
-    assert compiled.schema.channels == ("can0", "can1")
+    assert compiled.schema.channels == ("can0", "can1", "can2")
     assert not any(":" in name for name in compiled.schema.names)
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from simulator.chassis import Tyres
-from simulator.climate import saturation_pressure_bar
+from simulator.old.chassis import Tyres
+from simulator.old.climate import saturation_pressure_bar
 from simulator.faults import CoolantLeak
-from simulator.vehicle import COLUMNS, STEPS_PER_S, Vehicle
+from simulator.old.vehicle import COLUMNS, STEPS_PER_S, Vehicle
 
 SECONDS = 600
 SEEDS = range(6)

@@ -1,1 +1,1 @@
-"""The cansight_ev: a simulated electric vehicle on two classic CAN buses."""
+"""The cansight_ev: a simulated electric vehicle on two classic CAN buses and one CAN FD bus."""

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.parameters import KELVIN, CarParameters
+from simulator.old.parameters import KELVIN, CarParameters
 
 __all__ = ["Brakes", "Steering", "Tyres"]
 

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from simulator.parameters import Surroundings
-from simulator.route import RoadClass, Segment
+from simulator.old.parameters import Surroundings
+from simulator.old.route import RoadClass, Segment
 
 __all__ = ["World"]
 

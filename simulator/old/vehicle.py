@@ -8,17 +8,17 @@ from operator import attrgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.battery import Battery
-from simulator.body import READY_S, Body
-from simulator.chassis import Brakes, Steering, Tyres
-from simulator.climate import Climate
-from simulator.electrics import LowVoltage
+from simulator.old.battery import Battery
+from simulator.old.body import READY_S, Body
+from simulator.old.chassis import Brakes, Steering, Tyres
+from simulator.old.climate import Climate
+from simulator.old.electrics import LowVoltage
 from simulator.faults import CoolantLeak
-from simulator.parameters import CarParameters, Individual, Surroundings
-from simulator.powertrain import Powertrain
-from simulator.route import Driver, Road
-from simulator.thermal import BatteryLoop, DriveLoop, FrontEnd
-from simulator.world import World
+from simulator.old.parameters import CarParameters, Individual, Surroundings
+from simulator.old.powertrain import Powertrain
+from simulator.old.route import Driver, Road
+from simulator.old.thermal import BatteryLoop, DriveLoop, FrontEnd
+from simulator.old.world import World
 
 __all__ = ["COLUMNS", "STEPS_PER_S", "State", "Vehicle"]
 
