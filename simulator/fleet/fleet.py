@@ -288,6 +288,7 @@ class Fleet:
             now_s = time.monotonic()
             held = self.held
             progress("draining", 1.0)
+        self._look_at_storms(now_s)
 
     # one turn of the loop
 
