@@ -176,7 +176,12 @@ class OutboxStore:
         """
         self._live_until_s = now_s + LIVE_S
         answered = self._take_answers()
-        settled = not self._unsaid and not self._lost
+        settled = not self._unsaid and not self._lost  # every gap that is owed is durable: what lies before the cursors may be forgotten
+        if settled and now_s - self._cursor_s >= CURSOR_S:
+            self._cursor_s = now_s
+            self._write_cursors()
+        if settled and (answered or self._streams.keys() != set(self._current.values())):
+            self._close_streams()
         for lane in self._lanes.values():
             try:
                 if settled:
@@ -189,11 +194,6 @@ class OutboxStore:
                 self._fail(lane, error)
         if utc_s is not None and now_s - self._age_s >= AGE_S:
             self._age_s = now_s
-        if answered or self._streams.keys() != set(self._current.values()):
-            self._close_streams()
-        if settled and now_s - self._cursor_s >= CURSOR_S:
-            self._cursor_s = now_s
-            self._write_cursors()
         gaps = [] if self._failing else self._gaps()
         self._unsaid += gaps
         return gaps
