@@ -9,6 +9,7 @@ from cansight.benchmarks.lines import lines
 from cansight.benchmarks.live import live
 from cansight.benchmarks.log_tables import log_parquet, mf4_parquet
 from cansight.benchmarks.material import Material
+from cansight.benchmarks.offline import offline
 from cansight.benchmarks.replay import replay
 from cansight.benchmarks.result import Result
 
@@ -16,6 +17,7 @@ BENCHMARKS: dict[str, Callable[[Material], list[Result]]] = {
     "decode": decode,
     "bulk": bulk,
     "batch": batch,
+    "offline": offline,
     "lines": lines,
     "log-parquet": log_parquet,
     "mf4-parquet": mf4_parquet,
