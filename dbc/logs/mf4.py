@@ -92,7 +92,17 @@ def _bus_groups(mdf: Any) -> Iterator[tuple[int, int, str]]:
         frames = int(group.channel_group.cycles_nr)
         for kind in KINDS:
             if frames and (f"{kind}.ID" in names or (kind == "CAN_ErrorFrame" and kind in names)):
+                _check_record(group)
                 yield number, frames, kind
+
+
+def _check_record(group: Any) -> None:
+    """asammdf cuts channels out of records without looking whether they lie within, and takes the process down where they do not."""
+    size = group.channel_group.samples_byte_nr
+    for channel in group.channels:
+        end = channel.byte_offset + (channel.bit_offset + channel.bit_count + 7) // 8
+        if end > size:
+            raise ValueError(f"the channel {channel.name} ends at byte {end} of a record of {size}")
 
 
 @dataclass
