@@ -2,10 +2,9 @@
 
 import os
 
-from power_cut import folder
-
 from cansight.benchmarks.material import Material
 from cansight.benchmarks.offline import DAYS, MOST_ALWAYS_MB, MOST_WRITTEN, drive_offline
+from power_cut import folder
 
 HOURS = DAYS * 24 if os.environ.get("CANSIGHT_SOAK") else 1
 
