@@ -5,6 +5,7 @@ from collections.abc import Callable
 from cansight.benchmarks.batch import batch
 from cansight.benchmarks.bulk import bulk
 from cansight.benchmarks.decode import decode
+from cansight.benchmarks.fleet import fleet
 from cansight.benchmarks.lines import lines
 from cansight.benchmarks.live import live
 from cansight.benchmarks.log_tables import log_parquet, mf4_parquet
@@ -23,6 +24,7 @@ BENCHMARKS: dict[str, Callable[[Material], list[Result]]] = {
     "mf4-parquet": mf4_parquet,
     "live": live,
     "replay": replay,
+    "fleet": fleet,
 }
 
 __all__ = ["BENCHMARKS", "Material", "Result"]
