@@ -71,6 +71,7 @@ def dtc(logs: tuple[str, ...], answers: tuple[int, ...], strict: bool, as_json: 
         for block in reader:
             for event in codes.feed(block):
                 collected.take(event)
+        reader.refuse_empty()
         tell_damage(reader)
         entries += collected.entries
         if not as_json:

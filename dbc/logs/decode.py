@@ -75,6 +75,7 @@ def decode_logs(
                     writer.put(rows)
                 if progress is not None:
                     progress(reader)
+            reader.refuse_empty()
             if reader.damage:
                 done.damaged.append({"log": reader.path, "what": reader.damage})
             if reader.skipped:

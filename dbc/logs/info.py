@@ -85,6 +85,7 @@ def survey(reader: LogReader, compiled: CompiledDbc | None = None) -> LogInfo:
         _count_identifiers(by_identifier, block)
         if coverage is not None:
             coverage.take(block)
+    reader.refuse_empty()
     info.format, info.skipped, info.first_skipped, info.damage = reader.format, reader.skipped, reader.first_skipped, reader.damage
     info.span_s = 0.0 if info.first_ns is None or info.last_ns is None else (info.last_ns - info.first_ns) / 1e9
     names: dict[tuple[str, int], str] = {} if compiled is None else _messages(compiled)

@@ -49,6 +49,15 @@ def test_a_recorded_machine(data_dir: Path) -> None:
     assert codes == ["SPN 980 FMI 9", "SPN 3216 FMI 20", "SPN 609 FMI 9", "SPN 609 FMI 12"]
 
 
+@pytest.mark.parametrize("command", [["info", "-"], ["decode", "-", "--dbc", "builtin:obd2", "-o", "out.csv"], ["dtc", "-"]])
+def test_an_empty_pipe_is_one_line(command: list[str], tmp_path: Path) -> None:
+    whole = [sys.executable, "-m", "cansight", "log", *command]
+    done = subprocess.run(whole, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "cansight: -: is empty: nothing came through the pipe\n"
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
