@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import os
 import shutil
 import socket
 import statistics
@@ -39,16 +40,21 @@ def live(_: Material) -> list[Result]:
     frames = list(_frames(round(RATE * TURN_S)))
     shares: dict[str, list[float]] = {"ours": [], "rival": []}
     kernel: list[float] = []
+    late: list[float] = []
     signals = 0
     for _turn in range(TURNS):
         found = {}
         for side, kept in shares.items():
-            found[side] = _paced_turn(side, frames)
+            with _before_others():
+                found[side] = _paced_turn(side, frames)
             kept.append(found[side]["cpu_s"] / found[side]["frames"] * RATE)
+            late.append(found[side]["late"])
         kernel.append(found["ours"]["kernel_s"] / found["ours"]["frames"] * RATE)
         signals = _check_equal(found["ours"]["values"], found["rival"]["values"])
     mine, other = statistics.median(shares["ours"]), statistics.median(shares["rival"])
     what = f"{len(BUSES)} buses, {RATE:,} paced frames/s, {signals} signals: receive, decode, snapshot"
+    if statistics.median(late) > MOST_LATE:
+        what += f" (the machine is busy: {statistics.median(late):.0%} of the frames came in bursts, which flatters the rival)"
     both = f"{what} (of this {statistics.median(kernel) * 100:.1f} in the kernel, which hands over frames one by one)"
     memory = _memory_mb()
     return [
@@ -76,6 +82,18 @@ def _frames(total: int) -> Iterator[tuple[int, bytes]]:
     for number in range(total):
         bus = number % len(BUSES)
         yield bus, next(next(in_turn[bus]))
+
+
+@contextlib.contextmanager
+def _before_others() -> Iterator[None]:
+    """Where we may, sender and receivers run before the machine's other work: what is paced then arrives so, as on an idle one."""
+    usual = os.sched_getscheduler(0), os.sched_getparam(0)
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *usual)
 
 
 def _paced_turn(side: str, frames: list[tuple[int, bytes]]) -> dict[str, Any]:
