@@ -187,7 +187,7 @@ def test_a_certificate_of_no_known_version_is_a_format_error(fleet: Fleet) -> No
     data = fleet.announce(StreamSealer.start(VEHICLE))
     version = b"\xa0\x03\x02\x01"  # [0] { INTEGER, one byte: RFC 5280, 4.1
     at = data.index(version) + len(version)
-    with pytest.raises(FormatError, match="not an X.509 certificate"):
+    with pytest.raises(FormatError, match=r"not an X\.509 certificate"):
         fleet.read(data[:at] + b"\x3e" + data[at + 1 :])
 
 
