@@ -80,14 +80,23 @@ def info(logs: tuple[str, ...], dbc_files: tuple[str, ...], folders: tuple[Path,
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="OUT.parquet, .csv or .mf4; without it LOG.parquet here."
 )
 @click.option("--wide", "period_s", type=click.FloatRange(0.001, 86400), metavar="PERIOD_S", help="A row a period, a column a signal.")
-@click.option("--strict", is_flag=True, help="Stop at the first broken line, with exit code 2, instead of counting it.")
+@click.option("--catalogue", metavar="FILE", help="A signal catalogue, for the counters and checksums that it declares ([checks.MESSAGE]).")
+@click.option("--strict", is_flag=True, help="Stop at the first broken line or damage, with exit code 2, instead of counting it.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def decode(
-    logs: tuple[str, ...], dbc_files: tuple[str, ...], output: Path | None, period_s: float | None, strict: bool, as_json: bool
+    logs: tuple[str, ...],
+    dbc_files: tuple[str, ...],
+    output: Path | None,
+    period_s: float | None,
+    catalogue: str | None,
+    strict: bool,
+    as_json: bool,
 ) -> None:
     """Logs, one after the other, to a table of their signals. A file without @CHANNEL is for the channel that it fits best."""
     from cansight.commands.log_files import placed
+    from dbc.catalogue import Catalogue
     from dbc.compiler import load_compiled
+    from dbc.integrity import with_checks
     from dbc.logs.decode import decode_logs
     from dbc.table_files import open_table
 
@@ -96,6 +105,8 @@ def decode(
     compiled = load_compiled(files, _cache())
     if sources := _several_sources(compiled, logs):
         compiled = load_compiled(files, _cache(), sources)
+    if catalogue is not None:
+        compiled = with_checks(compiled, Catalogue.load(catalogue).checks)
     table = open_table(path, compiled.schema, wide=period_s is not None)
     with _progress(logs) as progress, table:
         done = decode_logs(
