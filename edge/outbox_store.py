@@ -358,6 +358,7 @@ class OutboxStore:
             # What is in memory and is not held any more got its receipt while the log was read.
             if batch.key in dropped or (batch.position not in lane.window and batch.position not in lane.tail):
                 self._lose(batch.stream, batch.sequence, reason)
+            lane.last_sequence[batch.stream] = batch.sequence  # told: damage behind it does not tell it again
         lane.give_up(end)
         return True
 

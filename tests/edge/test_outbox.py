@@ -210,6 +210,15 @@ def test_an_announcement_is_sent_again_on_request_even_when_it_was_receipted() -
     assert not box.request(announcement.stream, 99.0)
 
 
+def test_an_announcement_that_an_earlier_run_sent_is_sent_on_request_too() -> None:
+    """Its receipt comes before this run has sent it, and then the cloud loses it."""
+    box = outbox(announcement := batch(0), batch(1))
+    receipt(box, announcement, 0.0)
+    assert sequences(box.due(0.0)) == [1]
+    assert box.request(announcement.stream, 0.1)
+    assert box.due(0.1) == [announcement]
+
+
 def test_batches_that_went_out_before_anybody_listened_begin_again_with_their_announcement() -> None:
     first = [batch(0, lane=Lane.RESERVED), *map(batch, range(1, 4))]
     box = outbox(*first)

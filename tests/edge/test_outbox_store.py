@@ -2,12 +2,16 @@
 
 import errno
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from outbox_writer import Writer, answer, drain, maintain, opened
 
 from edge.outbox import Lane
+from edge.outbox_record import Ranges, ranges
 from edge.outbox_store import AGED, DAMAGED, FULL, LIVE_KEPT, LOADED, MAX_AGE_S, UNREADABLE, UNWRITTEN
 from edge.streams import Record
 from wire.envelope import Sealed
@@ -18,6 +22,19 @@ from wire.segment_file import MARKER
 
 def keys(sealed: list[Sealed]) -> set[tuple[bytes, int]]:
     return {(one.header.stream, one.header.sequence) for one in sealed}
+
+
+@given(st.lists(st.integers(0, 60)), st.integers(0, 61))
+def test_ranges_are_a_set(numbers: list[int], before: int) -> None:
+    made = Ranges()
+    for number in numbers:
+        made.add(number)
+    made.drop_before(before)
+    expected = {number for number in numbers if number >= before}
+    assert {number for number in range(62) if number in made} == expected
+    assert len(made) == len(expected)
+    assert all(later[0] > last + 1 for (_, last), later in pairwise(made.runs))
+    assert ranges(numbers) == Ranges((number, number) for number in numbers).runs
 
 
 def test_batches_are_offered_once_they_are_durable(tmp_path: Path) -> None:
