@@ -5,6 +5,7 @@ its receipts go out and the broker gets its acknowledgements; so a busy aggregat
 nothing. No receipt is ever given for what does not authenticate: it would make a vehicle delete the genuine batch of that sequence.
 """
 
+import hashlib
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +23,7 @@ from wire.topics import down, vehicle_of
 
 REQUEST_EVERY_MS = 5_000  # how often one stream's announcement is asked for
 MAX_REQUESTS = 20_000  # streams that are remembered as asked for
+MAX_LATER_BYTES = 64 << 20  # of messages of a later version: they have no receipt, so the vehicle keeps them too
 FORGET_MS = 100 * 86_400_000  # an outbox keeps nothing for longer than 90 days, so no older stream sends again
 
 log = logging.getLogger(__name__)
@@ -61,6 +63,7 @@ class _Group:
     streams: list[StoredStream] = field(default_factory=list)
     clocks: dict[tuple[str, bytes], Clock] = field(default_factory=dict)
     seen: dict[tuple[bytes, int], Status] = field(default_factory=dict)
+    later: list[tuple[int, str, bytes]] = field(default_factory=list)  # of a version that this program does not know
     duplicates: int = 0
     requests: list[tuple[str, bytes]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -76,6 +79,7 @@ class Aggregator:
         self._quarantine = quarantine
         self._landed = Landed()
         self._aside = Landed()  # sequences in quarantine
+        self._later: dict[bytes, int] = {}  # digest -> bytes of the messages of a later version that are kept
         self._asked: OrderedDict[bytes, int] = OrderedDict()
         self._new: dict[bytes, StoredStream] = {}  # announcements whose row is not durable yet
         self.counts = Counts()
@@ -89,8 +93,12 @@ class Aggregator:
             header = Header.unpack(data)
             self._landed.add(header.stream, header.sequence)
         for _, _, data in self._quarantine.items():
-            header = Header.unpack(data)
-            self._aside.add(header.stream, header.sequence)
+            try:
+                header = Header.unpack(data)
+            except Unsupported:
+                self._later[_digest(data)] = len(data)
+            else:
+                self._aside.add(header.stream, header.sequence)
 
     def save(self, now_ms: int) -> None:
         """Save what has landed, so that the next start need not read the whole log.
@@ -123,7 +131,11 @@ class Aggregator:
 
     def _judge(self, arrival: Arrival, group: _Group) -> None:
         try:
-            header = Header.unpack(arrival.data)
+            try:
+                header = Header.unpack(arrival.data)
+            except Unsupported as error:
+                self._keep(arrival, str(error), group)
+                return
             if vehicle_of(arrival.topic) != header.vehicle:
                 raise FormatError(f"vehicle {header.vehicle} sent on another's topic")
             self._admit(arrival, header, group)
@@ -132,6 +144,17 @@ class Aggregator:
                 group.requests.append((header.vehicle, header.stream))
         except WireError as error:
             group.refused.append(f"{type(error).__name__}: {error}")
+
+    def _keep(self, arrival: Arrival, why: str, group: _Group) -> None:
+        """A message of a later version is kept for a later program. Nothing in it can be checked, so there is no receipt."""
+        vehicle = vehicle_of(arrival.topic)
+        digest = _digest(arrival.data)
+        if digest in self._later or any(data == arrival.data for _, _, data in group.later):
+            group.duplicates += 1
+        elif sum(self._later.values()) + sum(len(data) for _, _, data in group.later) + len(arrival.data) > MAX_LATER_BYTES:
+            raise FormatError(f"{why}; {MAX_LATER_BYTES} bytes of such messages are kept already")
+        else:
+            group.later.append((arrival.received_ms, f"vehicle {vehicle}: {why}", arrival.data))
 
     def _admit(self, arrival: Arrival, header: Header, group: _Group) -> None:
         key = (header.stream, header.sequence)
@@ -188,7 +211,8 @@ class Aggregator:
         if self._new or group.clocks:
             self._database.learn(self._new.values(), group.clocks)
             self._new.clear()
-        self._quarantine.put_all([(received_ms, reason, data) for _, received_ms, reason, data in group.quarantined])
+        self._quarantine.put_all([*((received_ms, reason, data) for _, received_ms, reason, data in group.quarantined), *group.later])
+        self._later |= {_digest(data): len(data) for _, _, data in group.later}
         for header, *_ in group.quarantined:
             self._aside.add(header.stream, header.sequence)
         for opened, data in group.landed:
@@ -201,7 +225,7 @@ class Aggregator:
         counts = self.counts
         counts.landed += len(group.landed)
         counts.duplicates += group.duplicates
-        counts.quarantined += len(group.quarantined)
+        counts.quarantined += len(group.quarantined) + len(group.later)
         counts.refused += len(group.refused)
         counts.receipts += len(group.receipts)
         counts.requests += len(group.requests)
@@ -210,6 +234,8 @@ class Aggregator:
             self.heard_ms[opened.header.vehicle] = max(opened.received_ms, self.heard_ms.get(opened.header.vehicle, 0))
         for header, _, reason, _ in group.quarantined:
             _say_once(counts, log.warning, "quarantined", f"vehicle {header.vehicle}: {reason}")
+        for _, reason, _ in group.later:
+            _say_once(counts, log.warning, "a later version, kept", reason)
         for reason in group.refused:
             _say_once(counts, log.warning, "refused", reason)
 
@@ -224,6 +250,10 @@ class Aggregator:
             for stream, (vehicle, entries) in by_stream.items()
             for start in range(0, len(entries), MAX_ENTRIES)
         ]
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
 
 
 def _say_once(counts: Counts, say: Callable[..., None], what: str, reason: str) -> None:

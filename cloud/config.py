@@ -3,13 +3,13 @@
 A path is absolute, or relative to the settings file's folder (`resolved` makes it absolute).
 """
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
 from cloud.errors import CloudError
+from dbc.dbc_file import absolute_argument
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
@@ -98,11 +98,6 @@ def resolved(config: CloudConfig, base: Path) -> CloudConfig:
     def absolute(path: str) -> str:
         return str((base / path).absolute()) if path else ""
 
-    def dbc(entry: str) -> str:
-        # the channel's name has no slash, so the last @ parts it from the path
-        match = re.fullmatch(r"(.+?)(@[^/@]+)?", entry)
-        return absolute(match[1]) + (match[2] or "") if match else entry
-
     replace = msgspec.structs.replace
     broker = config.broker
     influx = config.store.influx
@@ -113,7 +108,8 @@ def resolved(config: CloudConfig, base: Path) -> CloudConfig:
         recipient_keys=[absolute(path) for path in config.recipient_keys],
         broker=replace(broker, ca=absolute(broker.ca), certificate=absolute(broker.certificate), key=absolute(broker.key)),
         vehicle_model=[
-            replace(model, dbc=[dbc(entry) for entry in model.dbc], catalogue=absolute(model.catalogue)) for model in config.vehicle_model
+            replace(model, dbc=[absolute_argument(entry, base) for entry in model.dbc], catalogue=absolute(model.catalogue))
+            for model in config.vehicle_model
         ],
         store=replace(
             config.store,

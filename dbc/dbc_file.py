@@ -9,9 +9,10 @@ from dbc.errors import DbcFileError
 from dbc.opendbc_files import OPENDBC, read_opendbc
 from dbc.protocols.obd2 import builtin_text
 
-__all__ = ["DEFAULT_CHANNEL", "DbcFile", "parse_file_argument"]
+__all__ = ["DEFAULT_CHANNEL", "DbcFile", "absolute_argument", "parse_file_argument"]
 
 DEFAULT_CHANNEL = "can0"
+BUILTIN = "builtin:"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class DbcFile:
     def read(self) -> bytes:
         if not self.path:
             raise DbcFileError(f"@{self.channel}", "names no file; expected FILE or FILE@CHANNEL")
-        if self.path.startswith("builtin:"):
+        if self.path.startswith(BUILTIN):
             return builtin_text(self.path).encode()
         if self.path.startswith(OPENDBC):
             return read_opendbc(self.path)
@@ -43,3 +44,11 @@ def parse_file_argument(text: str) -> DbcFile:
     if not separator or "/" in channel or not channel:
         return DbcFile(text, DEFAULT_CHANNEL)
     return DbcFile(path, channel)
+
+
+def absolute_argument(text: str, base: Path) -> str:
+    """The argument with a relative path made absolute against `base`; what names no path stays as it is."""
+    file = parse_file_argument(text)
+    if not file.path or file.path.startswith((BUILTIN, OPENDBC)):
+        return text
+    return str((base / file.path).absolute()) + text[len(file.path) :]

@@ -69,6 +69,8 @@ class FrameChecks:
                 whole = block.length.take(at) >= group.length.take(number)
                 if not whole.all():
                     at, number = at[whole], number[whole]
+                if not len(at):
+                    continue
             wrong, late = group.check(payload, at, number)
             if wrong is None and late is None:
                 continue

@@ -120,7 +120,7 @@ class Sampler:
         """Take the step's pairs as the newest. Where a signal comes more than once, NumPy's assignment leaves the last."""
         signal, reason, raw = step.signal, step.reason, step.raw
         self._seen_ns[signal] = step.seen_ns
-        self._reason[signal] = reason
+        self._reason[signal] = VALID if step.all_valid else reason
         if not step.all_valid:  # an invalid value does not replace the last valid one
             valid = np.flatnonzero(reason == VALID)
             if len(valid) < len(signal):

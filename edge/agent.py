@@ -213,7 +213,7 @@ class Agent:
         self._status.frames += len(block)
         block = self._parts.reassembler.feed(block)
         signals = self._parts.decoder.decode(block)
-        self._status.frames_unknown += len(block) - signals.frames_known
+        self._status.frames_unknown += len(block) - signals.frames_known - self._parts.reassembler.parts
         for snapshot in self._parts.sampler.feed(block, signals):
             self._tick(snapshot, now_s)
 

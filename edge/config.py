@@ -3,11 +3,12 @@
 A path is absolute, or relative to the settings file's folder (`resolved` makes it absolute). docs/edge.md is the reference.
 """
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
+
+from dbc.dbc_file import absolute_argument
 
 STDIN = "-"
 
@@ -141,12 +142,7 @@ def resolved(config: EdgeConfig, base: Path) -> EdgeConfig:
     """`config` with every relative path made absolute against `base` (the settings file's folder)."""
 
     def absolute(path: str) -> str:
-        return str((base / path).absolute()) if path and not path.startswith("builtin:") else path
-
-    def dbc(entry: str) -> str:
-        # the channel's name has no slash, so the last @ parts it from the path
-        match = re.fullmatch(r"(.+?)(@[^/@]+)?", entry)
-        return absolute(match[1]) + (match[2] or "") if match else entry
+        return str((base / path).absolute()) if path else ""
 
     replace = msgspec.structs.replace
     broker, packs, source = config.broker, config.packs, config.source
@@ -154,7 +150,9 @@ def resolved(config: EdgeConfig, base: Path) -> EdgeConfig:
         config,
         state=absolute(config.state),
         source=source if source.log in ("", STDIN) else replace(source, log=absolute(source.log)),
-        dbc=replace(config.dbc, files=[dbc(entry) for entry in config.dbc.files], catalogue=absolute(config.dbc.catalogue)),
+        dbc=replace(
+            config.dbc, files=[absolute_argument(entry, base) for entry in config.dbc.files], catalogue=absolute(config.dbc.catalogue)
+        ),
         packs=replace(packs, folders=[absolute(folder) for folder in packs.folders], trusted_key=absolute(packs.trusted_key)),
         broker=replace(broker, ca=absolute(broker.ca), certificate=absolute(broker.certificate), key=absolute(broker.key)),
         recipients=replace(config.recipients, files=[absolute(path) for path in config.recipients.files]),

@@ -203,7 +203,9 @@ class Outbox:
     def request(self, stream: bytes, now_s: float) -> bool:
         """The cloud lacks the announcement of `stream`: send it again, at most every REQUEST_S. Returns whether it will be sent."""
         batch = self._announcements.get(stream)
-        if batch is None or batch.state is _State.FRESH or now_s - self._requested_s.get(stream, -math.inf) < REQUEST_S:
+        if batch is None or now_s - self._requested_s.get(stream, -math.inf) < REQUEST_S:
+            return False
+        if batch.state is _State.FRESH and batch.key in self._held:  # it is about to go; what has its receipt from an earlier run is not
             return False
         self._requested_s[stream] = now_s
         self._held[batch.key] = batch  # even when it was receipted: the cloud may have been restored from a backup

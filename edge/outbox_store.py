@@ -2,7 +2,7 @@
 
     outbox/bulk/       rows
     outbox/reserved/   findings, gaps, status; a tenth of the room is theirs alone
-    outbox/streams/    one file per stream: u32 CRC-32 | record of the announcement
+    outbox/streams/    each stream's announcement
     outbox/cursors     first record of each log that has no receipt yet; written now and then, so after a crash some batches are sent twice
 
 Only some hundred batches are in memory; what lies behind them waits on the flash. One thread, the agent's main one, owns
@@ -13,9 +13,7 @@ and nothing that was given up is deleted before the gap that says so is durable,
 import errno
 import logging
 import os
-import struct
 import threading
-import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +22,11 @@ from typing import Self
 
 import msgspec
 
-from edge.errors import OutboxError
-from edge.files import replace_file, sync_folder
+from edge.files import replace_file
 from edge.outbox import Batch, Lane, Outbox
 from edge.outbox_lane import MAX_DONE_RUNS, LaneLog
-from edge.outbox_record import decode_record, encode_record, ranges
+from edge.outbox_record import encode_record, ranges
+from edge.outbox_streams import StreamFiles
 from edge.streams import Record
 from wire.errors import SegmentLogError
 from wire.messages import Gap
@@ -84,7 +82,7 @@ class OutboxStore:
         self._stack = ExitStack()
         self._lanes: dict[Lane, LaneLog] = {}
         self._streams: dict[bytes, dict[Lane, int] | None] = {}  # announcement kept -> None while open, then the ends of its records
-        self._stream_bytes: dict[bytes, int] = {}  # of the announcements' files
+        self._files = StreamFiles(folder / "streams")
         self._announced: dict[bytes, Batch] = {}  # in the outbox in this run
         self._current: dict[str, bytes] = {}  # consent class -> the stream that is being written
         self._lost: dict[bytes, dict[str, list[int]]] = {}  # stream -> reason -> sequences for which a gap must be recorded
@@ -97,19 +95,13 @@ class OutboxStore:
         self._no_space = False
 
     def __enter__(self) -> Self:
-        streams = self.folder / "streams"
-        try:
-            streams.mkdir(mode=0o700, parents=True, exist_ok=True)
-            sync_folder(self.folder)
-            sync_folder(self.folder.parent)
-        except OSError as error:
-            raise OutboxError(f"{streams}: cannot be made: {error.strerror}; the agent must be able to write its state folder") from error
+        left = self._files.open()
         reserved = int(self._limit_bytes * RESERVED_SHARE)
         for lane, name, limit in ((Lane.RESERVED, "reserved", reserved), (Lane.BULK, "bulk", self._limit_bytes - reserved)):
             segment_bytes = max(MIN_SEGMENT_BYTES, min(MAX_SEGMENT_BYTES, limit // 8))
             log = self._stack.enter_context(SegmentLog(self.folder / name, segment_bytes=segment_bytes, verify=False, opener=self._opener))
             self._lanes[lane] = LaneLog(lane, log, limit)
-        self._recover()
+        self._recover(left)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -123,7 +115,7 @@ class OutboxStore:
     @property
     def size_bytes(self) -> int:
         """What the logs and the announcements take on the flash."""
-        return sum(lane.log.bytes for lane in self._lanes.values()) + sum(self._stream_bytes.values())
+        return sum(lane.log.bytes for lane in self._lanes.values()) + self._files.size_bytes
 
     def offered(self) -> bool:
         """Whether anything went into the outbox since the last call: the uplink wants to know."""
@@ -176,7 +168,12 @@ class OutboxStore:
         """
         self._live_until_s = now_s + LIVE_S
         answered = self._take_answers()
-        settled = not self._unsaid and not self._lost
+        settled = not self._unsaid and not self._lost  # every gap that is owed is durable: what lies before the cursors may be forgotten
+        if settled and now_s - self._cursor_s >= CURSOR_S:
+            self._cursor_s = now_s
+            self._write_cursors()
+        if settled and (answered or self._streams.keys() != set(self._current.values())):
+            self._close_streams()
         for lane in self._lanes.values():
             try:
                 if settled:
@@ -189,11 +186,6 @@ class OutboxStore:
                 self._fail(lane, error)
         if utc_s is not None and now_s - self._age_s >= AGE_S:
             self._age_s = now_s
-        if answered or self._streams.keys() != set(self._current.values()):
-            self._close_streams()
-        if settled and now_s - self._cursor_s >= CURSOR_S:
-            self._cursor_s = now_s
-            self._write_cursors()
         gaps = [] if self._failing else self._gaps()
         self._unsaid += gaps
         return gaps
@@ -232,14 +224,9 @@ class OutboxStore:
 
     def _open_stream(self, record: Record) -> None:
         stream = record.sealed.header.stream
-        data = encode_record(record)
         self._end_stream(record.consent_class)
-        try:
-            replace_file(self._stream_file(stream), struct.pack(">I", zlib.crc32(data)) + data, durable=True)
-        except OSError as error:  # it is sent all the same; only a restart before its receipt would lose it
-            logger.error("%s: cannot be written: %s", self._stream_file(stream), error.strerror)
+        self._files.write(stream, encode_record(record))
         self._streams[stream] = None
-        self._stream_bytes[stream] = len(data) + 4
         self._current[record.consent_class] = stream
         self._announce(Batch(stream, 0, Lane.RESERVED, -1, record.sealed.data, record.sealed.tags, self._live_until_s))
 
@@ -255,9 +242,8 @@ class OutboxStore:
             batch = self._announced.get(stream)
             if batch is not None and batch.answered is None:
                 continue
-            self._stream_file(stream).unlink(missing_ok=True)
+            self._files.remove(stream)
             del self._streams[stream]
-            self._stream_bytes.pop(stream, None)
             self._announced.pop(stream, None)
             for lane in self._lanes.values():
                 lane.last_sequence.pop(stream, None)
@@ -288,7 +274,7 @@ class OutboxStore:
     def _offer(self, lane: LaneLog, batch: Batch) -> None:
         """Into the outbox, behind its stream's announcement; without one nobody could read it."""
         if batch.stream not in self._announced:
-            announcement = self._read_announcement(batch.stream)
+            announcement = self._files.read(batch.stream) if batch.stream in self._streams else None
             if announcement is None:
                 self._lose(batch.stream, batch.sequence, UNREADABLE)
                 lane.answered(batch)
@@ -353,7 +339,7 @@ class OutboxStore:
         """Over the limit, or the flash itself is full: the oldest segments go, and what they held without a receipt becomes a gap."""
         limit = lane.limit_bytes - lane.log.segment_bytes  # what is given up goes a little later
         if lane.lane is Lane.BULK:
-            limit -= sum(self._stream_bytes.values())
+            limit -= self._files.size_bytes
         while lane.bytes > limit or (self._no_space and lane.lane is Lane.BULK):
             if not self._give_up(lane, FULL):
                 return
@@ -372,6 +358,7 @@ class OutboxStore:
             # What is in memory and is not held any more got its receipt while the log was read.
             if batch.key in dropped or (batch.position not in lane.window and batch.position not in lane.tail):
                 self._lose(batch.stream, batch.sequence, reason)
+            lane.last_sequence[batch.stream] = batch.sequence  # told: damage behind it does not tell it again
         lane.give_up(end)
         return True
 
@@ -391,17 +378,14 @@ class OutboxStore:
                 lane.log.roll()
             self._give_up(lane, AGED)
 
-    def _recover(self) -> None:
+    def _recover(self, left: list[bytes]) -> None:
         """What an earlier run left: everything from the cursors on is sent (again)."""
         cursors = self._read_cursors()
         self._lanes[Lane.BULK].recover(cursors.bulk, cursors.bulk_done)
         self._lanes[Lane.RESERVED].recover(cursors.reserved, cursors.reserved_done)
         self.counts.recorded += sum(lane.pending for lane in self._lanes.values())
         ends = {name: lane.durable for name, lane in self._lanes.items()}
-        for path in (self.folder / "streams").iterdir():
-            if len(path.name) == 32:
-                self._streams[bytes.fromhex(path.name)] = dict(ends)
-                self._stream_bytes[bytes.fromhex(path.name)] = path.stat().st_size
+        self._streams = {stream: dict(ends) for stream in left}
         self._close_streams()
 
     def _lose(self, stream: bytes, sequence: int, reason: str) -> None:
@@ -416,20 +400,6 @@ class OutboxStore:
             for reason, sequences in reasons.items()
             for first, last in ranges(sequences)
         ]
-
-    def _stream_file(self, stream: bytes) -> Path:
-        return self.folder / "streams" / stream.hex()
-
-    def _read_announcement(self, stream: bytes) -> Batch | None:
-        if stream not in self._streams:
-            return None
-        try:
-            data = self._stream_file(stream).read_bytes()
-        except OSError:
-            return None  # becomes a gap: its batches cannot be read by anybody
-        if len(data) < 4 or struct.unpack(">I", data[:4])[0] != zlib.crc32(data[4:]):
-            return None
-        return decode_record(data[4:], -1, Lane.RESERVED)
 
     def _read_cursors(self) -> _Cursors:
         try:

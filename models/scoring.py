@@ -12,7 +12,7 @@ from models.alarm import AlarmState, Transition
 from models.errors import PackSchemaError
 from models.pack import Pack
 from models.runtime import PackRuntime, Score
-from models.tables import Drive, Progress, Table, read_csv, sample_logs
+from models.tables import Drive, Progress, Table, read_tables, sample_logs
 
 __all__ = ["HEADER", "ScoredTick", "read_for", "score_drive_ticks", "write_header", "write_tick"]
 
@@ -32,11 +32,11 @@ class ScoredTick:
 
 
 def read_for(pack: Pack, paths: Sequence[str], dbc_files: Sequence[str], progress: Progress | None = None) -> Table:
-    """The pack's inputs, in its order, out of logs (with DBC files) or CSV files. Raises PackSchemaError if one of them is missing."""
+    """The pack's inputs, in its order, out of logs (with DBC files) or tables. Raises PackSchemaError if one of them is missing."""
     if dbc_files:
         compiled = compile_dbc(dbc_files)
         return sample_logs(paths, compiled, pack.columns(compiled.schema), progress)
-    table = read_csv(paths, (), progress)
+    table = read_tables(paths, (), progress)
     missing = [name for name in pack.manifest.names if name not in table.names]
     if missing:
         raise PackSchemaError(f"pack {pack.folder}: the table has no column {missing[0]!r}; for a CAN log give its --dbc")

@@ -1,4 +1,4 @@
-"""Drives as tables: CAN logs (decoded and sampled exactly as on the vehicle) or CSV files become one row per tick.
+"""Drives as tables: CAN logs (decoded and sampled exactly as on the vehicle), CSV or Parquet files become one row per tick.
 
 One file is one drive. Splitting healthy data into what is fitted on and what is held out goes by drive, never by row.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,9 @@ from dbc.sampler import Sampler, Snapshot
 from dbc.schema import Schema
 from models.errors import TrainingDataError
 
-__all__ = ["Drive", "Table", "fingerprint", "read_csv", "read_logs", "read_table", "sample_logs"]
+__all__ = ["Drive", "Table", "fingerprint", "read_logs", "read_table", "read_tables", "sample_logs"]
 
+TABLE_SUFFIXES = (".csv", ".parquet")
 TIME_COLUMNS = ("timestamp", "datetime", "time")
 Progress = Callable[[str], None]
 
@@ -64,8 +66,30 @@ class Table:
 
 
 def read_table(paths: Sequence[str], dbc_files: Sequence[str], signals: Sequence[str] = (), progress: Progress | None = None) -> Table:
-    """Logs where DBC files are given, CSV files otherwise. signals: globs over "Message.Signal"; none means all."""
-    return read_logs(paths, dbc_files, signals, progress) if dbc_files else read_csv(paths, signals, progress)
+    """Tables by their names in .csv and .parquet, CAN logs otherwise, where DBC files are given; without them, tables.
+
+    signals: globs over "Message.Signal"; none means all. With DBC files a table's columns are signals of theirs, with physical values.
+    """
+    if not dbc_files:
+        return read_tables(paths, signals, progress)
+    tables = [path for path in paths if Path(path).suffix.lower() in TABLE_SUFFIXES]
+    if not tables:
+        return read_logs(paths, dbc_files, signals, progress)
+    if len(tables) < len(paths):
+        log = next(path for path in paths if path not in tables)
+        raise TrainingDataError(f"{log}: is no table by its name, but {tables[0]} is; expected all tables or all CAN logs")
+    return _of_schema(read_tables(paths, signals, progress), compile_dbc(dbc_files).schema, paths[0])
+
+
+def _of_schema(table: Table, schema: Schema, path: str) -> Table:
+    """The table with its columns found in the DBC's schema, in the schema's order."""
+    numbers = {name: number for number, name in enumerate(schema.names)}
+    if strange := next((name for name in table.names if name not in numbers), None):
+        raise TrainingDataError(f"{path}: the DBC has no signal {strange!r}; leave the column out with --signals, or leave --dbc out")
+    columns = np.array([numbers[name] for name in table.names], np.int64)
+    ordered = table.choose(np.argsort(columns).tolist())
+    columns = np.sort(columns)
+    return Table(ordered.names, tuple(schema.units[at] for at in columns), ordered.drives, schema, columns)
 
 
 def read_logs(paths: Sequence[str], dbc_files: Sequence[str], signals: Sequence[str] = (), progress: Progress | None = None) -> Table:
@@ -105,24 +129,24 @@ def _snapshots(path: str, decoder: Decoder, sampler: Sampler, channels: set[str]
     yield from sampler.finish()
 
 
-def read_csv(paths: Sequence[str], signals: Sequence[str] = (), progress: Progress | None = None) -> Table:
-    """CSV files with a header, the same columns in each; separated by comma, semicolon or tab.
+def read_tables(paths: Sequence[str], signals: Sequence[str] = (), progress: Progress | None = None) -> Table:
+    """CSV or Parquet files, one drive each, the same columns in each; CSV with a header, separated by comma, semicolon or tab.
 
     A column timestamp (seconds since 1970), datetime or time (ISO 8601) gives the ticks; without one, rows are a second apart. An empty
-    field is a missing value. Raises TrainingDataError with file, line and column.
+    field (a null) is a missing value. Raises TrainingDataError with file, line and column.
     """
     header: tuple[str, ...] | None = None
     drives = []
     for path in paths:
         if progress:
             progress(path)
-        names, times, values = _read_csv_file(Path(path))
+        names, times, values = _read_parquet(Path(path)) if Path(path).suffix.lower() == ".parquet" else _read_csv_file(Path(path))
         if header is not None and names != header:
             raise TrainingDataError(f"{path}: its columns are not those of {paths[0]}; every file of a training must have the same")
         header = names
         drives.append(Drive(str(path), times, values))
     if header is None:
-        raise TrainingDataError("no data files; give at least one log or CSV file")
+        raise TrainingDataError("no data files; give at least one log or table")
     table = Table(header, ("",) * len(header), tuple(drives))
     return table.choose(_choose(header, signals, "the table"))
 
@@ -177,6 +201,47 @@ def _read_csv_file(path: Path) -> tuple[tuple[str, ...], NDArray[np.int64], NDAr
     values = np.array(rows, np.float64).reshape(len(rows), len(header))
     keep = [at for at in range(len(header)) if at != time_column]
     return tuple(header[at] for at in keep), np.array(times, np.int64), values[:, keep]
+
+
+def _read_parquet(path: Path) -> tuple[tuple[str, ...], NDArray[np.int64], NDArray[np.float64]]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise TrainingDataError(f"{path}: reading Parquet needs pyarrow; pip install 'cansight[log]', or give the table as CSV") from error
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except OSError as error:
+        raise TrainingDataError(f"{path}: cannot be read: {error.strerror or str(error).splitlines()[0]}") from error
+    except pyarrow.ArrowException as error:
+        raise TrainingDataError(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from error
+    names = table.column_names
+    time_column = next((name for name in TIME_COLUMNS if name in names), None)
+    kept = tuple(name for name in names if name != time_column)
+    if not kept or len(set(names)) != len(names):
+        raise TrainingDataError(f"{path}: expected columns of different names, a time and at least one signal; found {len(names)}")
+    values = np.empty((table.num_rows, len(kept)))
+    for at, name in enumerate(kept):
+        values[:, at] = _column(path, name, table.column(name))
+    if time_column is None:
+        return kept, np.arange(table.num_rows, dtype=np.int64) * 1000, values
+    times = table.column(time_column)
+    if pyarrow.types.is_timestamp(times.type):
+        seconds = times.cast(pyarrow.timestamp("ms"), safe=False).cast("int64").to_numpy() / 1000
+    else:
+        seconds = _column(path, time_column, times)
+    if not np.isfinite(seconds).all():
+        raise TrainingDataError(f"{path}: column {time_column!r}: row {int(np.flatnonzero(~np.isfinite(seconds))[0]) + 1} has no time")
+    return kept, np.rint(seconds * 1000).astype(np.int64), values
+
+
+def _column(path: Path, name: str, column: Any) -> NDArray[np.float64]:
+    """(n,) a column of numbers; null = NaN."""
+    try:
+        numbers: NDArray[np.float64] = column.cast("float64").to_numpy()
+    except (ValueError, NotImplementedError) as error:  # pyarrow's errors of values and types are of these
+        raise TrainingDataError(f"{path}: column {name!r}: expected numbers, found {column.type}; leave it out with --signals") from error
+    return numbers
 
 
 def _records(path: Path, lines: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:

@@ -30,11 +30,12 @@ class RealTime:
     def __enter__(self) -> RealTime:
         try:
             for thread in self._threads:
-                before = thread, os.sched_getscheduler(thread), os.sched_getparam(thread)
-                # A process that a thread of ours starts is an ordinary one.
-                os.sched_setscheduler(thread, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
-                self._before.append(before)
-            self.granted = bool(self._threads)
+                with contextlib.suppress(ProcessLookupError):  # it has ended, and wants no more
+                    before = thread, os.sched_getscheduler(thread), os.sched_getparam(thread)
+                    # A process that a thread of ours starts is an ordinary one.
+                    os.sched_setscheduler(thread, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
+                    self._before.append(before)
+            self.granted = bool(self._before)
         except OSError:  # not allowed: frames are as late as the machine is busy, and the replay's report says how late
             self.give_back()
         return self

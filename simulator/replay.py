@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from queue import Empty, Full, Queue
 
@@ -184,7 +184,7 @@ def play(
     if speed is not None and not 0 < speed < float("inf"):
         raise ReplayError(f"--speed: expected a number above 0, found {speed:g}")
     threads = [threading.get_native_id(), *filter(None, [ahead.thread])] if real_time and speed is not None else []
-    with _quick_switches(), RealTime(threads) as scheduling:
+    with _quick_switches() if speed is not None else nullcontext(), RealTime(threads) as scheduling:
         return _Player(sinks, speed, stop, watch, scheduling, clock_ns, sleep).run(ahead)
 
 

@@ -175,12 +175,11 @@ class Timetable:
         name = ", ".join(self._logs)
         if first_ns is None or last_ns is None:
             return f"{name}: has no frames"
+        if set(left_out) == {"error"}:
+            return f"{name}: has error frames alone ({left_out['error']}), which are left out; --error-frames sends them to a virtual bus"
         if left_out:
             there = ", ".join(dict.fromkeys(itertools.chain.from_iterable(note.channels for note in self.notes)))
-            errors = f", {left_out['error']} error frames" if "error" in left_out else ""
-            return (
-                f"{name}: no frame is for a bus of --to: {left_out.get('channel', 0)} frames of other channels{errors}; the log has {there}"
-            )
+            return f"{name}: no --to names a channel of these {left_out['channel']} frames; there are {there}"
         span = f"{(last_ns - first_ns) / 1e9:.3f} s from {_utc(first_ns)}"
         return f"{name}: no frame between --from and --until; as far as it was read the log has {span}"
 

@@ -285,7 +285,7 @@ def _certificate(der: bytes) -> x509.Certificate:
         raise FormatError(f"announcement certificate: expected at most {MAX_CERTIFICATE_BYTES} bytes, found {len(der)}")
     try:
         return x509.load_der_x509_certificate(der)
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise FormatError(f"announcement certificate: not an X.509 certificate ({str(error).splitlines()[0]})") from None
 
 
@@ -303,6 +303,7 @@ def _check_certificate(certificate: x509.Certificate, fleet_ca: x509.Certificate
         x509.ExtensionNotFound,
         x509.DuplicateExtension,
         x509.InvalidVersion,
+        x509.UnsupportedGeneralNameType,
     ) as error:
         raise AuthenticationError(
             f"announcement of {vehicle}: the fleet CA did not issue its certificate ({type(error).__name__})"

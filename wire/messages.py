@@ -143,7 +143,10 @@ class Gap(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class StatusMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """The agent's health at a tick: counters by name, one word for the state (running, bus_asleep, stopping), and facts by name (versions, ids)."""
+    """The agent's health at a tick.
+
+    state: running, bus_asleep or stopping. counters and facts (versions, ids) by name.
+    """
 
     tick_ms: Milliseconds
     state: Word

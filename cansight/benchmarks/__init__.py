@@ -5,10 +5,12 @@ from collections.abc import Callable
 from cansight.benchmarks.batch import batch
 from cansight.benchmarks.bulk import bulk
 from cansight.benchmarks.decode import decode
+from cansight.benchmarks.fleet import fleet
 from cansight.benchmarks.lines import lines
 from cansight.benchmarks.live import live
 from cansight.benchmarks.log_tables import log_parquet, mf4_parquet
 from cansight.benchmarks.material import Material
+from cansight.benchmarks.offline import offline
 from cansight.benchmarks.replay import replay
 from cansight.benchmarks.result import Result
 from cansight.benchmarks.simulate import sim_frames, sim_ticks
@@ -17,6 +19,7 @@ BENCHMARKS: dict[str, Callable[[Material], list[Result]]] = {
     "decode": decode,
     "bulk": bulk,
     "batch": batch,
+    "offline": offline,
     "lines": lines,
     "log-parquet": log_parquet,
     "mf4-parquet": mf4_parquet,
@@ -24,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[Material], list[Result]]] = {
     "replay": replay,
     "sim-ticks": sim_ticks,
     "sim-frames": sim_frames,
+    "fleet": fleet,
 }
 
 __all__ = ["BENCHMARKS", "Material", "Result"]

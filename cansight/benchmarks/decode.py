@@ -7,7 +7,7 @@ from dbc.frames import FrameBlock
 
 DRIVE_S = 40
 FLOOR = 20.0
-FLOOR_CHECKED = 10.0  # two of three frames of the simulated drive have a counter and a checksum, which cantools does not look at
+FLOOR_CHECKED = 12.0  # two of three frames of the simulated drive have a counter and a checksum, which cantools does not look at
 
 
 def decode(material: Material) -> list[Result]:

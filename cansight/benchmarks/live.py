@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import os
 import shutil
 import socket
 import statistics
@@ -22,7 +23,10 @@ from cansight.benchmarks.result import Result
 RATE = 12_000  # frames/s, together: three full buses of 500 kbit/s
 SIGNALS = 250
 TURN_S = 3.0
-TURNS = 3
+TURNS = 5
+LATE_S = 0.005  # a frame that is sent later than this after its time came in a burst, which costs a receiver less than paced ones do:
+MOST_LATE = 0.02  # a turn with a larger part of such frames was not one of paced frames, and is tried again,
+TRIES = 2  # so often at most; then the one with the fewest counts
 DRIVE_S = 20
 SEND_BYTES = 4 << 20
 MOST_SHARE = 0.03  # of a core
@@ -35,19 +39,27 @@ def live(_: Material) -> list[Result]:
     """Equal last values checked in every turn; a simulated drive, whatever the material."""
     frames = list(_frames(round(RATE * TURN_S)))
     shares: dict[str, list[float]] = {"ours": [], "rival": []}
+    kernel: list[float] = []
+    late: list[float] = []
     signals = 0
     for _turn in range(TURNS):
         found = {}
         for side, kept in shares.items():
-            found[side] = _turn_of(side, frames)
-            kept.append(found[side]["cpu_s"] / found[side]["wall_s"])
+            with _before_others():
+                found[side] = _paced_turn(side, frames)
+            kept.append(found[side]["cpu_s"] / found[side]["frames"] * RATE)
+            late.append(found[side]["late"])
+        kernel.append(found["ours"]["kernel_s"] / found["ours"]["frames"] * RATE)
         signals = _check_equal(found["ours"]["values"], found["rival"]["values"])
     mine, other = statistics.median(shares["ours"]), statistics.median(shares["rival"])
     what = f"{len(BUSES)} buses, {RATE:,} paced frames/s, {signals} signals: receive, decode, snapshot"
+    if statistics.median(late) > MOST_LATE:
+        what += f" (the machine is busy: {statistics.median(late):.0%} of the frames came in bursts, which flatters the rival)"
+    both = f"{what} (of this {statistics.median(kernel) * 100:.1f} in the kernel, which hands over frames one by one)"
     memory = _memory_mb()
     return [
         Result("live", what, "python-can + cantools", "% of a core", mine * 100, other * 100, other / mine, 8.0),
-        Result("live", what, "limit", "% of a core", mine * 100, MOST_SHARE * 100, MOST_SHARE / mine, 1.0),
+        Result("live", both, "limit", "% of a core", mine * 100, MOST_SHARE * 100, MOST_SHARE / mine, 1.0),
         Result("live", "resident memory of an agent with a detector, at its most", "limit", "MB", memory, MOST_MB, MOST_MB / memory, 1.0),
     ]
 
@@ -72,6 +84,30 @@ def _frames(total: int) -> Iterator[tuple[int, bytes]]:
         yield bus, next(next(in_turn[bus]))
 
 
+@contextlib.contextmanager
+def _before_others() -> Iterator[None]:
+    """Where we may, sender and receivers run before the machine's other work: what is paced then arrives so, as on an idle one."""
+    usual = os.sched_getscheduler(0), os.sched_getparam(0)
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *usual)
+
+
+def _paced_turn(side: str, frames: list[tuple[int, bytes]]) -> dict[str, Any]:
+    """A turn whose frames were sent on time; on a machine that is too busy for that, the best of a few."""
+    best: dict[str, Any] = {}
+    for _ in range(TRIES):
+        found = _turn_of(side, frames)
+        if not best or found["late"] < best["late"]:
+            best = found
+        if best["late"] <= MOST_LATE:
+            break
+    return best
+
+
 def _turn_of(side: str, frames: list[tuple[int, bytes]]) -> dict[str, Any]:
     pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in BUSES]
     ends = [str(theirs.fileno()) for _, theirs in pairs]
@@ -86,20 +122,23 @@ def _turn_of(side: str, frames: list[tuple[int, bytes]]) -> dict[str, Any]:
         assert process.stdout is not None
         if process.stdout.readline().strip() != "ready":
             raise RuntimeError(f"bench live: the side {side} did not start")
-        _send([mine for mine, _ in pairs], frames)
+        late = _send([mine for mine, _ in pairs], frames)
         found: dict[str, Any] = json.loads(process.stdout.readline())
-        return found
+        return found | {"late": late}
 
 
-def _send(out: list[socket.socket], frames: list[tuple[int, bytes]]) -> None:
-    """Paced: one frame a bus at a time, as three buses deliver them."""
+def _send(out: list[socket.socket], frames: list[tuple[int, bytes]]) -> float:
+    """Paced: one frame a bus at a time, as three buses deliver them. Returns the part of the frames that was sent late."""
     start, step = time.perf_counter(), len(out)
+    late = 0
     for number in range(0, len(frames), step):
         ahead = number / RATE - (time.perf_counter() - start)
         if ahead > 0:
             time.sleep(ahead)
+        late += ahead < -LATE_S
         for bus, frame in frames[number : number + step]:
             out[bus].send(frame)
+    return late * step / len(frames)
 
 
 def _check_equal(ours: dict[str, float], rival: dict[str, float]) -> int:

@@ -6,11 +6,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from cansight.commands.log_dtc import dtc
+from cansight.commands.log_notes import utc
 
 if TYPE_CHECKING:
     from dbc.compiler import CompiledDbc
@@ -25,6 +27,9 @@ BUS_BITS = 500_000  # a second, of the usual classic bus
 @click.group()
 def log() -> None:
     """Look into recorded CAN logs."""
+
+
+log.add_command(dtc)
 
 
 @log.command()
@@ -75,14 +80,23 @@ def info(logs: tuple[str, ...], dbc_files: tuple[str, ...], folders: tuple[Path,
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="OUT.parquet, .csv or .mf4; without it LOG.parquet here."
 )
 @click.option("--wide", "period_s", type=click.FloatRange(0.001, 86400), metavar="PERIOD_S", help="A row a period, a column a signal.")
-@click.option("--strict", is_flag=True, help="Stop at the first broken line, with exit code 2, instead of counting it.")
+@click.option("--catalogue", metavar="FILE", help="A signal catalogue, for the counters and checksums that it declares ([checks.MESSAGE]).")
+@click.option("--strict", is_flag=True, help="Stop at the first broken line or damage, with exit code 2, instead of counting it.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def decode(
-    logs: tuple[str, ...], dbc_files: tuple[str, ...], output: Path | None, period_s: float | None, strict: bool, as_json: bool
+    logs: tuple[str, ...],
+    dbc_files: tuple[str, ...],
+    output: Path | None,
+    period_s: float | None,
+    catalogue: str | None,
+    strict: bool,
+    as_json: bool,
 ) -> None:
     """Logs, one after the other, to a table of their signals. A file without @CHANNEL is for the channel that it fits best."""
     from cansight.commands.log_files import placed
+    from dbc.catalogue import Catalogue
     from dbc.compiler import load_compiled
+    from dbc.integrity import with_checks
     from dbc.logs.decode import decode_logs
     from dbc.table_files import open_table
 
@@ -91,6 +105,8 @@ def decode(
     compiled = load_compiled(files, _cache())
     if sources := _several_sources(compiled, logs):
         compiled = load_compiled(files, _cache(), sources)
+    if catalogue is not None:
+        compiled = with_checks(compiled, Catalogue.load(catalogue).checks)
     table = open_table(path, compiled.schema, wide=period_s is not None)
     with _progress(logs) as progress, table:
         done = decode_logs(
@@ -103,6 +119,8 @@ def decode(
         )
     for entry in done.skipped:
         click.echo(f"cansight: {entry['log']}: {entry['lines']} lines are no frames, the first is line {entry['first']}", err=True)
+    for entry in done.damaged:
+        click.echo(f"cansight: {entry['log']}: damaged: {entry['what']}; the rest is read", err=True)
     if done.frames and not done.frames_decoded:
         where, there = ", ".join(compiled.schema.channels), ", ".join(done.channels)
         click.echo(f"cansight: no frame is of a message of the DBC; it is for {where}, the log has {there}; write FILE@CHANNEL", err=True)
@@ -156,11 +174,13 @@ def _print(info: "LogInfo", entry: dict[str, Any]) -> None:
     among = f" ({', '.join(kinds)})" if kinds else ""
     click.echo(f"frames        {info.frames}{among}, longest {info.longest} bytes")
     if info.first_ns is not None and info.last_ns is not None:
-        click.echo(f"time          {_utc(info.first_ns)} to {_utc(info.last_ns)}, {info.span_s:.3f} s")
+        click.echo(f"time          {utc(info.first_ns)} to {utc(info.last_ns)}, {info.span_s:.3f} s")
     if info.backwards:
         click.echo(f"order         {info.backwards} frames are stamped earlier than the frame before them")
     if info.skipped:
         click.echo(f"skipped       {info.skipped} lines that are no frame, the first is line {info.first_skipped}")
+    if info.damage:
+        click.echo(f"damaged       {info.damage}")
     for name, channel in info.channels.items():
         load = f", load {channel.bits_per_s / BUS_BITS:.0%} of 500 kbit/s, at most {channel.peak_bits_per_s / BUS_BITS:.0%}"
         click.echo(f"channel       {name}: {channel.frames} frames, {channel.frames_per_s:.0f} a second{load if info.span_s >= 1 else ''}")
@@ -192,11 +212,3 @@ def _print_coverage(info: "LogInfo", entry: dict[str, Any]) -> None:
         click.echo(f"unknown       {channel} {identifier}: {frames} frames")
     if len(info.unknown) > UNKNOWN_SHOWN:
         click.echo(f"unknown       and {len(info.unknown) - UNKNOWN_SHOWN} more identifiers")
-
-
-def _utc(timestamp_ns: int) -> str:
-    """ISO 8601; the plain number of seconds where a calendar has no such date."""
-    try:
-        return datetime.fromtimestamp(timestamp_ns / 1e9, UTC).isoformat(timespec="milliseconds")
-    except (ValueError, OverflowError, OSError):
-        return f"{timestamp_ns / 1e9:.3f}"

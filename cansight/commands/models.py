@@ -20,7 +20,11 @@ DRIVE_HOURS = 0.25
 pack_argument = click.argument("pack_dir", metavar="PACK_DIR", type=click.Path(path_type=Path))
 data_argument = click.argument("data", metavar="DATA...", nargs=-1, required=True)
 dbc_option = click.option(
-    "--dbc", "dbc_files", metavar="FILE[@CHANNEL]", multiple=True, help="DATA are CAN logs, decoded by this DBC; may be repeated."
+    "--dbc",
+    "dbc_files",
+    metavar="FILE[@CHANNEL]",
+    multiple=True,
+    help="DATA are CAN logs, decoded by this DBC, or tables of its signals; may be repeated.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -73,7 +77,10 @@ def train(
     pack_dir: Path,
     as_json: bool,
 ) -> None:
-    """Learn from healthy drives. Each DATA file is one drive: a CAN log (with --dbc) or a CSV table."""
+    """Learn from healthy drives. Each DATA file is one drive: a CAN log (with --dbc) or a table, .csv or .parquet.
+
+    With --dbc, a table's columns are signals of that DBC, and the pack runs on vehicles that have it.
+    """
     from models.tables import read_table
     from models.train import Options, train_pca
 

@@ -100,7 +100,7 @@ def fleet(
     trust = Trust(pki_folder)
     trust.read()
     with _progress(as_json) as progress:
-        schema, columns, values, scenarios = _car(signals, vehicles, seed, mix_file, progress)
+        schema, columns, values, scenarios = _car(signals, vehicles, seed, duration_s, mix_file, progress)
         run = Fleet(plan, schema, columns, values, trust, Endpoint(host, port), rules(), None, scenarios)
         issue(pki_folder, run.ids, progress)
         ready = []
@@ -208,7 +208,7 @@ def issue(pki_folder: Path, vehicles: list[str], progress: Callable[[str, float]
 
 
 def _car(
-    signals: int, vehicles: int, seed: int, mix_file: Path | None, progress: Callable[[str, float], None]
+    signals: int, vehicles: int, seed: int, duration_s: int, mix_file: Path | None, progress: Callable[[str, float], None]
 ) -> tuple[Any, Any, "Walks | Drives", list[str]]:
     """Schema, columns, values and scenarios of the project's own car."""
     import numpy as np
@@ -231,15 +231,17 @@ def _car(
 
     mix = settings.load(mix_file, Mix)
     scenarios = assign([(one.scenario, one.share) for one in mix.vehicles], vehicles, seed)
-    names = sorted(set(scenarios))
-    drives = []
-    for place, name in enumerate(names):
-        for individual in range(DRIVES):
-            progress("driving ahead", (place * DRIVES + individual) / (len(names) * DRIVES))
-            drives.append(recorded(name, seed * DRIVES + individual, DRIVE_S, compiled, columns))
-    rng = np.random.default_rng([seed, 7])
-    plays = np.array([names.index(name) * DRIVES for name in scenarios]) + rng.integers(0, DRIVES, vehicles)
-    return schema, columns, Drives(tuple(drives), plays, rng.integers(0, DRIVE_S, vehicles)), scenarios
+    drives: list[Any] = []
+    plays = np.zeros(vehicles, dtype=np.intp)
+    for name in sorted(set(scenarios)):
+        numbers = [number for number, scenario in enumerate(scenarios) if scenario == name]
+        individuals = min(DRIVES, len(numbers))
+        plays[numbers] = len(drives) + np.arange(len(numbers)) % individuals
+        for individual in range(individuals):
+            progress(f"driving {name}", individual / individuals)
+            drives.append(recorded(name, seed * DRIVES + individual, min(DRIVE_S, duration_s), compiled, columns))
+    begins = np.random.default_rng([seed, vehicles]).integers(0, DRIVE_S, vehicles)
+    return schema, columns, Drives(tuple(drives), plays, begins), scenarios
 
 
 def _run(run: "Fleet", ready: list[Any], progress: Callable[[str, float], None]) -> Any:

@@ -224,11 +224,7 @@ def _tell(report: "Report", timetable: "Timetable", routes: "Routes", as_json: b
     if report.left_out.get("error"):
         click.echo(f"left out      {report.left_out['error']:,} error frames; --error-frames sends them to a virtual bus")
     for note in timetable.notes:
-        odd = (
-            (note.stray, "stray stamps"),
-            (note.set_back, "times that the clock was set back"),
-            (note.gaps_cut, "gaps of more than a day cut"),
-        )
+        odd = (note.stray, "stray"), (note.set_back, "set back"), (note.gaps_cut, "gaps of more than a day cut")
         if said := ", ".join(f"{count} {what}" for count, what in odd if count):
             click.echo(f"stamps        {note.path}: {said}")
     if report.stopped:

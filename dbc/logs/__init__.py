@@ -53,6 +53,7 @@ class LogReader(Iterator[FrameBlock]):
     def __init__(self, path: str | Path, block_frames: int, follow: bool, strict: bool) -> None:
         self.path = str(path)
         self.format = ""  # known after the first block
+        self.empty = False  # whether nothing came through the pipe: a bus may be silent, a recording is not
         self.position = 0  # how much of the file is read, in bytes (of an MF4: in proportion to its frames); for a progress bar
         self._block_frames, self._follow, self._strict = block_frames, follow, strict
         self._parser: TextParser | None = None
@@ -90,6 +91,11 @@ class LogReader(Iterator[FrameBlock]):
         if self._strict:
             raise LogFormatError(self.path, f"damaged: {what}")
         self._damage.append(what)
+
+    def refuse_empty(self) -> None:
+        """For recordings, after their last block. Raises LogFormatError where the pipe had nothing."""
+        if self.empty:
+            raise LogFormatError(self.path, "is empty: nothing came through the pipe")
 
     def close(self) -> None:
         self._blocks.close()
@@ -155,7 +161,8 @@ class LogReader(Iterator[FrameBlock]):
             if not chunk:
                 break
             head += chunk
-        self.format = format_of(head) or (self._refuse(head) if head.strip() else "candump")
+        self.empty = not head.strip()
+        self.format = format_of(head) or ("candump" if self.empty else self._refuse(head))
         if self.format not in TEXT_FORMATS:
             raise LogFormatError(self.path, f"is a {self.format.upper()} log on a pipe; from a pipe only text formats can be read")
         yield from self._text(stream.read, head)

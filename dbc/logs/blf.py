@@ -101,6 +101,9 @@ def _unpacked(body: bytes, at: int, cut: bool, damaged: Damage) -> bytes | None:
     except zlib.error as error:
         damaged(f"the container at byte {at}: {error}")
         return None
+    if len(unpacker.unused_data) >= ALIGNED:  # its length is wrong: it swallows what follows
+        damaged(f"the container at byte {at} goes on after its end")
+        return None
     if not unpacker.eof and not cut:
         damaged(f"the container at byte {at} ends too early")
         return None

@@ -39,6 +39,7 @@ class Decoded:
     rows_invalid: int = 0  # of a long table
     channels: dict[str, int] = field(default_factory=dict)  # frames by channel
     skipped: list[dict[str, Any]] = field(default_factory=list)  # {log, lines, first}: broken lines
+    damaged: list[dict[str, Any]] = field(default_factory=list)  # {log, what}: parts of binary and packed logs that cannot be read
 
 
 def decode_logs(
@@ -74,6 +75,9 @@ def decode_logs(
                     writer.put(rows)
                 if progress is not None:
                     progress(reader)
+            reader.refuse_empty()
+            if reader.damage:
+                done.damaged.append({"log": reader.path, "what": reader.damage})
             if reader.skipped:
                 done.skipped.append({"log": reader.path, "lines": reader.skipped, "first": reader.first_skipped})
         if wide is not None and (rows := wide.finish()) is not None:

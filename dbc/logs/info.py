@@ -61,6 +61,7 @@ class LogInfo:
     longest: int = 0  # payload bytes
     skipped: int = 0  # lines that are no frame
     first_skipped: int | None = None
+    damage: str | None = None  # what cannot be read of a binary or packed log
     span_s: float = 0.0
     channels: dict[str, ChannelInfo] = field(default_factory=dict)
     identifiers: list[IdentifierInfo] = field(default_factory=list)  # remote and error frames left out; most frames first
@@ -84,7 +85,8 @@ def survey(reader: LogReader, compiled: CompiledDbc | None = None) -> LogInfo:
         _count_identifiers(by_identifier, block)
         if coverage is not None:
             coverage.take(block)
-    info.format, info.skipped, info.first_skipped = reader.format, reader.skipped, reader.first_skipped
+    reader.refuse_empty()
+    info.format, info.skipped, info.first_skipped, info.damage = reader.format, reader.skipped, reader.first_skipped, reader.damage
     info.span_s = 0.0 if info.first_ns is None or info.last_ns is None else (info.last_ns - info.first_ns) / 1e9
     names: dict[tuple[str, int], str] = {} if compiled is None else _messages(compiled)
     frames = {key: seen for key, seen in by_identifier.items() if not key[1] & (ERR_FLAG | RTR_FLAG)}

@@ -42,7 +42,7 @@ def read_mf4(path: Path, name: str, block_frames: int, damaged: Callable[[str], 
         # An open file, not a path: by its path asammdf would look at the extension, and may unpack or delete.
         options: Any = {"process_bus_logging": False}  # its own index of all identifiers: not needed
         with _quiet(), _finalisable(path) as file, asammdf.MDF(file, **options) as mdf:
-            for share, block in _read(mdf, name, block_frames):
+            for share, block in _read(mdf, name, block_frames, damaged):
                 yield share, block
                 read = share
     except (LogFormatError, OSError) as error:
@@ -56,8 +56,8 @@ def read_mf4(path: Path, name: str, block_frames: int, damaged: Callable[[str], 
         damaged(f"after {read:.0%} of the frames: {reason}")
 
 
-def _read(mdf: Any, name: str, block_frames: int) -> Iterator[tuple[float, FrameBlock]]:
-    groups = [_Group(mdf, number, frames, kind) for number, frames, kind in _bus_groups(mdf)]
+def _read(mdf: Any, name: str, block_frames: int, damaged: Callable[[str], None]) -> Iterator[tuple[float, FrameBlock]]:
+    groups = [_Group(mdf, number, frames, kind) for number, frames, kind in _bus_groups(mdf, damaged)]
     total = sum(group.frames for group in groups)
     if not groups:
         raise LogFormatError(name, "has no CAN frames: it is no bus log (decoded signals are no frames)")
@@ -85,14 +85,31 @@ def _read(mdf: Any, name: str, block_frames: int) -> Iterator[tuple[float, Frame
             yield read / total, slice_frames(block, start, start + block_frames)
 
 
-def _bus_groups(mdf: Any) -> Iterator[tuple[int, int, str]]:
+def _bus_groups(mdf: Any, damaged: Callable[[str], None]) -> Iterator[tuple[int, int, str]]:
     """(number, frames, kind) of each group that has frames."""
     for number, group in enumerate(mdf.groups):
         names = {channel.name for channel in group.channels}
         frames = int(group.channel_group.cycles_nr)
         for kind in KINDS:
             if frames and (f"{kind}.ID" in names or (kind == "CAN_ErrorFrame" and kind in names)):
-                yield number, frames, kind
+                _check_record(group)
+                size = sum(block.original_size for block in group.get_data_blocks())
+                record = group.channel_group.samples_byte_nr + group.channel_group.invalidation_bytes_nr
+                if frames * record > size:  # asammdf would fill up what is missing
+                    there = size // max(record, 1)
+                    damaged(f"channel group {number} has {there} frames of {frames}")
+                    frames = there
+                if frames:
+                    yield number, frames, kind
+
+
+def _check_record(group: Any) -> None:
+    """asammdf cuts channels out of records without looking whether they lie within, and takes the process down where they do not."""
+    size = group.channel_group.samples_byte_nr
+    for channel in group.channels:
+        end = channel.byte_offset + (channel.bit_offset + channel.bit_count + 7) // 8
+        if end > size:
+            raise ValueError(f"the channel {channel.name} ends at byte {end} of a record of {size}")
 
 
 @dataclass

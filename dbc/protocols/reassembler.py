@@ -75,6 +75,7 @@ class Reassembler:
         self._j1939_channels = frozenset(channel for channel, _ in self._groups)
         self._wanted = np.array(sorted(channel << CHANNEL_AT | pgn for channel, pgn in self._groups), np.int64)
         self._answer_keys = np.array(sorted(self._answers), np.uint64)
+        self.parts = 0  # frames of the last block that are parts of messages of several frames, and completed none
         self._bindings = 0  # how often one was made or moved
         self._maps: dict[tuple[str, ...], NDArray[np.uint64]] = {}
         self._forget()
@@ -113,6 +114,7 @@ class Reassembler:
 
         Frames that carry a part of a message, or a J1939 group of another source, get an identifier with the flags HIDDEN.
         """
+        self.parts = 0
         if not len(block) or not self.needed:
             return block
         place = self._place(block)
@@ -128,6 +130,7 @@ class Reassembler:
         bindings = self._bindings
         for frame in np.flatnonzero(hot).tolist():
             self._one(work, frame, int(route[frame]), int(self._target[place[frame]]))
+        self.parts = int(np.count_nonzero(hot)) - work.whole
         if self._bindings != bindings:
             self._forget()
         return work.block(self._longest)
@@ -300,6 +303,11 @@ class _Work:
     def __post_init__(self) -> None:
         self._whole: dict[int, bytes] = {}  # frame to the payload that it completes
         self._more: list[tuple[int, int, bytes]] = []  # frame, identifier and payload of what comes after it
+
+    @property
+    def whole(self) -> int:
+        """Frames that completed a message."""
+        return len(self._whole)
 
     def put(self, frame: int, identifier: int, payload: bytes) -> None:
         self.identifier[frame] = identifier

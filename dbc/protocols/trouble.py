@@ -28,6 +28,7 @@ class TroubleEvent:
     channel: str
     identifier: int  # of the answer (with EFF_FLAG where it has 29 bits); of J1939 the group number
     source: int | None  # J1939 source address
+    service: int  # the answer's service byte: each service's report stands for itself; 0 of J1939
     report: DtcReport
 
 
@@ -89,4 +90,4 @@ class TroubleCodes:
         if self._last.get(key) == report:
             return None
         self._last[key] = report
-        return TroubleEvent(stamp_ns, channel, identifier, source, report)
+        return TroubleEvent(stamp_ns, channel, identifier, source, service, report)

@@ -146,7 +146,7 @@ class ReceiveBuffer:
             head, data = head.copy(), data.copy()
         else:
             order = stamps.argsort(kind="stable")
-            stamps, head, data = stamps.take(order), head[order], data[order]
+            stamps, head, data = stamps.take(order), head.take(order), data.take(order)
         length = np.minimum(head.view(np.uint8)[4::8], CLASSIC_BYTES)
         data &= _KEPT_CLASSIC.take(length)  # what stands behind the payload is the sender's memory, not zero
         self._control_lengths[:n] = _CONTROL.itemsize

@@ -183,6 +183,7 @@ class Fleet:
             connect_s=round(connect_s, 3),
             drain_s=round(drain_s, 3),
             counts=self.counts,
+            rows_receipted=len(self._latency),
             unreceipted=unreceipted,
             forged=sum(vehicle.custody.forged for vehicle in self._vehicles),
             latency_s=percentiles(np.array(self._latency, np.float32)),
@@ -288,6 +289,7 @@ class Fleet:
             now_s = time.monotonic()
             held = self.held
             progress("draining", 1.0)
+        self._look_at_storms(now_s)
 
     # one turn of the loop
 

@@ -91,6 +91,7 @@ class Link:
         self._packet_id = 0
         self.sent_s = self.read_s = 0.0
         self.began_s = 0.0
+        self.receive_max = 65_535  # messages without a PUBACK that the broker allows
 
     @property
     def open(self) -> bool:
@@ -245,6 +246,7 @@ class Link:
             if packet.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
                 self._fail(f"refused: {packet.reason_code.name}", now_s)
                 return
+            self.receive_max = packet.receive_max
             wanted = mqtt5.TopicFilter(down(self._vehicle), max_qos=mqtt5.QoS.AT_LEAST_ONCE)
             self._packet_id += 1
             self._send(mqtt5.SubscribePacket(self._packet_id, [wanted]).write(), now_s)

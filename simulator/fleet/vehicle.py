@@ -22,6 +22,7 @@ CONNECT_S = 10.0  # TCP, TLS, CONNACK and SUBACK
 FIRST_PAUSE_S, MAX_PAUSE_S = 1.0, 60.0
 STEADY_S = 10.0
 STORM_PAUSE_S = 1.0  # between attempts of a vehicle without jitter
+WINDOW = 16  # the most that the outbox gives at once
 NO_SUBSCRIBERS = 0x10
 FAILURE = 0x80
 
@@ -66,6 +67,7 @@ class Vehicle:
         self._opened_s = 0.0
         self._published: dict[int, Key] = {}
         self._stopped = False
+        self._held_back = False
 
     @property
     def id(self) -> str:
@@ -97,6 +99,9 @@ class Vehicle:
         """Send what the outbox says is due."""
         link = self._link
         if link is None or not link.open or not self.custody.held:
+            return
+        self._held_back = len(self._published) > max(0, link.receive_max - WINDOW)
+        if self._held_back:  # a slow broker: its PUBACKs come before more does
             return
         for batch in self.custody.due(now_s):
             packet_id = link.publish(batch.data, now_s)
@@ -141,6 +146,8 @@ class Vehicle:
         if key is not None and (reason == NO_SUBSCRIBERS or reason >= FAILURE):
             self.custody.undelivered(key, now_s)
             self._fleet.undelivered()
+        if self._held_back and not self._published:
+            self.offer(now_s)
 
     def heard(self, payload: bytes, now_s: float) -> None:
         try:

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dbc import frame_checks
 from dbc.catalogue import Catalogue
 from dbc.compiler import CompiledDbc, compile_dbc
 from dbc.decoder import Decoder
 from dbc.errors import CatalogueError, DbcError
 from dbc.frames import FrameBlock
 from dbc.integrity import PROFILES, Protection, checksum, with_checks
+from dbc.payload import Payload
 from dbc.validity import Reason
 
 DATA_ID = {"E2E_P02": bytes(range(100, 116))}
@@ -128,3 +130,28 @@ def test_a_catalogue_may_declare_what_the_dbc_does_not(tmp_path: Path) -> None:
     for message, signal in (("Other", "Alive"), ("Made", "Nothing")):
         with pytest.raises(DbcError, match=message):
             with_checks(compiled, {message: Protection(signal, None, None)})
+
+
+def test_counters_of_one_byte_are_judged_as_any_others() -> None:
+    """The quick way against the general one, over blocks that begin and end anywhere in a message's frames."""
+    random = np.random.default_rng(7)
+    messages, bits = 9, 4
+    byte, bit = random.integers(0, 8, messages), random.integers(0, 5, messages)
+    quick = frame_checks._ByteCounters(byte, bit, bits)
+    nothing = np.zeros(0, np.intp)
+    counted = np.zeros(messages, np.int64)
+    last: dict[int, int] = {}
+    for _ in range(200):
+        number = random.integers(0, messages, random.integers(1, 40))
+        data = random.integers(0, 256, (len(number), 8)).astype(np.uint8)
+        expected = []
+        for row, one in enumerate(number.tolist()):
+            counted[one] += random.choice([0, 1, 1, 1, 1, 2, 3, 4, 9])
+            value = int(counted[one]) % 16
+            mask = 0xF << int(bit[one]) & 0xFF
+            data[row, byte[one]] = int(data[row, byte[one]]) & ~mask & 0xFF | value << int(bit[one])
+            if one in last and (value - last[one] - 1) % 16 >= frame_checks.MOST_JUMP:
+                expected.append(row)
+            last[one] = value
+        late = quick.late(Payload(data, np.full(len(data), 8)), nothing, number, data)
+        assert sorted([] if late is None else late.tolist()) == expected

@@ -20,7 +20,7 @@ from example_arxml import ARXML
 
 from dbc.check import check_file
 from dbc.compiler import compile_dbc, load_compiled
-from dbc.dbc_file import DbcFile
+from dbc.dbc_file import DbcFile, absolute_argument
 from dbc.decoder import Decoder
 from dbc.errors import DbcFileError
 from dbc.frames import EFF_FLAG, FrameBlock
@@ -341,3 +341,8 @@ def test_texts_made_to_take_for_ever_or_all_memory_do_not(time_limit: Any, text:
         plan_files([(DbcFile("made", "can0"), text.encode())])
     except DbcFileError as error:
         assert "\n" not in str(error)  # noqa: PT017
+
+
+def test_relative_paths_of_settings_are_of_their_folder_and_other_names_stay(tmp_path: Path) -> None:
+    found = [absolute_argument(text, tmp_path) for text in ("a.dbc", "a.dbc@can1", "/b.dbc@x", "builtin:obd2@can0", "opendbc:toyota_adas")]
+    assert found == [f"{tmp_path}/a.dbc", f"{tmp_path}/a.dbc@can1", "/b.dbc@x", "builtin:obd2@can0", "opendbc:toyota_adas"]

@@ -19,6 +19,7 @@ from dbc.errors import LogFormatError
 from dbc.frames import EFF_FLAG, ERR_FLAG, RTR_FLAG, FrameBlock
 from dbc.logs import open_log, write_candump
 from dbc.logs.candump import CandumpParser, _Lines
+from dbc.logs.writers import open_log_writer
 
 LINES = (
     b"(1700000820.298000) can0 085#7C33800047E07C7F\n"
@@ -234,3 +235,21 @@ def test_missing_files_and_folders_are_one_line(tmp_path: Path) -> None:
         all_rows(tmp_path / "none")
     with pytest.raises(LogFormatError, match="directory"):
         all_rows(tmp_path)
+
+
+def test_what_is_before_the_damage_is_read_and_the_damage_told(tmp_path: Path) -> None:
+    """A gzip file and a BLF that were cut off; a strict reader stops."""
+    text = b"".join(b"(1700000%03d.298000) can0 085#%016X\n" % (number // 100, number * 7919**4 % 2**64) for number in range(20_000))
+    packed, blf = tmp_path / "a.gz", tmp_path / "b.blf"
+    packed.write_bytes(gzip.compress(text)[:-5000])
+    with open_log_writer(blf) as writer:
+        writer.write(CandumpParser().parse(text, 0))
+    blf.write_bytes(blf.read_bytes()[:-5000])
+    for path, says in ((packed, "the gzip file is cut off at byte "), (blf, "cut off at byte ")):
+        reader = open_log(path)
+        frames = [int(identifier) for block in reader for identifier in block.frame_id]
+        assert 10_000 < len(frames) < 20_000
+        assert set(frames) == {0x85}
+        assert says in str(reader.damage)
+        with pytest.raises(LogFormatError, match=f"damaged: {says}"):
+            list(open_log(path, strict=True))

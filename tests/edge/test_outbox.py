@@ -1,6 +1,7 @@
 """The outbox's rules, alone and under a machine that does everything in any order."""
 
 import math
+import random
 from collections.abc import Callable
 
 import pytest
@@ -8,7 +9,19 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from edge.outbox import MAX_BACK_OFF_S, MAX_IN_FLIGHT, MAX_RETRIES_IN_FLIGHT, RECEIPT_S, REQUEST_S, Batch, Lane, Outbox
+from edge.outbox import (
+    BACKLOG_BYTES_S,
+    MAX_BACK_OFF_S,
+    MAX_BACKLOG_BYTES,
+    MAX_BACKLOG_IN_FLIGHT,
+    MAX_IN_FLIGHT,
+    MAX_RETRIES_IN_FLIGHT,
+    RECEIPT_S,
+    REQUEST_S,
+    Batch,
+    Lane,
+    Outbox,
+)
 from wire.receipts import Status
 
 STREAMS = [bytes([number]) * 16 for number in range(3)]
@@ -18,9 +31,16 @@ def tag(stream: bytes, sequence: int, status: Status) -> bytes:
     return stream[:8] + sequence.to_bytes(4, "big") + status.to_bytes(4, "big")
 
 
-def batch(sequence: int, stream: bytes = STREAMS[0], lane: Lane = Lane.BULK, position: int | None = None) -> Batch:
+def batch(
+    sequence: int,
+    stream: bytes = STREAMS[0],
+    lane: Lane = Lane.BULK,
+    position: int | None = None,
+    live_until_s: float = math.inf,
+    size: int = 6,
+) -> Batch:
     lane, position = (Lane.RESERVED, -1) if sequence == 0 else (lane, sequence if position is None else position)
-    return Batch(stream, sequence, lane, position, b"sealed", {status: tag(stream, sequence, status) for status in Status})
+    return Batch(stream, sequence, lane, position, bytes(size), {status: tag(stream, sequence, status) for status in Status}, live_until_s)
 
 
 def outbox(*batches: Batch, uniform: Callable[[float], float] = lambda most: most) -> Outbox:
@@ -190,6 +210,15 @@ def test_an_announcement_is_sent_again_on_request_even_when_it_was_receipted() -
     assert not box.request(announcement.stream, 99.0)
 
 
+def test_an_announcement_that_an_earlier_run_sent_is_sent_on_request_too() -> None:
+    """Its receipt comes before this run has sent it, and then the cloud loses it."""
+    box = outbox(announcement := batch(0), batch(1))
+    receipt(box, announcement, 0.0)
+    assert sequences(box.due(0.0)) == [1]
+    assert box.request(announcement.stream, 0.1)
+    assert box.due(0.1) == [announcement]
+
+
 def test_batches_that_went_out_before_anybody_listened_begin_again_with_their_announcement() -> None:
     first = [batch(0, lane=Lane.RESERVED), *map(batch, range(1, 4))]
     box = outbox(*first)
@@ -229,6 +258,101 @@ def test_a_batch_is_taken_over_once() -> None:
         box.put(batch(1))
 
 
+def test_findings_go_before_live_rows_and_both_before_the_backlog() -> None:
+    backlog = [batch(1, live_until_s=-math.inf), batch(2, lane=Lane.RESERVED, live_until_s=-math.inf)]
+    box = outbox(batch(0), *backlog, batch(3), batch(4, lane=Lane.RESERVED), batch(5))
+    assert sequences(box.due(0.0)) == [0, 4, 3, 5, 2, 1]
+
+
+def test_what_has_waited_too_long_is_backlog() -> None:
+    box = outbox(batch(1, live_until_s=30.0), batch(2, live_until_s=60.0))
+    box.disconnect(0.0)
+    box.connect()
+    assert [(one.sequence, one.as_backlog) for one in box.due(40.0)] == [(2, False), (1, True)]
+
+
+def test_an_announcement_that_waits_in_the_backlog_goes_before_a_live_batch_of_its_stream() -> None:
+    box = outbox(batch(0, live_until_s=10.0), *(batch(sequence, live_until_s=-math.inf) for sequence in range(1, 40)), batch(40))
+    assert sequences(box.due(20.0))[:2] == [0, 40]
+
+
+def test_the_backlog_leaves_places_free() -> None:
+    box = outbox(*(batch(sequence, live_until_s=-math.inf) for sequence in range(1, 40)))
+    assert len(box.due(0.0)) == MAX_BACKLOG_IN_FLIGHT
+    assert box.wake_s() == RECEIPT_S
+    box.put(batch(40))
+    box.put(batch(41, lane=Lane.RESERVED))
+    assert sequences(box.due(0.0)) == [41, 40]
+
+
+def test_large_batches_of_a_backlog_do_not_fill_a_slow_link() -> None:
+    box = outbox(*(batch(sequence, live_until_s=-math.inf, size=20_000) for sequence in range(1, 40)))
+    assert len(box.due(0.0)) == 2
+    assert MAX_BACKLOG_BYTES <= 2 * 20_000
+
+
+def test_the_backlog_keeps_to_its_rate() -> None:
+    box = outbox(*(batch(sequence, live_until_s=-math.inf, size=1000) for sequence in range(1, 3001)))
+    now_s, answered = 0.0, 0
+    while answered < 3000:
+        for one in box.due(now_s):
+            receipt(box, one, now_s)  # at once: only the rate holds it back
+            answered += 1
+        now_s = max(now_s, box.wake_s() or now_s)
+    assert now_s == pytest.approx(3000 * 1000 / BACKLOG_BYTES_S, rel=0.02)
+
+
+@pytest.mark.parametrize("broker_says", ["nothing", "no subscribers", "away"])
+@pytest.mark.parametrize("seed", range(5))
+def test_after_an_hour_of_outage_live_batches_are_in_time_at_once_while_the_backlog_drains(broker_says: str, seed: int) -> None:
+    """A batch every 2 s, a finding every 20 s; the network takes 0.1 s. The cloud is away for an hour, in three ways."""
+    chance = random.Random(seed)
+    box = outbox(batch(0, live_until_s=30.0), uniform=lambda most: chance.uniform(0, most))
+    backlog = [batch(sequence, STREAMS[1], live_until_s=-math.inf, size=300) for sequence in range(20_000)]  # a week's rest: on the flash
+    begin_s, end_s = 20.0, 3620.0 + chance.uniform(0, 10)
+    arriving: list[tuple[float, Batch]] = []
+    recorded: dict[int, float] = {}
+    late: dict[int, float] = {}
+    sequence, next_s, now_s, old_done, away = 0, 0.0, 0.0, 0, False
+    while now_s < end_s + 60.0:
+        if not away and begin_s <= now_s < end_s:
+            away = True
+            if broker_says == "away":
+                box.disconnect(now_s)
+        if away and now_s >= end_s:
+            away = False
+            if broker_says == "away":
+                box.connect()
+        if now_s >= next_s:
+            for lane in (Lane.BULK, Lane.RESERVED)[: 2 if sequence % 10 == 0 else 1]:
+                sequence += 1
+                box.put(batch(sequence, lane=lane, live_until_s=now_s + 30.0, size=300))
+                recorded[sequence] = now_s
+            next_s += 2.0
+        while backlog and box.held < 2500 and backlog[0].sequence < 20_000:
+            box.put(backlog.pop(0))
+        for one in box.due(now_s):
+            if not away:
+                arriving.append((now_s + 0.1, one))
+            elif broker_says == "no subscribers":
+                box.undelivered(one.key, now_s)
+        for time_s, one in [entry for entry in arriving if entry[0] <= now_s]:
+            arriving.remove((time_s, one))
+            if receipt(box, one, now_s) is not None:
+                if one.stream == STREAMS[0] and one.sequence:
+                    late[one.sequence] = now_s - recorded[one.sequence]
+                old_done += one.stream == STREAMS[1]
+        step_s = box.wake_s()
+        times = [next_s, *(time_s for time_s, _ in arriving), *([step_s] if step_s is not None else [])]
+        now_s = max(now_s + 0.01, min(min(times), begin_s if now_s < begin_s else end_s if now_s < end_s else math.inf))
+    after = [late[number] for number, time_s in recorded.items() if end_s + 10.0 <= time_s < end_s + 50.0]
+    assert len(after) > 15
+    assert max(after) < 1.0
+    soon = [late[number] for number, time_s in recorded.items() if end_s <= time_s < end_s + 10.0]
+    assert max(soon) < 10.0
+    assert old_done > 5000, "and the backlog drains"
+
+
 class OutboxMachine(RuleBasedStateMachine):
     """Any order of anything. The model: what was put and neither receipted nor dropped is held, and is sent again and again."""
 
@@ -248,11 +372,16 @@ class OutboxMachine(RuleBasedStateMachine):
     def choose_jitter(self, jitter: float) -> None:
         self.jitter = jitter
 
-    @rule(stream=st.sampled_from(STREAMS), lane=st.sampled_from(Lane), count=st.integers(1, 30))
-    def put(self, stream: bytes, lane: Lane, count: int) -> None:
+    @rule(
+        stream=st.sampled_from(STREAMS),
+        lane=st.sampled_from(Lane),
+        count=st.integers(1, 30),
+        live_s=st.sampled_from([-math.inf, 1, 30, math.inf]),
+    )
+    def put(self, stream: bytes, lane: Lane, count: int, live_s: float) -> None:
         for _ in range(count):
             sequence = self.next_sequence[stream]
-            one = batch(sequence, stream, lane, self.next_position[lane])
+            one = batch(sequence, stream, lane, self.next_position[lane], self.now_s + live_s)
             if sequence:
                 self.next_position[lane] += 1
             self.next_sequence[stream] += 1
@@ -306,6 +435,17 @@ class OutboxMachine(RuleBasedStateMachine):
     def undelivered(self, data: st.DataObject) -> None:
         self.box.undelivered(data.draw(st.sampled_from(sorted(self.sent))), self.now_s)
 
+    @precondition(lambda self: self.custody)
+    @rule(data=st.data())
+    def withdraw(self, data: st.DataObject) -> None:
+        """The store takes a batch back, and gives it again."""
+        one = self.custody[data.draw(st.sampled_from(sorted(self.custody)))]
+        if one.sequence and self.box.withdraw(one):
+            assert not self.box.withdraw(one)
+            again = batch(one.sequence, one.stream, one.lane, one.position, -math.inf)
+            self.custody[one.key] = again
+            self.box.put(again)
+
     @rule(stream=st.sampled_from(STREAMS))
     def request(self, stream: bytes) -> None:
         if self.box.request(stream, self.now_s):
@@ -325,6 +465,8 @@ class OutboxMachine(RuleBasedStateMachine):
     def nothing_is_held_but_what_is_in_custody(self) -> None:
         assert self.box.held == len(self.custody)
         assert self.box.in_flight <= MAX_IN_FLIGHT
+        flying = [one for one in self.box._in_flight.values() if one.as_backlog]
+        assert (self.box._backlog_in_flight, self.box._backlog_bytes) == (len(flying), sum(len(one.data) for one in flying))
 
     @invariant()
     def what_is_in_custody_will_be_sent(self) -> None:

@@ -2,86 +2,39 @@
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from outbox_writer import Writer, answer, drain, maintain, opened
 
-from edge.outbox import Batch, Lane, Outbox
-from edge.outbox_store import AGED, DAMAGED, FULL, LIVE_KEPT, LOADED, MAX_AGE_S, UNREADABLE, UNWRITTEN, OutboxStore
+from edge.outbox import Lane
+from edge.outbox_record import Ranges, ranges
+from edge.outbox_store import AGED, DAMAGED, FULL, LIVE_KEPT, LOADED, MAX_AGE_S, UNREADABLE, UNWRITTEN
 from edge.streams import Record
-from wire.envelope import Sealed, StreamSealer
+from wire.envelope import Sealed
 from wire.errors import SegmentLogLocked
-from wire.messages import Gap, encode_message
-from wire.messages import Kind as MessageKind
-from wire.receipts import Status
+from wire.messages import Gap
 from wire.segment_file import MARKER
-
-VEHICLE = "0123456789abcdef"
-ROOM = 64 << 20
-
-
-class Writer:
-    """Makes the records of one stream."""
-
-    def __init__(self, consent_class: str = "technical") -> None:
-        self.consent_class = consent_class
-        self.sealer = StreamSealer.start(VEHICLE)
-
-    def announcement(self) -> Record:
-        return Record(Lane.RESERVED, self.consent_class, self.sealer.seal_announcement(b"body", lambda _: b"", lambda _: b"signature"))
-
-    def rows(self, size: int = 100) -> Record:
-        return Record(Lane.BULK, self.consent_class, self.sealer.seal(MessageKind.ROWS, os.urandom(size)), is_rows=True)
-
-    def gap(self, gap: Gap) -> Record:
-        kind, body = encode_message(gap)
-        return Record(Lane.RESERVED, self.consent_class, self.sealer.seal(kind, body), gap=gap)
-
-    def finding(self, size: int = 100) -> Record:
-        return Record(Lane.RESERVED, self.consent_class, self.sealer.seal(MessageKind.FINDING, os.urandom(size)))
-
-
-@contextmanager
-def opened(folder: Path, room: int = ROOM, opener: object = os.open) -> Iterator[OutboxStore]:
-    outbox = Outbox(lambda most: most / 2)
-    outbox.connect()
-    with OutboxStore(folder, room, outbox, opener=opener) as store:  # type: ignore[arg-type]
-        yield store
-
-
-def answer(store: OutboxStore, batch: Batch, status: Status = Status.STORED) -> None:
-    store.outbox.receipt(batch.stream, batch.sequence, status, batch.tags[status], 0.0)
-
-
-def drain(store: OutboxStore, now_s: float = 0.0, gaps: list[Gap] | None = None) -> list[Batch]:
-    """Everything that is sent by a cloud that answers at once, while the backlog's rate lets it go."""
-    sent: list[Batch] = []
-    while True:
-        found = store.maintain(now_s)
-        if gaps is not None:
-            gaps += found
-        due = store.outbox.due(now_s)
-        for batch in due:
-            answer(store, batch)
-        sent += due
-        if not due and (wake_s := store.outbox.wake_s()) is None:
-            return sent
-        now_s = now_s if due else max(now_s, wake_s or now_s)
-
-
-def maintain(store: OutboxStore, writer: Writer, now_s: float = 0.0, utc_s: float | None = None) -> list[Gap]:
-    """As the agent does it: what is lost is recorded."""
-    gaps = store.maintain(now_s, utc_s)
-    for gap in gaps:
-        store.append(writer.gap(gap))
-    store.commit()
-    return gaps
 
 
 def keys(sealed: list[Sealed]) -> set[tuple[bytes, int]]:
     return {(one.header.stream, one.header.sequence) for one in sealed}
+
+
+@given(st.lists(st.integers(0, 60)), st.integers(0, 61))
+def test_ranges_are_a_set(numbers: list[int], before: int) -> None:
+    made = Ranges()
+    for number in numbers:
+        made.add(number)
+    made.drop_before(before)
+    expected = {number for number in numbers if number >= before}
+    assert {number for number in range(62) if number in made} == expected
+    assert len(made) == len(expected)
+    assert all(later[0] > last + 1 for (_, last), later in pairwise(made.runs))
+    assert ranges(numbers) == Ranges((number, number) for number in numbers).runs
 
 
 def test_batches_are_offered_once_they_are_durable(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-MODULES = ("virtio_pci", "9pnet_virtio", "9p", "vcan", "can-raw")
+MODULES = ("virtio_pci", "9pnet_virtio", "9p", "vcan", "vxcan", "slcan", "can-raw")
 MEMORY_MB = 1024
 SHARED = "/dev/shm/shared"  # where the command finds `share`
 
@@ -26,7 +26,8 @@ $b mount -t 9p -o ro,cache=loose,$how root /host || echo 'guest: the root cannot
 $b mount -t proc proc /host/proc
 $b mount -t sysfs sys /host/sys
 $b mount -t devtmpfs dev /host/dev
-$b mkdir -p /host/dev/shm
+$b mkdir -p /host/dev/shm /host/dev/pts
+$b mount -t devpts pts /host/dev/pts
 $b mount -t tmpfs shm /host/dev/shm
 $b mkdir -p /host/dev/shm/home /host/dev/shm/bin /host{shared}
 $b cp $b /host/dev/shm/bin/busybox

@@ -13,7 +13,7 @@ from cansight.main import main
 from models.pack import Pack
 from models.runtime import PackRuntime
 from models.scoring import score_drive_ticks
-from models.tables import read_csv
+from models.tables import read_tables
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -85,7 +85,7 @@ def test_score_writes_a_row_for_each_row_and_agrees_with_the_runtime(
     assert alarm["contributions"][0]["signal"] in ("Loop.Flow", "Loop.OutletTemperature")
 
     pack = Pack.load(folder)
-    table = read_csv([str(leak)])
+    table = read_tables([str(leak)])
     table = table.choose([table.names.index(name) for name in pack.manifest.names])
     ticks = list(score_drive_ticks(PackRuntime(pack), table.drives[0]))
     with (tmp_path / "scores.csv").open() as file:

@@ -3,17 +3,21 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from thermal_loop import NAMES, drive, write_csv
 
+from dbc.compiler import compile_dbc
+from dbc.vehicles import DBC_FILES
 from models.errors import TrainingDataError
 from models.screening import screen
-from models.tables import Drive, Table, fingerprint, read_csv
+from models.tables import Drive, Table, fingerprint, read_table, read_tables
 
 
 def test_a_csv_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     values = drive(1, ticks=20)
-    table = read_csv([str(write_csv(tmp_path / "a.csv", values))])
+    table = read_tables([str(write_csv(tmp_path / "a.csv", values))])
     assert table.names == NAMES
     np.testing.assert_allclose(table.drives[0].values, values, rtol=1e-9)
     assert (np.diff(table.drives[0].tick_ms) == 1000).all()
@@ -22,7 +26,7 @@ def test_a_csv_file_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_semicolons_byte_order_marks_dates_and_empty_fields(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("\ufeffdatetime;Pressure;Flow\n2020-03-09 10:14:33;0.5;1\n2020-03-09 10:14:34;;2\n\n", encoding="utf-8")
-    table = read_csv([str(path)])
+    table = read_tables([str(path)])
     assert table.names == ("Pressure", "Flow")
     assert table.drives[0].tick_ms.tolist() == [1583748873000, 1583748874000]
     assert np.isnan(table.drives[0].values[1, 0])
@@ -30,9 +34,9 @@ def test_semicolons_byte_order_marks_dates_and_empty_fields(tmp_path: Path) -> N
 
 def test_globs_choose_signals(tmp_path: Path) -> None:
     path = str(write_csv(tmp_path / "a.csv", drive(1, ticks=5)))
-    assert read_csv([path], ["Loop.*"]).names == ("Loop.Flow", "Loop.OutletTemperature")
+    assert read_tables([path], ["Loop.*"]).names == ("Loop.Flow", "Loop.OutletTemperature")
     with pytest.raises(TrainingDataError, match=r"no signal of the table fits 'Engine\.\*'"):
-        read_csv([path], ["Engine.*"])
+        read_tables([path], ["Engine.*"])
 
 
 @pytest.mark.parametrize(
@@ -51,20 +55,20 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str, words: 
     path = tmp_path / "a.csv"
     path.write_text(text)
     with pytest.raises(TrainingDataError) as caught:
-        read_csv([str(path)])
+        read_tables([str(path)])
     assert str(caught.value).startswith(f"{path}{words}")
 
 
 def test_binary_and_missing_files_and_other_columns(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(bytes(range(256)))
     with pytest.raises(TrainingDataError, match="not a CSV file"):
-        read_csv([str(tmp_path / "a.csv")])
+        read_tables([str(tmp_path / "a.csv")])
     with pytest.raises(TrainingDataError, match="cannot be read: No such file"):
-        read_csv([str(tmp_path / "b.csv")])
+        read_tables([str(tmp_path / "b.csv")])
     (tmp_path / "c.csv").write_text("a,b\n1,2\n")
     (tmp_path / "d.csv").write_text("a,c\n1,2\n")
     with pytest.raises(TrainingDataError, match="its columns are not those of"):
-        read_csv([str(tmp_path / "c.csv"), str(tmp_path / "d.csv")])
+        read_tables([str(tmp_path / "c.csv"), str(tmp_path / "d.csv")])
 
 
 def test_screening_says_why_a_signal_is_not_used() -> None:
@@ -103,8 +107,58 @@ def test_screening_says_why_a_signal_is_not_used() -> None:
 
 def test_the_fingerprint_is_of_the_values_and_not_of_the_files(tmp_path: Path) -> None:
     values = drive(1, ticks=5)
-    one = read_csv([str(write_csv(tmp_path / "a.csv", values))])
-    two = read_csv([str(write_csv(tmp_path / "b.csv", values))])
+    one = read_tables([str(write_csv(tmp_path / "a.csv", values))])
+    two = read_tables([str(write_csv(tmp_path / "b.csv", values))])
     assert fingerprint(one) == fingerprint(two)
     values[0, 0] += 0.1
-    assert fingerprint(read_csv([str(write_csv(tmp_path / "c.csv", values))])) != fingerprint(one)
+    assert fingerprint(read_tables([str(write_csv(tmp_path / "c.csv", values))])) != fingerprint(one)
+
+
+def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
+    values = drive(1, ticks=30)
+    written = read_tables([str(write_csv(tmp_path / "a.csv", values))])
+    (one,) = written.drives
+    columns = {name: one.values[:, at] for at, name in enumerate(written.names)}
+    columns["Loop.Flow"] = np.where(np.arange(len(one.tick_ms)) == 3, np.nan, columns["Loop.Flow"])
+    for name, time in {"timestamp": one.tick_ms / 1000, "time": one.tick_ms.astype("datetime64[ms]")}.items():
+        pq.write_table(pa.table({name: time} | columns), tmp_path / f"{name}.parquet")
+        read = read_tables([str(tmp_path / f"{name}.parquet")])
+        assert read.names == written.names
+        np.testing.assert_array_equal(read.drives[0].tick_ms, one.tick_ms)
+        np.testing.assert_array_equal(read.drives[0].values, np.column_stack(list(columns.values())))
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"timestamp": [1.0, 2.0], "Loop.Flow": ["a", "b"]}, r"column 'Loop\.Flow': expected numbers, found string"),
+        ({"timestamp": [1.0, None], "Loop.Flow": [1.0, 2.0]}, r"column 'timestamp': row 2 has no time"),
+        ({"timestamp": [1.0, 2.0]}, r"expected columns of different names, a time and at least one signal"),
+    ],
+)
+def test_a_parquet_file_that_is_no_drive_is_one_line(tmp_path: Path, columns: dict[str, list[object]], words: str) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table(columns), path)
+    with pytest.raises(TrainingDataError, match=f"^{path}: {words}"):
+        read_tables([str(path)])
+    path.write_bytes(b"PAR1 no")
+    with pytest.raises(TrainingDataError, match=f"^{path}: not a Parquet file"):
+        read_tables([str(path)])
+
+
+def test_with_a_dbc_a_table_s_columns_are_its_signals(tmp_path: Path) -> None:
+    schema = compile_dbc(DBC_FILES).schema
+    names = ["TMS_BatteryLoop.BatteryCoolantFlow", "BMS_Thermal.CellTemperatureMean"]
+    path = tmp_path / "a.csv"
+    path.write_text("timestamp," + ",".join(names) + "\n1,2,3\n2,4,5\n")
+    table = read_table([str(path)], DBC_FILES)
+    assert table.schema is not None
+    assert sorted(table.names) == sorted(names)
+    assert table.columns is not None
+    assert [schema.names[column] for column in table.columns] == list(table.names)
+    assert table.drives[0].values[:, table.names.index(names[0])].tolist() == [2.0, 4.0]
+    path.write_text("timestamp,Loop.Flow\n1,2\n")
+    with pytest.raises(TrainingDataError, match=r"the DBC has no signal 'Loop\.Flow'"):
+        read_table([str(path)], DBC_FILES)
+    with pytest.raises(TrainingDataError, match="expected all tables or all CAN logs"):
+        read_table([str(path), "drive.log"], DBC_FILES)

@@ -1,6 +1,8 @@
 """A replay keeps time: with a clock of the test's own, exactly."""
 
 import itertools
+import os
+import threading
 from collections.abc import Callable, Iterable
 from types import TracebackType
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 from simulator.errors import ReplayError, ReplayFailed
+from simulator.real_time import RealTime
 from simulator.replay import GROUP_FRAMES, LOOK_UP_NS, PATIENCE_NS, SLICE_NS, Ahead, Lateness, Report, play
 from simulator.replay_timetable import Timed
 
@@ -210,3 +213,27 @@ def test_lateness_is_counted_within_a_hundredth() -> None:
     for share in (0.5, 0.99, 0.999, 1.0):
         assert lateness.percentile_ns(share) == pytest.approx(np.percentile(late_ns, share * 100), rel=0.01)
     assert Lateness().percentile_ns(0.5) == 0
+
+
+def test_real_time_scheduling_lasts_as_long_as_the_replay_where_it_is_allowed() -> None:
+    me = threading.get_native_id()
+    ended = threading.Thread(target=lambda: None)
+    ended.start()
+    ended.join()
+    assert ended.native_id is not None
+    before = os.sched_getscheduler(me)
+    with RealTime([me, ended.native_id]) as scheduling:
+        assert os.sched_getscheduler(me) & os.SCHED_FIFO == (os.SCHED_FIFO if scheduling.granted else before)
+        scheduling.give_back()
+        assert (os.sched_getscheduler(me), scheduling.granted) == (before, False)
+    assert os.sched_getscheduler(me) == before
+    with RealTime([]) as scheduling:
+        assert not scheduling.granted
+
+
+def test_real_time_scheduling_is_given_back_where_the_bus_cannot_keep_up() -> None:
+    time = Time()
+    busy = itertools.cycle([0] * 40 + [1])  # 20 ms for a frame
+    report = played(frames(evenly(1000, 3)), time, [Bus(time, lambda: next(busy))], real_time=True)
+    assert (report.frames, report.real_time) == (3001, False)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER

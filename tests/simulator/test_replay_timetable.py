@@ -136,8 +136,8 @@ def test_fd_frames_beside_classic_ones(data_dir: Path) -> None:
             {"since": Instant(5 * S)},
             "no frame between --from and --until; as far as it was read the log has 0.000 s",
         ),
-        ([(1.0, "can1", "001#")], {}, "no frame is for a bus of --to: 1 frames of other channels; the log has can1"),
-        ([(1.0, "can0", "20000080#0000000000000000")], {}, "1 error frames"),
+        ([(1.0, "can1", "001#")], {}, "no --to names a channel of these 1 frames; there are can1"),
+        ([(1.0, "can0", "20000080#0000000000000000")], {}, r"has error frames alone \(1\), which are left out"),
     ],
 )
 def test_nothing_to_play(tmp_path: Path, frames: list[tuple[float, str, str]], options: dict[str, Any], expected: str) -> None:

@@ -106,10 +106,45 @@ MESSAGES = [
             tick_ms=[1_700_000_821_000, 1_700_000_822_000], signals=["score", "Cooling.Flow"], values=[[1.5, 4.25], [None, 12.125]]
         ),
     ),
+    FindingMessage(
+        finding_id=STREAM[::-1],
+        state="cleared",
+        pack_id="coolant-1",
+        fault_code="CE-COOL-01",
+        tick_ms=1_700_000_922_000,
+        since_ms=1_700_000_812_000,
+        score=0.5,
+        threshold=2.5,
+        p_value=None,
+        contributions=[],
+        window=Window(tick_ms=[], signals=[], values=[]),
+        repeats=3,
+    ),
     Gap(stream=STREAM, first=7, last=9, reason="the outbox was full"),
     StatusMessage(tick_ms=1_700_000_822_000, state="running", counters={"frames": 87212.0}),
     Clock(boot_ms=5000, utc_ms=1_700_000_822_000, source="system"),
 ]
+
+
+def refused() -> list[dict[str, Any]]:
+    """Bodies of rows that a reader must not take, from one that it takes."""
+    value, baseline = ROWS["two ticks, reasons change"]
+    body = encode_rows(value, baseline)
+    assert body[0] == 0, "not compressed"
+    flags, ticks, rest = body[1], body[2], body[3:]
+    cases = {
+        "an unknown mode": b"\x02" + body[1:],
+        "an unknown flag": bytes([0, flags | 16, ticks]) + rest,
+        "not against the baseline": bytes([0, flags & ~1, ticks]) + rest,
+        "expected widths outside a baseline": bytes([0, flags | 8, ticks]) + rest,
+        "no tick": bytes([0, flags, 0]) + rest,
+        "a number longer than needed": bytes([0, flags, ticks | 0x80, 0]) + rest,
+        "a byte left over": body + b"\0",
+        "it ends early": body[:-1],
+        "more columns than the stream has": bytes([0, flags, ticks, rest[0], 6]) + rest[2:],
+        "nothing": b"",
+    }
+    return [{"name": name, "baseline": plain(baseline), "body": case.hex()} for name, case in cases.items()]
 
 
 def bytes_hex(value: Any) -> Any:
@@ -203,6 +238,7 @@ def main() -> None:
     ]
     files = {
         "rows": cases,
+        "refused": refused(),
         "messages": messages,
         "stream": stream,
         "announcement": announcement(),

@@ -45,6 +45,7 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         shift += 7
         if byte < 0x80:
+            assert byte or shift == 7, "longer than needed"
             return value, at
 
 
@@ -90,6 +91,7 @@ def read_rows(body: bytes, baseline: dict[str, Any] | None) -> dict[str, Any]:
     assert bool(flags & 1) == (baseline is not None)
     assert flags < 16
     ticks, at = varint(data, at)
+    assert 1 <= ticks <= 3600
     start, at = varint(data, at)
     if baseline is None:
         width, at = varint(data, at)
@@ -97,8 +99,10 @@ def read_rows(body: bytes, baseline: dict[str, Any] | None) -> dict[str, Any]:
     m = len(baseline["raw"][0])
     count, at = varint(data, at)
     reasons, at = varint(data, at) if flags & 4 else (0, at)
+    assert count <= m
     widths = None
     if flags & 8:
+        assert not flags & 1
         widths = [list(data[at : at + m]), list(data[at + m : at + 2 * m])]
         at += 2 * m
     bits = Bits(data[at:])

@@ -182,6 +182,15 @@ def test_a_broker_or_aggregator_certificate_announces_nothing(fleet: Fleet) -> N
             fleet.read(sealed.data)
 
 
+def test_a_certificate_of_no_known_version_is_a_format_error(fleet: Fleet) -> None:
+    """cryptography has an error of its own for it, which is no ValueError; found by fuzzing."""
+    data = fleet.announce(StreamSealer.start(VEHICLE))
+    version = b"\xa0\x03\x02\x01"  # [0] { INTEGER, one byte: RFC 5280, 4.1
+    at = data.index(version) + len(version)
+    with pytest.raises(FormatError, match=r"not an X\.509 certificate"):
+        fleet.read(data[:at] + b"\x3e" + data[at + 1 :])
+
+
 def certificate_for(fleet: Fleet, change: Callable[[x509.CertificateBuilder], x509.CertificateBuilder]) -> bytes:
     """An announcement under a certificate that the fleet CA did issue for the vehicle, but of another make."""
     key = ec.generate_private_key(ec.SECP256R1())

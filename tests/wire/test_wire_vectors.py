@@ -16,6 +16,7 @@ import second_decoder as second
 
 from wire.codec import decode_rows, encode_rows
 from wire.envelope import StreamOpener, StreamSealer, read_announcement
+from wire.errors import FormatError
 from wire.messages import Kind, Rows, decode_message
 from wire.receipts import Status, decode_downlink
 from wire.recipients import RecipientKey, read_recipient
@@ -44,6 +45,15 @@ def test_rows(case: dict[str, Any]) -> None:
         expected = as_rows(case["rows"])
         assert expected is not None
         assert encode_rows(expected, baseline) == body
+
+
+@pytest.mark.parametrize("case", load("refused"), ids=lambda case: case["name"])
+def test_rows_that_are_refused(case: dict[str, Any]) -> None:
+    body = bytes.fromhex(case["body"])
+    with pytest.raises(FormatError):
+        decode_rows(body, as_rows(case["baseline"]))
+    with pytest.raises((AssertionError, IndexError)):
+        second.read_rows(body, numbers(case["baseline"]))
 
 
 @pytest.mark.parametrize("case", load("messages"), ids=lambda case: Kind(case["kind"]).name)
