@@ -116,13 +116,15 @@ class Cars:
 
     def step(self, dt_s: float = 1.0) -> None:
         """Move every vehicle by dt_s. More than 1 s only while none drives. Raises ScenarioError."""
-        if dt_s != 1.0 and (self.state["mode"] == 1).any():
-            raise ScenarioError(f"step: expected 1 s while a vehicle drives, found {dt_s} s")
+        self.journeys.decide()
+        if dt_s != 1.0 and self.journeys.used().any():
+            raise ScenarioError(f"step: expected 1 s while a vehicle is used, found {dt_s} s")
         self._step(float(dt_s))
 
     def advance(self) -> NDArray[np.float64]:
         """Move each vehicle by its own step: 1 s while it is used, 60 s while it charges, to its next event (an hour at most) while it
         sleeps. Returns the steps (n,) s. Their times then differ: `state["time_s"]`."""
+        self.journeys.decide()
         steps = self.journeys.own_steps()
         self._step(1.0 if (steps == 1.0).all() else steps)
         return steps
@@ -132,7 +134,7 @@ class Cars:
         s = self.state
         gusts = self.gusts.at(s["time_s"])
         s["time_s"][:] += dt_s
-        self.journeys.step(m)
+        self.journeys.phase_s += dt_s
         self.body.phases(self.journeys)
         self.weather.step(m, gusts)
         moving = s["ready"] > 0

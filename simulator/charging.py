@@ -79,7 +79,7 @@ class Charging:
         contact = np.where(direct, 2.6e-4, 1.2e-3) * np.where(direct, s["charging.current_a"] ** 2, (into / (phases * PHASE_V)) ** 2)
         relax(s["charging.port_c"], s["world.ambient_c"] + contact * np.where(direct, 1.0, 6.0), m.keep(240.0))
         s["charging.session_kwh"][:] += np.maximum(0.0, into - load_w) * plugged * (m.dt_s / 3.6e6)
-        left = np.maximum(0.0, s["charging.target"] - charge) * s["battery.capacity_a_h"] * s["battery.voltage"] * 3.6
+        left = np.maximum(0.0, s["charging.target"] - charge) * s["battery.capacity_a_h"] * s["battery.voltage"] * 3600
         s["charging.remaining_s"][:] = np.where(running, left / np.maximum(500.0, 0.85 * (into - load_w)), 0.0)
         return into
 

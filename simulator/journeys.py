@@ -5,12 +5,12 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.cast import Cast
 from simulator.dice import Dice, Numbers
 from simulator.driver import Driver
 from simulator.individual import Individuals
-from simulator.moment import Moment
 from simulator.route import Road
 from simulator.state import Array, State
 
@@ -90,10 +90,14 @@ class Journeys:
         result: Array = np.where(asleep, np.minimum(wait, LONGEST_STEP_S), np.where(charging, np.minimum(wait, CHARGING_STEP_S), 1.0))
         return result
 
-    def step(self, m: Moment) -> None:
-        """Changes of phase that time, arrival and charge bring; called at the beginning of a step."""
+    def used(self) -> NDArray[np.bool_]:
+        """(n,) between key-on and the sleep of the buses."""
+        result: NDArray[np.bool_] = (self.phase >= Phase.BOARDING) & (self.phase <= Phase.LEAVING)
+        return result
+
+    def decide(self) -> None:
+        """Changes of phase that time, arrival and charge bring; before a step, so that the step's time is spent in the new phase."""
         s, phase = self.state, self.phase
-        self.phase_s += m.dt_s
         now = s["time_s"]
         if self.cast.plan == "calendar":
             self._plan_due()
@@ -127,11 +131,11 @@ class Journeys:
         leg = self.leg[of]
         km, leads = self.leg_km[of, leg], self.leads[of, leg]
         long, work = km > 60, (leads == WORK) | (self.place[of] == WORK)
-        urban = np.where(long, 0.12, np.where(work, 0.35 + 0.3 * self.who["urban"][of], self.who["urban"][of]))
+        urban = np.where(long, 0.1, np.where(work, 0.1 + 0.35 * self.who["urban"][of], 0.15 + 0.6 * self.who["urban"][of]))
         motorway = np.where(long, 0.75, np.where(work, np.minimum(0.9, km / 60), self.who["motorway"][of] * 0.6))
         hour = ((self.start_s[of] + self.state["time_s"][of]) % DAY_S) / 3600
         rush = np.exp(-(((hour - 8) / 1.2) ** 2)) + np.exp(-(((hour - 17.8) / 1.5) ** 2))
-        self.road.crowd[of] = np.where((hour < 6) | (hour > 21), 0.08, 0.25 + 0.5 * rush)
+        self.road.crowd[of] = np.where((hour < 6) | (hour > 21), 0.08, 0.2 + 0.4 * rush)
         self.road.begin(of, km * 1000, urban, motorway)
         self.place[of] = leads
         self.leg[of] += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.individual import Individuals
 from simulator.moment import Moment, relax
@@ -138,6 +139,9 @@ class BatteryLoop:
         relax(s["loop.outlet_c"], coolant + from_battery / carried, m.keep(1.5))
 
 
+LONG_S = 60.0  # steps beyond it are those of a sleeping car
+COOLANT_J_K = 17e3  # of the drive's loop
+REST_W_K = 24.0  # of the whole drive to the air, at rest
 STATOR, ROTOR, OIL, INVERTER, CAPACITOR, CONVERTER, CHARGER, BEARING = range(8)
 
 
@@ -166,6 +170,16 @@ class DriveLoop:
         state["drive_loop.level"][:] = who["drive_coolant_level"]
         self._heat = np.zeros((len(self.NAMES), who.vehicles))
 
+    def _rest(self, m: Moment, long: NDArray[np.bool_]) -> None:
+        """A step of many minutes, asleep: all parts and the coolant share their heat and give it to the air together."""
+        s = self.state
+        cold, ambient = s["drive_loop.coolant_c"], s["world.ambient_c"]
+        whole = float(self.CAPACITY_J_K.sum()) + COOLANT_J_K
+        shared = ((self.CAPACITY_J_K * self.nodes).sum(axis=0) + COOLANT_J_K * cold) * (1 / whole)
+        shared = ambient + (shared - ambient) * m.keep(whole / REST_W_K)
+        np.copyto(self.nodes, shared, where=long)
+        np.copyto(cold, shared, where=long)
+
     def step(self, gear_w: Array, converter_w: Array, charger_w: Array, bearing_w: Array, awake: Array, m: Moment) -> None:
         """Losses in W, beside those of motor and inverter."""
         s, heat, node = self.state, self._heat, self.nodes
@@ -185,6 +199,10 @@ class DriveLoop:
         heat[CHARGER] += charger_w
         heat[BEARING] += 4.0 * node[OIL] + 2.0 * ambient + 0.012 * s["drive.motor_rad_s"] + bearing_w
         heat /= self.CONDUCTANCE_W_K
+        long = np.asarray(m.dt_s) > LONG_S
+        if long.any():
+            self._rest(m, long)
+            heat = np.where(long, node, heat)
         before = node.copy()
         keep = np.exp(np.asarray(m.dt_s) * (-self.CONDUCTANCE_W_K / self.CAPACITY_J_K))
         node -= heat
@@ -194,5 +212,5 @@ class DriveLoop:
         taken = (self.TO_COOLANT_W_K * (0.5 * before - cold)).sum(axis=0)
         radiator = 8.0 + 165 * (flow * 0.1) ** 0.3 * (s["front.air_m_s"] * 0.25) ** 0.45
         steady = ambient + taken / radiator
-        cold += (steady - cold) * -np.expm1(-radiator * (m.dt_s / 17e3))
+        cold += (steady - cold) * -np.expm1(-radiator * (m.dt_s / COOLANT_J_K)) * ~long
         np.add(cold, taken / np.maximum(coolant_capacity_flow(flow), 60.0), out=s["drive_loop.return_c"])
