@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,7 +175,7 @@ class Signals:
         """(signals, n) with what stays the same for the whole run; to be filled by `write` again and again."""
         return self._constants.values.copy()
 
-    def write(self, values: Array) -> None:
+    def write(self, values: NDArray[Any]) -> None:
         """values: as `start` gave it, or as an earlier `write` left it."""
         self._sheet.values = values
         drive_signals(self.context, self._sheet)
