@@ -91,8 +91,8 @@ class Journeys:
         return result
 
     def used(self) -> NDArray[np.bool_]:
-        """(n,) between key-on and the sleep of the buses."""
-        result: NDArray[np.bool_] = (self.phase >= Phase.BOARDING) & (self.phase <= Phase.LEAVING)
+        """(n,) the key is on."""
+        result: NDArray[np.bool_] = (self.phase == Phase.BOARDING) | (self.phase == Phase.DRIVING)
         return result
 
     def decide(self) -> None:

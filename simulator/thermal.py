@@ -114,8 +114,9 @@ class BatteryLoop:
         valve = np.minimum(1.0, np.maximum(0.0, (battery - 36) * 0.125)) * awake
         relax(s["loop.chiller_valve"], valve, m.keep(8.0))
         chiller = np.multiply(s["loop.chiller_valve"], 2600.0, out=s["loop.chiller_w"])
-        cold_limit = np.where(s["mode"] == 3, 22.0, 8.0)  # before a fast charge the battery is warmed further
-        warming = 4000 * np.minimum(1.0, np.maximum(0.0, (cold_limit - battery) * (1 / 6))) * awake
+        # A fast charge wants a warm battery; a drive only one that can recuperate a little.
+        cold_limit, most = np.where(s["mode"] == 3, 22.0, 2.0), np.where(s["mode"] == 3, 4000.0, 1500.0)
+        warming = most * np.minimum(1.0, np.maximum(0.0, (cold_limit - battery) * (1 / 6))) * awake
         heater = s["loop.heater_w"]
         relax(heater, warming, m.keep(5.0))
         nominal = np.multiply(radiator, coolant - ambient, out=s["loop.radiator_nominal_w"])
