@@ -49,6 +49,11 @@ class Play:
         self.set_severities(self.state["time_s"] + 1.0)
         return self.cars.advance()
 
+    def own_step(self) -> int:
+        """How far the one vehicle of a play can go in a step, s: 1 while it is used, more while it charges or sleeps."""
+        self.cars.journeys.decide()
+        return int(self.cars.journeys.own_steps()[0])
+
     def set_severities(self, time_s: float | Array) -> None:
         """Of this instant, for whoever moves the cars himself."""
         for code in self._several:
