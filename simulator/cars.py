@@ -52,7 +52,7 @@ LIMP = 0.8  # share of power that protection withholds
 OHM_PER_V = 100.0  # ISO 6469-3: least insulation of a DC system
 EMPTY = 0.08  # state of charge from which power is withheld
 RED = 0.5  # derating that lights the red lamp
-BEARING_END = 1.95
+FAILED = 1.95  # severity from which the part is taken for failed
 HEAT_OF_PUMP_STOP = 0.35  # share of the nominal flow under which the loop is taken for failed
 LOW_LEVEL = 20.0
 
@@ -113,6 +113,7 @@ class Cars:
         self._electrical(still)
         self._thermal(still)
         self._protect()
+        self.low.forget()
 
     def step(self, dt_s: float = 1.0) -> None:
         """Move every vehicle by dt_s. More than 1 s only while none drives. Raises ScenarioError."""
@@ -158,6 +159,8 @@ class Cars:
     def _electrical(self, m: Moment) -> None:
         s = self.state
         self.low.step(self.severity["low_voltage_battery_weak"], m)
+        if self.low.dead.any():
+            self.journeys.strand(np.flatnonzero(self.low.dead))
         load = s["auxiliary_w"] + s["climate_w"] + s["loop.heater_w"]
         np.multiply(s["drive.electric_w"], s["ready"], out=s["drive.electric_w"])
         into = self.charging.step(load, m)
@@ -189,13 +192,14 @@ class Cars:
         battery, motor = (s["loop.battery_c"] - 50) * 0.125, (s["drive_loop.stator_c"] - 140) * 0.05
         inverter, empty = (s["drive_loop.inverter_c"] - 90) * 0.05, (EMPTY - s["battery.charge"]) * (1 / EMPTY)
         starved = (self.loop.nominal_l_min > 3) & (s["loop.flow_l_min"] < HEAT_OF_PUMP_STOP * self.loop.nominal_l_min)
-        failed = starved | (s["loop.level"] < LOW_LEVEL) | (self.severity["coolant_pump_degraded"] >= BEARING_END)
+        failed = starved | (s["loop.level"] < LOW_LEVEL) | (self.severity["coolant_pump_degraded"] >= FAILED)
         failed |= s["battery.insulation_kohm"] * 1000 < OHM_PER_V * s["battery.voltage"]
-        failed |= (self.severity["cell_imbalance"] > 0.5) & used & (self.battery.weakest_v() < CUT_OFF_V)
-        failed |= self.severity["cell_imbalance"] >= BEARING_END
-        failed |= self.severity["motor_bearing_worn"] >= BEARING_END
-        protection = np.copyto(s["protection"], failed & used)
-        del protection
+        weak = self.severity["cell_imbalance"]
+        if weak.any():
+            failed |= (weak >= FAILED) | ((weak > 0.5) & (self.battery.weakest_v() < CUT_OFF_V))
+        failed |= self.severity["motor_bearing_worn"] >= FAILED
+        np.logical_and(failed, used, out=failed)
+        np.copyto(s["protection"], failed)
         worst = np.maximum(np.maximum(battery, motor), np.maximum(inverter, empty))
         withheld = np.minimum(1.0, np.maximum(0.0, worst))
         cause = np.where(worst == battery, 1.0, np.where(worst == motor, 2.0, np.where(worst == inverter, 3.0, 4.0)))

@@ -33,8 +33,8 @@ def taper_w(charge: Array, temperature_c: Array) -> Array:
 
 
 class Charging:
-    """AC: the on-board charger with 91 to 94 % (constant and linear losses; Sevdari et al., Energy Conversion and Management 2023 measure 88 to 95 %). DC: the
-    station gives what the battery asks for, within its own limit. Control pilot: IEC 61851-1."""
+    """AC: the on-board charger with 91 to 94 % (constant and linear losses; Sevdari et al., Energy
+    Conversion and Management 2023, measure 88 to 95 %). DC: the station gives what the battery asks for, within its own limit. Control pilot: IEC 61851-1."""
 
     def __init__(self, car: CarParameters, dice: Dice, who: Individuals, state: State) -> None:
         self.car, self.dice, self.who, self.state = car, dice, who, state
@@ -85,8 +85,10 @@ class Charging:
 
     def _idle(self, m: Moment) -> None:
         s = self.state
+        relax(s["charging.port_c"], s["world.ambient_c"] + 0.004 * s["world.solar"], m.keep(240.0))
+        if not s["charging.state"].any():
+            return
         self.into_w[:] = 0.0
         self.loss_w = np.zeros_like(self.into_w)
         for name in ("power_w", "current_a", "grid_w", "limit_a", "grid_v", "kind", "state", "pilot", "lid", "remaining_s"):
             s[f"charging.{name}"][:] = 0.0
-        relax(s["charging.port_c"], s["world.ambient_c"] + 0.004 * s["world.solar"], m.keep(240.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 
 import numpy as np
@@ -12,7 +13,7 @@ from simulator.dice import Dice, Numbers
 from simulator.driver import Driver
 from simulator.individual import Individuals
 from simulator.route import Road
-from simulator.state import Array, State
+from simulator.state import Array, Mask, State
 
 __all__ = ["BOARDING_S", "Journeys", "Phase"]
 
@@ -90,9 +91,9 @@ class Journeys:
         result: Array = np.where(asleep, np.minimum(wait, LONGEST_STEP_S), np.where(charging, np.minimum(wait, CHARGING_STEP_S), 1.0))
         return result
 
-    def used(self) -> NDArray[np.bool_]:
+    def used(self) -> Mask:
         """(n,) the key is on."""
-        result: NDArray[np.bool_] = (self.phase == Phase.BOARDING) | (self.phase == Phase.DRIVING)
+        result: Mask = (self.phase == Phase.BOARDING) | (self.phase == Phase.DRIVING)
         return result
 
     def decide(self) -> None:
@@ -113,9 +114,7 @@ class Journeys:
             full = s["battery.charge"] >= self.target - 1e-4
             self._change(charging, full, self._unplug)
 
-    def _change(
-        self, candidates: np.ndarray[tuple[int], np.dtype[np.bool_]], condition: np.ndarray[tuple[int], np.dtype[np.bool_]], to
-    ) -> None:  # type: ignore[no-untyped-def]
+    def _change(self, candidates: Mask, condition: Mask, to: Callable[[Numbers], None]) -> None:
         of = np.flatnonzero(candidates & condition)
         if len(of):
             to(of)
@@ -157,6 +156,10 @@ class Journeys:
             s[name][of] = 0.0
         s["battery.trip_charged_kwh"][of] = s["battery.trip_discharged_kwh"][of] = 0.0
         self.driver.begin(of)
+
+    def strand(self, of: Numbers) -> None:
+        """These cars do not wake up: they stay where they are, this drive is not made."""
+        self._enter(of, Phase.ASLEEP)
 
     def _drive_off(self, of: Numbers) -> None:
         self._enter(of, Phase.DRIVING)
@@ -218,7 +221,7 @@ class Journeys:
         if len(due):
             self._plan(due, today[due])
 
-    def _plan(self, of: Numbers, day: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
+    def _plan(self, of: Numbers, day: NDArray[np.int64]) -> None:
         """The drives of this day, in order. What was not driven yesterday is dropped, but who is out comes home."""
         who = self.who
         u = self.dice.uniforms("day", 16, day, of)
@@ -265,7 +268,7 @@ class Journeys:
         km: Array,
         leads: Array,
         column: int,
-        drawn: np.ndarray[tuple[int], np.dtype[np.bool_]],
+        drawn: Mask,
         hour: Array,
         far: Array,
         to: float,

@@ -7,7 +7,7 @@ import numpy as np
 from simulator.individual import Individuals
 from simulator.moment import Moment
 from simulator.parameters import CarParameters
-from simulator.state import Array, State
+from simulator.state import Array, Mask, State
 
 __all__ = ["GRAVITY", "Powertrain"]
 
@@ -53,7 +53,7 @@ class Powertrain:
         mass = self.car.mass_kg + self.who["load_kg"] + OCCUPANT_KG * s["body.occupants"]
         np.add(mass, s["body.trailer"] * self.who["trailer_kg"], out=s["drive.mass_kg"])
 
-    def step(self, demand: Array, m: Moment, moving: Array, drag_n_m: Array, bearing: Array) -> None:
+    def step(self, demand: Array, m: Moment, moving: Mask, drag_n_m: Array, bearing: Array) -> None:
         """demand: acceleration asked for, m/s². moving: (n,) bool, driving. drag_n_m: of brakes that do not release. bearing: severity."""
         s, car = self.state, self.car
         self.load()

@@ -96,11 +96,14 @@ class BatteryLoop:
         nominal = np.multiply(rpm * thin, self.who["pump_gain"] * (reference / car.pump_reference_rpm), out=self.nominal_l_min)
         flow = s["loop.flow_l_min"]
         # The loss is what remains after the warmer, thinner coolant has given a little back.
-        np.multiply(nominal, (1 - loss) / (1 + 0.002 * rise) * np.maximum(0.0, 1 - PUMP_WEAR * wear), out=flow)
+        pumped = nominal * ((1 - loss) / (1 + 0.002 * rise))
+        np.multiply(pumped, np.maximum(0.0, 1 - PUMP_WEAR * wear - beyond_wear), out=flow)
         share = flow * (1 / reference)
-        pressure = np.divide(38.0 * share * share, thin, out=s["loop.pressure_kpa"])
+        np.divide(38.0 * share * share, thin, out=s["loop.pressure_kpa"])
+        # What a worn impeller does not turn into flow it still takes.
+        hydraulic = pumped * pumped * pumped / thin * (38.0 / (reference * reference * 60 * 0.34))
         turning = rpm * (1 / car.pump_reference_rpm)
-        power = (6.0 + pressure * flow * (1 / 60 / 0.34) + 9.0 * turning**3) * (1 + PUMP_DRAW * wear) * (goal > 0)
+        power = (6.0 + hydraulic + 9.0 * turning * turning * turning) * (1 + PUMP_DRAW * wear) * (goal > 0)
         s["loop.pump_w"][:] = power
         np.maximum(0.0, self.who["coolant_level"] - LEAK_LEVEL * np.minimum(leak, 1.0) - 75 * beyond, out=s["loop.level"])
         relax(s["loop.pump_c"], coolant + 0.28 * power * (1 + 0.3 * wear), m.keep(200.0))

@@ -7,7 +7,7 @@ import numpy as np
 from simulator.individual import Individuals
 from simulator.moment import Moment, relax
 from simulator.route import LEAD, LENGTH, LIMIT, STOP_S, Road
-from simulator.state import Array, State
+from simulator.state import Array, Mask, State
 
 __all__ = ["Traffic"]
 
@@ -28,7 +28,7 @@ class Traffic:
         self.wave = np.zeros(n)  # unrest of its speed, standard deviation 1
         state["world.gap_m"][:] = FREE_M
 
-    def step(self, m: Moment, speed: Array, moving: Array, gust: Array) -> Array:
+    def step(self, m: Moment, speed: Array, moving: Mask, gust: Array) -> Array:
         """The greatest speed after this step that keeps the driver's distance. speed: of the car, m/s. moving: (n,) bool."""
         s, segments = self.state, self.road.segments
         keep = m.keep(8.0)

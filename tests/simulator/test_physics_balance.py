@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from physics_car import Recording, drive
 
 from simulator.cars import Cars
 from simulator.cast import Cast
 from simulator.errors import ScenarioError
 from simulator.state import COLUMNS, State
-from tests.simulator.physics_car import Recording, drive
 
 SECONDS = 420
 
@@ -83,7 +83,15 @@ def test_heat_is_kept_in_the_battery_and_its_coolant(cars: Recording) -> None:
 
 def test_a_step_of_a_minute_is_sixty_steps_of_a_second() -> None:
     """Asleep, heat and charge relax by exact solutions: what is left of the difference is the weather's unrest."""
-    names = ("loop.battery_c", "loop.coolant_c", "drive_loop.stator_c", "climate.cabin_c", "low.charge", "tyres.pressure_kpa", "battery.health")
+    names = (
+        "loop.battery_c",
+        "loop.coolant_c",
+        "drive_loop.stator_c",
+        "climate.cabin_c",
+        "low.charge",
+        "tyres.pressure_kpa",
+        "battery.health",
+    )
     one, other = (Cars(Cast(seed=4, vehicles=(0, 1, 2), plan="park", fixed={"ambient_c": 3.0, "rain": 0.0})) for _ in range(2))
     for car in (one, other):
         car.state["loop.battery_c"][:] = 30.0
