@@ -103,6 +103,7 @@ class Cars:
         self.body = Body(who, state)
         self.low = LowVoltage(who, state)
         self.charging = Charging(self.car, dice, who, state)
+        self.powertrain.fit(self.weather.winter(), np.arange(n))
         self._settle()
 
     def _settle(self) -> None:
@@ -137,6 +138,8 @@ class Cars:
         s["time_s"][:] += dt_s
         self.journeys.phase_s += dt_s
         self.body.phases(self.journeys)
+        if len(self.journeys.new_day):
+            self.powertrain.fit(self.weather.winter(), self.journeys.new_day)
         self.weather.step(m, gusts)
         moving = s["ready"] > 0
         speed = s["drive.speed"]

@@ -33,8 +33,9 @@ def taper_w(charge: Array, temperature_c: Array) -> Array:
 
 
 class Charging:
-    """AC: the on-board charger with 91 to 94 % (constant and linear losses; Sevdari et al., Energy
-    Conversion and Management 2023, measure 88 to 95 %). DC: the station gives what the battery asks for, within its own limit. Control pilot: IEC 61851-1."""
+    """AC: the on-board charger with 91 to 94 %, constant and linear losses (Sevdari et al., Energy Conversion and Management 2023, measure
+    88 to 95 %). DC: the station gives what the battery asks for, within its own limit. Control pilot: IEC 61851-1.
+    """
 
     def __init__(self, car: CarParameters, dice: Dice, who: Individuals, state: State) -> None:
         self.car, self.dice, self.who, self.state = car, dice, who, state

@@ -60,7 +60,7 @@ DRAWS: Mapping[str, Draw] = {
     "plate_gain": Draw(0.96, 1.04, 0.012, least=0.5, most=1.5, words="of the cold plate's heat transfer"),
     "radiator_gain": Draw(0.95, 1.05, 0.015, least=0.3, most=1.5, words="of the radiators' heat transfer: dirt"),
     "pump_gain": Draw(0.985, 1.015, 0.005, least=0.5, most=1.5, words="of the coolant pump's flow"),
-    "tyre_set": Draw(values=(0, 0, 1, 2), least=0, most=2, words="0 summer, 1 winter, 2 all-season; -1: by season"),
+    "tyre_set": Draw(values=(0, 0, 1, 2), least=0, most=2, words="0 summer, in cold winters 1; 1 winter; 2 all-season"),
     "software": Draw(values=(1, 2, 2, 3, 3, 3), least=1, most=3, words="of the drive: regeneration map, pump curve, charging curve"),
     # tolerances of sensors, for the signals
     "flow_gain": Draw(0.991, 1.009, 0.004, least=0.8, most=1.2),

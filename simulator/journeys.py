@@ -56,12 +56,14 @@ class Journeys:
         n = who.vehicles
         self.phase = np.full(n, Phase.ASLEEP, np.int64)
         self.phase_s = np.zeros(n)
+        self.new_day: Numbers = np.arange(0)  # whose day began in this step
         self.start_s = cast.start_ns / 1e9 + zone_s  # local time of the scenario's start
         self.day = np.full(n, -1, np.int64)  # since 1970, of the plan
         self.leg = np.zeros(n, np.int64)
         self.departs_s, self.leg_km = np.full((n, LEGS + 1), NEVER), np.zeros((n, LEGS + 1))
         self.leads = np.zeros((n, LEGS + 1))
         self.place = np.full(n, HOME)
+        self.home = {name: state[f"world.{name}"].copy() for name in ("latitude", "longitude", "altitude_m")}
         self.rest_m = np.zeros(n)  # of a journey that charging interrupts
         self.charge_from_s = np.full(n, NEVER)  # when a plugged car begins to charge at home
         self.target = who["charge_target"].copy()
@@ -99,6 +101,7 @@ class Journeys:
     def decide(self) -> None:
         """Changes of phase that time, arrival and charge bring; before a step, so that the step's time is spent in the new phase."""
         s, phase = self.state, self.phase
+        self.new_day = self.new_day[:0]
         now = s["time_s"]
         if self.cast.plan == "calendar":
             self._plan_due()
@@ -194,6 +197,11 @@ class Journeys:
 
     def _sleep(self, of: Numbers) -> None:
         self._enter(of, Phase.ASLEEP)
+        home = of[self.place[of] == HOME]
+        if self.cast.plan == "calendar" and len(home):
+            # The roads are drawn, not a map's: whoever comes home is brought there while nobody looks.
+            for name, there in self.home.items():
+                self.state[f"world.{name}"][home] = there[home]
 
     def _plug(self, of: Numbers) -> None:
         self._enter(of, Phase.CHARGING_AC)
@@ -261,6 +269,7 @@ class Journeys:
             mine[of, :LEGS] = np.take_along_axis(new, order, axis=1)
         self.departs_s[of, LEGS] = NEVER
         self.leg[of], self.day[of] = 0, day
+        self.new_day = of
 
     @staticmethod
     def _leg(

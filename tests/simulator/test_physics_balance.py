@@ -96,9 +96,9 @@ def test_a_step_of_a_minute_is_sixty_steps_of_a_second() -> None:
     for car in (one, other):
         car.state["loop.battery_c"][:] = 30.0
         car.state["climate.cabin_c"][:] = 22.0
-    for _ in range(1800):
+    for _ in range(900):
         one.step()
-    for _ in range(30):
+    for _ in range(15):
         other.step(60.0)
     for name in names:
         assert other.state[name] == pytest.approx(one.state[name], abs=0.6), name
@@ -124,7 +124,7 @@ def test_a_car_in_its_days_is_the_same_alone_and_in_company() -> None:
     """Each by its own steps: who sleeps beside it does not matter."""
     company = Cars(Cast(seed=9, vehicles=tuple(range(12)), plan="calendar"))
     alone = Cars(Cast(seed=9, vehicles=(7,), plan="calendar"))
-    for _ in range(700):
+    for _ in range(350):
         company.advance()
         alone.advance()
     assert (company.state.block[:, 7] == alone.state.block[:, 0]).all()
