@@ -75,6 +75,8 @@ class Cars:
         dice = Dice(cast.seed, cast.vehicles)
         self.who = who = Individuals(cast, dice)
         self.state = state = State(n)
+        if cast.later_s:
+            state["time_s"][:] = cast.later_s
         self.severity: dict[str, Array] = {code: np.zeros(n) for code in PHYSICAL_FAULTS}
         self.place = {code: np.floor(dice.uniform(f"place {code}", 0, most)) for code, most in PLACES_OF_FAULTS.items()}
         self.place["brake_drag"] = np.floor(self.place["brake_drag"] / 2)  # a front brake, where nobody says otherwise

@@ -156,12 +156,24 @@ class Individuals:
         self.style_gap_s = STYLE_GAP_S[style] * self["time_gap_s"]
         self.regeneration_share = REGENERATION[self["regeneration_level"].astype(np.intp)]
         self.age_days = self["odometer_km"] / self["km_per_day"]
+        if cast.later_s:
+            days = np.asarray(cast.later_s) / 86_400
+            self.age_days = self.age_days + days
+            self.odometer_km: Array = self["odometer_km"] + days * self.daily_km()
+            self.filter_load: Array = (self["filter_load"] + days * 0.9 / 365) % 0.95
         self._arrays(dice)
         self.vin = tuple(self._vins(dice))
 
     def __getitem__(self, name: str) -> Array:
         value: Array = getattr(self, name)
         return value
+
+    def daily_km(self) -> Array:
+        """What the habits make of a mean day in the calendar (`simulator.journeys`)."""
+        commute = self["works"] * (5 / 7 * 0.92 * 2.03) * self["commute_km"]
+        errands = 13.3 * np.minimum(1.0, self["errands"]) * (0.3 + 0.7 * (1 - 0.7 * self["works"]))
+        result: Array = commute + errands + self["journeys"] * (2 * 135 / 30)
+        return result
 
     def _arrays(self, dice: Dice) -> None:
         wear = self["odometer_km"] / 150_000

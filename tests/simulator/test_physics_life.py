@@ -11,6 +11,7 @@ from simulator.cars import Cars
 from simulator.cast import Cast
 from simulator.charging import taper_w
 from simulator.climate import saturation_pressure_bar
+from simulator.errors import ScenarioError
 from simulator.tyres import pressure_kpa
 
 MIXED = {"rain": 0.0, "tyre_set": 0.0, "trailer_kg": 0.0, "urban": 0.6, "motorway": 0.4, "battery_above_ambient_c": 0.0}
@@ -210,3 +211,18 @@ def test_seasons_and_days_are_those_of_the_place() -> None:
         assert np.ptp(np.array(air)[:, 0]) > 4
     assert -6 < means["january"] < 7
     assert 13 < means["july"] < 26
+
+
+def test_a_life_may_begin_later_with_the_wear_that_is_expected_by_then() -> None:
+    """Two cuts of the same car, half a year apart, and another car beside them."""
+    half = 182 * 86_400.0
+    fixed = {"odometer_km": 30_000.0}
+    cars = Cars(Cast(vehicles=(3, 3, 4), plan="calendar", season="date", place="berlin", fixed=fixed, later_s=(0.0, half, 0.0)))
+    assert cars.who.vin[0] == cars.who.vin[1] != cars.who.vin[2]
+    driven = np.diff(cars.state["drive.odometer_km"][:2])[0]
+    assert 3000 < driven < 15_000
+    assert cars.state["battery.health"][1] < cars.state["battery.health"][0]
+    assert cars.state["world.ambient_c"][1] > cars.state["world.ambient_c"][0] + 5  # July and January
+    assert cars.state["time_s"].tolist() == [0.0, half, 0.0]
+    with pytest.raises(ScenarioError, match="later_s: expected 1 times"):
+        Cast(later_s=(0.0, 1.0))
