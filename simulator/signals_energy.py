@@ -159,7 +159,8 @@ def _charging(c: Context, v: Sheet) -> None:
     session_kwh, session_s = s["charging.session_kwh"], s["charging.session_s"]
     v["CHG_Session.SessionEnergy"] = session_kwh
     v["CHG_Session.SessionTime"] = session_s
-    v["CHG_Session.SessionStartCharge"] = 100 * (measured_charge(c) - session_kwh / (PACK_NEW_KWH * s["battery.health"]))
+    full_kwh = s["battery.capacity_a_h"] * s["battery.open_circuit_v"] / 1000
+    v["CHG_Session.SessionStartCharge"] = 100 * (measured_charge(c) - session_kwh / full_kwh)
     v["CHG_Session.SessionMeanPower"] = _share(3600 * session_kwh, session_s)
     v["CHG_Session.SessionBatteryTemperature"] = s["loop.battery_c"]
     v["CHG_Session.ChargeTarget"] = 100 * s["charging.target"]

@@ -71,8 +71,8 @@ class Ticks:
         noisy = np.flatnonzero(traits.deviation > 0)
         self._noisy = len(noisy)
         self._deviation = (noise * traits.deviation / schema.scale)[noisy].astype(np.float32)[:, None]  # in raw steps
-        self._pulses = np.flatnonzero(traits.pulses[noisy])
-        self._pulse_signals = noisy[self._pulses]
+        self._quiet = np.flatnonzero(traits.quiet[noisy])
+        self._quiet_signals = noisy[self._quiet]
         self._flashing = np.flatnonzero(traits.flashing)
         pool = np.random.default_rng((*seed, NOISE)).standard_normal(POOL, np.float32)
         self._pool = np.lib.stride_tricks.sliding_window_view(pool, model.state.vehicles)
@@ -123,7 +123,7 @@ class Ticks:
         starts = np.random.default_rng((*self._seed, NOISE, self.seconds)).integers(0, len(self._pool), self._noisy)
         noise = self._pool[starts]
         noise *= self._deviation
-        noise[self._pulses] *= out[self._pulse_signals] > 0
+        noise[self._quiet] *= out[self._quiet_signals] > 0
         for block in self._blocks:
             rows, part = block.rows, out[block.rows]
             if block.offset is not None:
