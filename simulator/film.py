@@ -75,7 +75,7 @@ class Film:
         self.trip, self.truth = trip, truth
         self.time_s: list[float] = []
         self._step_s = truth.duration_s / MOST_SAMPLES
-        self._next_s = 0.0
+        self._next_s, self._mode = 0.0, -1.0
         schema = trip.schema
         self.panels: dict[str, list[Track]] = {
             "speed": [Track(words, "km/h") for _, _, words in SPEED],
@@ -105,11 +105,11 @@ class Film:
         """At the trip as it is after this second, and its frames."""
         if self._decoder is not None:
             self._hear(block, self._decoder)
-        now = float(self.trip.play.state["time_s"][0])
-        if now < self._next_s:
-            return
-        self._next_s = now + self._step_s
         state = self.trip.play.state
+        now, mode = float(state["time_s"][0]), float(state["mode"][0])
+        if now < self._next_s and mode == self._mode:
+            return
+        self._next_s, self._mode = now + self._step_s, mode
         self.time_s.append(now)
         for name, tracks in self.panels.items():
             for track, (column, gain, _) in zip(tracks, self._columns[name], strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ SIGNAL, SENT, OTHER, SEVERITY = "#1f5fa8", "#c8102e", "#8a8a8a", "#c8102e"
 UNITS = {"degC": "°C", "ohm": "Ω"}
 WINDOW = {"sensor": "#f3d9a4", "network": "#cfe0f3", "attack": "#f5c6c6"}
 LABELS = {"speed": "speed (km/h)", "power": "power (kW)", "temperature": "temperature (°C)", "charge": "state of charge (%)"}
+TITLE_LETTERS = 110
 WIDTH_IN, PANEL_IN, HEAD_IN, DPI = 11.0, 1.9, 1.0, 110
 SPANS = ((2 * 86_400, 86_400, "d"), (2 * 3600, 3600, "h"), (600, 60, "min"), (0, 1, "s"))
 
@@ -61,7 +63,8 @@ def draw(film: Film, path: Path) -> None:
             axis.spines[side].set_visible(False)
     axes[-1, 0].set_xlabel(f"time since the start ({unit})")
     figure.align_ylabels(axes[:, 0])
-    figure.suptitle(f"{truth.scenario}, seed {truth.seed}, vehicle {truth.vehicle}: {truth.words}", fontsize=11)
+    title = f"{truth.scenario}, seed {truth.seed}, vehicle {truth.vehicle}: {truth.words}"
+    figure.suptitle("\n".join(textwrap.wrap(title, TITLE_LETTERS)), fontsize=11)
     try:
         figure.savefig(path, metadata={"Software": None} if path.suffix.lower() == ".png" else None)
     except OSError as error:
