@@ -52,6 +52,7 @@ DRAWS: Mapping[str, Draw] = {
     "low_voltage_health": Draw(0.7, 0.98, least=0.2, most=1, words="of the 12 V battery"),
     "low_voltage_charge": Draw(0.85, 0.97, least=0.1, most=1, words="of the 12 V battery at the start"),
     "washer_level": Draw(25, 98, least=0, most=100, words="%"),
+    "filled_warmer": Draw(-2, 2, 1.0, least=-5, most=5, words="how much warmer it was when the tyres were filled, in standard deviations"),
     "insulation_kohm": Draw(2200, 5200, least=100, most=20_000, words="of the dry car"),
     # tolerances of the build
     "drag_gain": Draw(0.97, 1.05, 0.015, least=0.8, most=2, words="of the drag area: roof racks, panels"),
