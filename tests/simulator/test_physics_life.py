@@ -226,3 +226,34 @@ def test_a_life_may_begin_later_with_the_wear_that_is_expected_by_then() -> None
     assert cars.state["time_s"].tolist() == [0.0, half, 0.0]
     with pytest.raises(ScenarioError, match="later_s: expected 1 times"):
         Cast(later_s=(0.0, 1.0))
+
+
+def test_an_almost_empty_car_turns_off_to_a_charging_station_and_goes_on() -> None:
+    cars = Cars(Cast(vehicles=(0, 1), fixed={"state_of_charge": 0.12, "urban": 0.9}))
+    arrived = np.zeros(2, np.bool_)
+    for _ in range(900):
+        cars.step()
+        arrived |= cars.state["mode"] == 3
+        if arrived.all():
+            break
+    assert arrived.all()
+    assert (cars.state["drive.distance_m"] > 1000).all()
+    for _ in range(30):
+        cars.step()
+    assert (cars.state["charging.power_w"] > 20e3).any()
+    cars.state["battery.charge"][:] = 0.81
+    for _ in range(60):
+        cars.step()
+    assert (cars.state["key"] == 3).all()
+    assert (cars.state["charging.kind"] == 0).all()
+    assert cars.state["drive.speed"].max() > 1
+
+
+def test_who_has_a_weak_small_battery_does_not_get_away() -> None:
+    cars = Cars(Cast(vehicles=(0, 1)))
+    cars.severity["low_voltage_battery_weak"][:] = (0.0, 2.0)
+    for _ in range(30):
+        cars.step()
+    assert cars.state["key"].tolist() == [3, 0]
+    assert cars.state["bus.drive"].tolist() == [1, 0]
+    assert cars.state["low.crank_v"][1] < 9
