@@ -3,14 +3,15 @@
     SimulatorError           anything below; bad input, exit code 2
     ├── ScenarioError        a scenario that does not exist or that contradicts itself
     │   └── InjectionError   a fault that cannot be put into this log
-    └── TruthError           a truth file that cannot be written
+    ├── TruthError           a truth file that cannot be written
+    └── DatasetError         a data set that cannot be made, or not there
 
 Every message is one line.
 """
 
 from __future__ import annotations
 
-__all__ = ["InjectionError", "ScenarioError", "SimulatorError", "TruthError"]
+__all__ = ["DatasetError", "InjectionError", "ScenarioError", "SimulatorError", "TruthError"]
 
 
 class SimulatorError(Exception):
@@ -29,3 +30,7 @@ class InjectionError(ScenarioError):
 
 class TruthError(SimulatorError):
     """A truth file that cannot be written."""
+
+
+class DatasetError(SimulatorError):
+    """A data set that cannot be made as it was asked for, or not in this folder."""

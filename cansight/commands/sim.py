@@ -2,6 +2,7 @@
 
 import click
 
+from cansight.commands.sim_dataset import dataset
 from cansight.commands.sim_drive import drive, scenario
 from cansight.commands.sim_inject import inject
 
@@ -14,3 +15,4 @@ def sim() -> None:
 sim.add_command(drive)
 sim.add_command(scenario)
 sim.add_command(inject)
+sim.add_command(dataset)

@@ -201,7 +201,9 @@ def test_ticks_have_the_same_disturbances_as_frames(compiled: CompiledDbc) -> No
     for scenario in (HEALTHY, what):
         play = Play(scenario, 3, (0, 1))
         ticks = Ticks(play, schema, play.cars.cast.start_ns, (3,)).next(10)
-        TickDisturbances(scenario, 3, (0, 1), compiled).apply(ticks, 1.0)
+        TickDisturbances(scenario, 3, (0, 1), compiled).apply(
+            ticks, np.broadcast_to(1.0 + np.arange(len(ticks))[:, None], (len(ticks), ticks.shape[2]))
+        )
         parts.append(ticks)
     change = parts[1] - parts[0]
     number = schema.index(name)
