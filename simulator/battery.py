@@ -106,7 +106,9 @@ class Battery:
         discharge *= strong
         np.copyto(s["battery.discharge_limit_w"], np.where(s["protection"] > 0, np.minimum(discharge, LIMP_W), discharge))
         full = np.minimum(1.0, np.maximum(0.0, (1.0 - charge) / 0.12))
-        np.multiply(130e3 * strong * np.minimum(1.0, np.maximum(0.0, (temperature + 2) / 22)), hot * full, out=s["battery.charge_limit_w"])
+        np.multiply(
+            130e3 * strong * np.minimum(1.0, np.maximum(0.0, (temperature + 12) * (1 / 30))), hot * full, out=s["battery.charge_limit_w"]
+        )
 
     def _health(self, heat: Array, m: Moment, insulation: Array) -> None:
         """Contactors, busbars, insulation, ageing."""

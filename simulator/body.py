@@ -50,7 +50,7 @@ class Body:
         s["mode"][:] = np.where(
             boarding | driving, 1.0, np.where(phase == Phase.CHARGING_AC, 2.0, np.where(phase == Phase.CHARGING_DC, 3.0, 0.0))
         )
-        s["bus.drive"][:] = boarding | driving | (leaving & (t < AWAKE_S - 2 * BUS_SLEEP_S))
+        s["bus.drive"][:] = boarding | driving | charging | (leaving & (t < AWAKE_S - 2 * BUS_SLEEP_S))
         s["bus.body"][:] = boarding | driving | charging | (leaving & (t < AWAKE_S))
         s["bus.energy"][:] = boarding | driving | charging | (leaving & (t < AWAKE_S - BUS_SLEEP_S))
         s["body.door"][:] = (boarding & (t < DOOR_SHUT_S)) | (leaving & (t >= DOOR_OPENS_S) & (t < DOOR_CLOSES_S))

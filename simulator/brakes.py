@@ -23,8 +23,9 @@ RADIATION_W_K3 = 9e-8 * 0.12  # of a red-hot disc: the cube's part of Stefan and
 
 
 def drag_torque(severity: Array) -> Array:
-    """Of a brake that does not release, N m: 25 at severity 1, 90 at 2."""
-    return DRAG_N_M * severity + 40.0 * np.maximum(0.0, severity - 1)
+    """Of a brake that does not release, N m: 25 at severity 1; seized, 300, at 2."""
+    beyond = np.maximum(0.0, severity - 1)
+    return DRAG_N_M * severity + 250.0 * beyond * beyond
 
 
 class Brakes:

@@ -52,7 +52,7 @@ LIMP = 0.8  # share of power that protection withholds
 OHM_PER_V = 100.0  # ISO 6469-3: least insulation of a DC system
 EMPTY = 0.08  # state of charge from which power is withheld
 RED = 0.5  # derating that lights the red lamp
-BEARING_END = 1.95
+FAILED = 1.95  # severity from which the part is taken for failed
 HEAT_OF_PUMP_STOP = 0.35  # share of the nominal flow under which the loop is taken for failed
 LOW_LEVEL = 20.0
 
@@ -75,6 +75,8 @@ class Cars:
         dice = Dice(cast.seed, cast.vehicles)
         self.who = who = Individuals(cast, dice)
         self.state = state = State(n)
+        if cast.later_s:
+            state["time_s"][:] = cast.later_s
         self.severity: dict[str, Array] = {code: np.zeros(n) for code in PHYSICAL_FAULTS}
         self.place = {code: np.floor(dice.uniform(f"place {code}", 0, most)) for code, most in PLACES_OF_FAULTS.items()}
         self.place["brake_drag"] = np.floor(self.place["brake_drag"] / 2)  # a front brake, where nobody says otherwise
@@ -103,6 +105,7 @@ class Cars:
         self.body = Body(who, state)
         self.low = LowVoltage(who, state)
         self.charging = Charging(self.car, dice, who, state)
+        self.powertrain.fit(self.weather.winter(), np.arange(n))
         self._settle()
 
     def _settle(self) -> None:
@@ -113,16 +116,19 @@ class Cars:
         self._electrical(still)
         self._thermal(still)
         self._protect()
+        self.low.forget()
 
     def step(self, dt_s: float = 1.0) -> None:
         """Move every vehicle by dt_s. More than 1 s only while none drives. Raises ScenarioError."""
-        if dt_s != 1.0 and (self.state["mode"] == 1).any():
-            raise ScenarioError(f"step: expected 1 s while a vehicle drives, found {dt_s} s")
+        self.journeys.decide()
+        if dt_s != 1.0 and self.journeys.used().any():
+            raise ScenarioError(f"step: expected 1 s while a vehicle is used, found {dt_s} s")
         self._step(float(dt_s))
 
     def advance(self) -> NDArray[np.float64]:
         """Move each vehicle by its own step: 1 s while it is used, 60 s while it charges, to its next event (an hour at most) while it
         sleeps. Returns the steps (n,) s. Their times then differ: `state["time_s"]`."""
+        self.journeys.decide()
         steps = self.journeys.own_steps()
         self._step(1.0 if (steps == 1.0).all() else steps)
         return steps
@@ -132,8 +138,10 @@ class Cars:
         s = self.state
         gusts = self.gusts.at(s["time_s"])
         s["time_s"][:] += dt_s
-        self.journeys.step(m)
+        self.journeys.phase_s += dt_s
         self.body.phases(self.journeys)
+        if len(self.journeys.new_day):
+            self.powertrain.fit(self.weather.winter(), self.journeys.new_day)
         self.weather.step(m, gusts)
         moving = s["ready"] > 0
         speed = s["drive.speed"]
@@ -156,6 +164,8 @@ class Cars:
     def _electrical(self, m: Moment) -> None:
         s = self.state
         self.low.step(self.severity["low_voltage_battery_weak"], m)
+        if self.low.dead.any():
+            self.journeys.strand(np.flatnonzero(self.low.dead))
         load = s["auxiliary_w"] + s["climate_w"] + s["loop.heater_w"]
         np.multiply(s["drive.electric_w"], s["ready"], out=s["drive.electric_w"])
         into = self.charging.step(load, m)
@@ -187,13 +197,14 @@ class Cars:
         battery, motor = (s["loop.battery_c"] - 50) * 0.125, (s["drive_loop.stator_c"] - 140) * 0.05
         inverter, empty = (s["drive_loop.inverter_c"] - 90) * 0.05, (EMPTY - s["battery.charge"]) * (1 / EMPTY)
         starved = (self.loop.nominal_l_min > 3) & (s["loop.flow_l_min"] < HEAT_OF_PUMP_STOP * self.loop.nominal_l_min)
-        failed = starved | (s["loop.level"] < LOW_LEVEL) | (self.severity["coolant_pump_degraded"] >= BEARING_END)
+        failed = starved | (s["loop.level"] < LOW_LEVEL) | (self.severity["coolant_pump_degraded"] >= FAILED)
         failed |= s["battery.insulation_kohm"] * 1000 < OHM_PER_V * s["battery.voltage"]
-        failed |= (self.severity["cell_imbalance"] > 0.5) & used & (self.battery.weakest_v() < CUT_OFF_V)
-        failed |= self.severity["cell_imbalance"] >= BEARING_END
-        failed |= self.severity["motor_bearing_worn"] >= BEARING_END
-        protection = np.copyto(s["protection"], failed & used)
-        del protection
+        weak = self.severity["cell_imbalance"]
+        if weak.any():
+            failed |= (weak >= FAILED) | ((weak > 0.5) & (self.battery.weakest_v() < CUT_OFF_V))
+        failed |= self.severity["motor_bearing_worn"] >= FAILED
+        np.logical_and(failed, used, out=failed)
+        np.copyto(s["protection"], failed)
         worst = np.maximum(np.maximum(battery, motor), np.maximum(inverter, empty))
         withheld = np.minimum(1.0, np.maximum(0.0, worst))
         cause = np.where(worst == battery, 1.0, np.where(worst == motor, 2.0, np.where(worst == inverter, 3.0, 4.0)))

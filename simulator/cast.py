@@ -32,7 +32,9 @@ class Cast:
 
     start_ns: UTC. plan: one of PLANS. place: one of `simulator.weather.PLACES`, or "any": drawn for each vehicle. season: "date" follows
     start_ns; "any" draws a day of the year and an hour for each vehicle, so that a few drives see many weathers. fixed: by the name of a
-    draw (`simulator.individual.DRAWS`), a value or a range (low, high) instead of what would be drawn.
+    draw (`simulator.individual.DRAWS`), a value or a range (low, high) instead of what would be drawn. later_s: where each vehicle begins
+    later than start_ns by so much, s: a vehicle's year may be cut into months that run beside each other, each begun with the age, the
+    distance and the wear that its habits lead to expect by then.
     """
 
     seed: int = 1
@@ -42,12 +44,15 @@ class Cast:
     place: str = "shanghai"
     season: str = "any"
     fixed: Mapping[str, Fixed] = field(default_factory=dict)
+    later_s: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ScenarioError(f"seed: expected 0 or more, found {self.seed}")
         if not self.vehicles or min(self.vehicles) < 0:
             raise ScenarioError(f"vehicles: expected numbers of 0 or more, found {self.vehicles}")
+        if self.later_s and (len(self.later_s) != len(self.vehicles) or min(self.later_s) < 0):
+            raise ScenarioError(f"later_s: expected {len(self.vehicles)} times of 0 s or more, found {self.later_s}")
         if self.plan not in PLANS:
             raise ScenarioError(f"plan: expected one of {', '.join(PLANS)}, found {self.plan!r}")
         if self.season not in ("date", "any"):

@@ -33,8 +33,9 @@ def taper_w(charge: Array, temperature_c: Array) -> Array:
 
 
 class Charging:
-    """AC: the on-board charger with 91 to 94 % (constant and linear losses; Sevdari et al., Energy Conversion and Management 2023 measure 88 to 95 %). DC: the
-    station gives what the battery asks for, within its own limit. Control pilot: IEC 61851-1."""
+    """AC: the on-board charger with 91 to 94 %, constant and linear losses (Sevdari et al., Energy Conversion and Management 2023, measure
+    88 to 95 %). DC: the station gives what the battery asks for, within its own limit. Control pilot: IEC 61851-1.
+    """
 
     def __init__(self, car: CarParameters, dice: Dice, who: Individuals, state: State) -> None:
         self.car, self.dice, self.who, self.state = car, dice, who, state
@@ -79,14 +80,16 @@ class Charging:
         contact = np.where(direct, 2.6e-4, 1.2e-3) * np.where(direct, s["charging.current_a"] ** 2, (into / (phases * PHASE_V)) ** 2)
         relax(s["charging.port_c"], s["world.ambient_c"] + contact * np.where(direct, 1.0, 6.0), m.keep(240.0))
         s["charging.session_kwh"][:] += np.maximum(0.0, into - load_w) * plugged * (m.dt_s / 3.6e6)
-        left = np.maximum(0.0, s["charging.target"] - charge) * s["battery.capacity_a_h"] * s["battery.voltage"] * 3.6
+        left = np.maximum(0.0, s["charging.target"] - charge) * s["battery.capacity_a_h"] * s["battery.voltage"] * 3600
         s["charging.remaining_s"][:] = np.where(running, left / np.maximum(500.0, 0.85 * (into - load_w)), 0.0)
         return into
 
     def _idle(self, m: Moment) -> None:
         s = self.state
+        relax(s["charging.port_c"], s["world.ambient_c"] + 0.004 * s["world.solar"], m.keep(240.0))
+        if not s["charging.state"].any():
+            return
         self.into_w[:] = 0.0
         self.loss_w = np.zeros_like(self.into_w)
         for name in ("power_w", "current_a", "grid_w", "limit_a", "grid_v", "kind", "state", "pilot", "lid", "remaining_s"):
             s[f"charging.{name}"][:] = 0.0
-        relax(s["charging.port_c"], s["world.ambient_c"] + 0.004 * s["world.solar"], m.keep(240.0))

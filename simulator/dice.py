@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from simulator.state import Array
 
-__all__ = ["Dice", "Gusts"]
+__all__ = ["Dice", "Gusts", "Numbers"]
 
 Words = NDArray[np.uint64]
 Numbers = NDArray[np.intp]
@@ -57,7 +57,8 @@ class Dice:
         self, purpose: str, low: float = 0.0, high: float = 1.0, counter: NDArray[np.int64] | int = 0, of: Numbers | None = None
     ) -> Array:
         """(n,) uniform numbers in [low, high)."""
-        return low + (high - low) * self.uniforms(purpose, 1, counter, of)[0]
+        result: Array = low + (high - low) * self.uniforms(purpose, 1, counter, of)[0]
+        return result
 
     def uniforms(self, purpose: str, count: int, counter: NDArray[np.int64] | int = 0, of: Numbers | None = None) -> Array:
         """(count, n) uniform numbers in [0, 1)."""
@@ -71,7 +72,8 @@ class Dice:
 
     def normal(self, purpose: str, mean: float = 0.0, deviation: float = 1.0, most: float = np.inf) -> Array:
         """(n,) normal numbers; none is further than `most` from the mean."""
-        return mean + np.clip(deviation * self.normals(purpose, 1)[0], -most, most)
+        result: Array = mean + np.clip(deviation * self.normals(purpose, 1)[0], -most, most)
+        return result
 
     def choice(self, purpose: str, values: Sequence[float], counter: NDArray[np.int64] | int = 0, of: Numbers | None = None) -> Array:
         """(n,) of the values, each as likely; repeat a value to make it more likely."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from simulator.dice import Numbers
 from simulator.individual import Individuals
 from simulator.route import AHEAD, ARRIVAL_S, LENGTH, PACE, STOP_S, Road
-from simulator.state import Array
+from simulator.state import Array, Mask
 
 __all__ = ["Driver"]
 
@@ -32,10 +33,10 @@ class Driver:
         self.demand = np.zeros(n)  # m/s², what was asked last
         self.arrived = np.zeros(n, np.bool_)
 
-    def begin(self, of: np.ndarray[tuple[int], np.dtype[np.intp]]) -> None:
+    def begin(self, of: Numbers) -> None:
         self.waiting_s[of], self.demand[of], self.arrived[of] = 0.0, 0.0, False
 
-    def step(self, speed: Array, follow: Array, wave: Array, moving: Array) -> Array:
+    def step(self, speed: Array, follow: Array, wave: Array, moving: Mask) -> Array:
         """The acceleration asked for over the next second, m/s². follow: greatest speed behind the vehicle ahead. wave: of the human foot,
         standard deviation 1. moving: (n,) bool, may drive."""
         road, who = self.road, self.who

@@ -6,7 +6,7 @@ import numpy as np
 
 from simulator.individual import Individuals
 from simulator.moment import Moment, relax
-from simulator.state import Array, State
+from simulator.state import Array, Mask, State
 
 __all__ = ["LowVoltage"]
 
@@ -33,8 +33,9 @@ class LowVoltage:
         state["low.seat_c"][:] = state["climate.cabin_c"]
         state["low.crank_v"][:] = 11.8
         self.sound_health = who["low_voltage_health"].copy()
-        self.topping = np.zeros(n, np.bool_)
-        self._awake = np.zeros(n, np.bool_)
+        self.topping: Mask = np.zeros(n, np.bool_)
+        self._awake: Mask = np.zeros(n, np.bool_)
+        self.dead: Mask = np.zeros(n, np.bool_)  # woke up and fell back asleep: too little voltage
 
     def step(self, weakness: Array, m: Moment) -> None:
         """weakness: severity of `low_voltage_battery_weak`."""
@@ -57,10 +58,10 @@ class LowVoltage:
         health = np.multiply(self.sound_health, np.maximum(0.05, 1 - 0.5 * weakness + 0.1 * beyond), out=s["low.health"])
         temperature = s["low.battery_c"]
         resistance = s["low.resistance_m_ohm"]
-        np.multiply((4.2 + 5.0 * (1 - self.sound_health)) * (1 + weakness + 6 * beyond), 1 + 0.008 * (25 - temperature), out=resistance)
+        np.multiply((4.2 + 5.0 * (1 - self.sound_health)) * (1 + weakness + 12 * beyond), 1 + 0.008 * (25 - temperature), out=resistance)
         self._supply(on, load, health, resistance, m)
 
-    def _supply(self, on: Array, load: Array, health: Array, resistance: Array, m: Moment) -> None:
+    def _supply(self, on: Mask, load: Array, health: Array, resistance: Array, m: Moment) -> None:
         s = self.state
         charge, current, volts = s["low.charge"], s["low.current"], s["low.voltage"]
         low = (charge < RECHARGE_BELOW) & (s["battery.charge"] > 0.2)
@@ -86,7 +87,13 @@ class LowVoltage:
         relax(s["low.seat_c"], s["climate.cabin_c"] + 4.0 * 12 * s["seat_a"] / 12, m.keep(1170.0))
         awake = on
         woken = awake & ~self._awake
+        self.dead[:] = False
         if woken.any():
             dip = open_v - WAKE_A * resistance * 1e-3 - 0.25 * (1 - health)
             np.copyto(s["low.crank_v"], dip, where=woken)
+            self.dead = woken & (dip < NO_WAKE_V)
         self._awake = awake
+
+    def forget(self) -> None:
+        """Of the first, consistent state: the car wakes up in the first step."""
+        self._awake[:] = False

@@ -5,14 +5,15 @@
     │   └── InjectionError   a fault that cannot be put into this log
     ├── ReplayError          a replay that cannot begin: its log, its bus, its times
     │   └── ReplayFailed     a replay that began and could not go on; the work failed, exit code 1
-    └── TruthError           a truth file that cannot be written
+    ├── TruthError           a truth file that cannot be written
+    └── DatasetError         a data set that cannot be made, or not there
 
 Every message is one line.
 """
 
 from __future__ import annotations
 
-__all__ = ["InjectionError", "ReplayError", "ReplayFailed", "ScenarioError", "SimulatorError", "TruthError"]
+__all__ = ["DatasetError", "InjectionError", "ReplayError", "ReplayFailed", "ScenarioError", "SimulatorError", "TruthError"]
 
 
 class SimulatorError(Exception):
@@ -41,3 +42,7 @@ class InjectionError(ScenarioError):
 
 class TruthError(SimulatorError):
     """A truth file that cannot be written."""
+
+
+class DatasetError(SimulatorError):
+    """A data set that cannot be made as it was asked for, or not in this folder."""

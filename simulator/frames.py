@@ -53,7 +53,7 @@ class _Group:
     held: NDArray[np.bool_]  # (g,)
     noisy: Index  # columns of the group that have noise,
     deviation: Array  # theirs,
-    pulses: NDArray[np.bool_]  # and whether it is gone at rest
+    quiet: NDArray[np.bool_]  # and whether it is gone at zero
     flashing: Index  # columns of indicators
     messages: tuple[_Message, ...]
 
@@ -139,7 +139,7 @@ class FrameMaker:
             held=traits.held[at],
             noisy=noisy,
             deviation=traits.deviation[at][noisy] * self._noise,
-            pulses=traits.pulses[at][noisy],
+            quiet=traits.quiet[at][noisy],
             flashing=np.flatnonzero(traits.flashing[at]),
             messages=tuple(messages),
         )
@@ -172,8 +172,8 @@ class FrameMaker:
             value[:, group.flashing] *= flashing(second + group.share)
         if len(group.noisy):
             part = noise.standard_normal((len(value), len(group.noisy))) * group.deviation
-            if group.pulses.any():
-                part[:, group.pulses] *= value[:, group.noisy[group.pulses]] > 0
+            if group.quiet.any():
+                part[:, group.quiet] *= value[:, group.noisy[group.quiet]] > 0
             value[:, group.noisy] += part
         at = group.columns
         scaled = np.rint((value - self.offset[at]) / self.scale[at])

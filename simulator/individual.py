@@ -52,6 +52,7 @@ DRAWS: Mapping[str, Draw] = {
     "low_voltage_health": Draw(0.7, 0.98, least=0.2, most=1, words="of the 12 V battery"),
     "low_voltage_charge": Draw(0.85, 0.97, least=0.1, most=1, words="of the 12 V battery at the start"),
     "washer_level": Draw(25, 98, least=0, most=100, words="%"),
+    "filled_warmer": Draw(-2, 2, 1.0, least=-5, most=5, words="how much warmer it was when the tyres were filled, in standard deviations"),
     "insulation_kohm": Draw(2200, 5200, least=100, most=20_000, words="of the dry car"),
     # tolerances of the build
     "drag_gain": Draw(0.97, 1.05, 0.015, least=0.8, most=2, words="of the drag area: roof racks, panels"),
@@ -60,7 +61,7 @@ DRAWS: Mapping[str, Draw] = {
     "plate_gain": Draw(0.96, 1.04, 0.012, least=0.5, most=1.5, words="of the cold plate's heat transfer"),
     "radiator_gain": Draw(0.95, 1.05, 0.015, least=0.3, most=1.5, words="of the radiators' heat transfer: dirt"),
     "pump_gain": Draw(0.985, 1.015, 0.005, least=0.5, most=1.5, words="of the coolant pump's flow"),
-    "tyre_set": Draw(values=(0, 0, 1, 2), least=0, most=2, words="0 summer, 1 winter, 2 all-season; -1: by season"),
+    "tyre_set": Draw(values=(0, 0, 1, 2), least=0, most=2, words="0 summer, in cold winters 1; 1 winter; 2 all-season"),
     "software": Draw(values=(1, 2, 2, 3, 3, 3), least=1, most=3, words="of the drive: regeneration map, pump curve, charging curve"),
     # tolerances of sensors, for the signals
     "flow_gain": Draw(0.991, 1.009, 0.004, least=0.8, most=1.2),
@@ -156,12 +157,24 @@ class Individuals:
         self.style_gap_s = STYLE_GAP_S[style] * self["time_gap_s"]
         self.regeneration_share = REGENERATION[self["regeneration_level"].astype(np.intp)]
         self.age_days = self["odometer_km"] / self["km_per_day"]
+        if cast.later_s:
+            days = np.asarray(cast.later_s) / 86_400
+            self.age_days = self.age_days + days
+            self.odometer_km: Array = self["odometer_km"] + days * self.daily_km()
+            self.filter_load: Array = (self["filter_load"] + days * 0.9 / 365) % 0.95
         self._arrays(dice)
         self.vin = tuple(self._vins(dice))
 
     def __getitem__(self, name: str) -> Array:
         value: Array = getattr(self, name)
         return value
+
+    def daily_km(self) -> Array:
+        """What the habits make of a mean day in the calendar (`simulator.journeys`)."""
+        commute = self["works"] * (5 / 7 * 0.92 * 2.03) * self["commute_km"]
+        errands = 13.3 * np.minimum(1.0, self["errands"]) * (0.3 + 0.7 * (1 - 0.7 * self["works"]))
+        result: Array = commute + errands + self["journeys"] * (2 * 135 / 30)
+        return result
 
     def _arrays(self, dice: Dice) -> None:
         wear = self["odometer_km"] / 150_000

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.cast import Cast
 from simulator.dice import Dice, Numbers
 from simulator.driver import Driver
 from simulator.individual import Individuals
-from simulator.moment import Moment
 from simulator.route import Road
-from simulator.state import Array, State
+from simulator.state import Array, Mask, State
 
 __all__ = ["BOARDING_S", "Journeys", "Phase"]
 
@@ -55,12 +56,14 @@ class Journeys:
         n = who.vehicles
         self.phase = np.full(n, Phase.ASLEEP, np.int64)
         self.phase_s = np.zeros(n)
+        self.new_day: Numbers = np.arange(0)  # whose day began in this step
         self.start_s = cast.start_ns / 1e9 + zone_s  # local time of the scenario's start
         self.day = np.full(n, -1, np.int64)  # since 1970, of the plan
         self.leg = np.zeros(n, np.int64)
         self.departs_s, self.leg_km = np.full((n, LEGS + 1), NEVER), np.zeros((n, LEGS + 1))
         self.leads = np.zeros((n, LEGS + 1))
         self.place = np.full(n, HOME)
+        self.home = {name: state[f"world.{name}"].copy() for name in ("latitude", "longitude", "altitude_m")}
         self.rest_m = np.zeros(n)  # of a journey that charging interrupts
         self.charge_from_s = np.full(n, NEVER)  # when a plugged car begins to charge at home
         self.target = who["charge_target"].copy()
@@ -90,10 +93,15 @@ class Journeys:
         result: Array = np.where(asleep, np.minimum(wait, LONGEST_STEP_S), np.where(charging, np.minimum(wait, CHARGING_STEP_S), 1.0))
         return result
 
-    def step(self, m: Moment) -> None:
-        """Changes of phase that time, arrival and charge bring; called at the beginning of a step."""
+    def used(self) -> Mask:
+        """(n,) the key is on."""
+        result: Mask = (self.phase == Phase.BOARDING) | (self.phase == Phase.DRIVING)
+        return result
+
+    def decide(self) -> None:
+        """Changes of phase that time, arrival and charge bring; before a step, so that the step's time is spent in the new phase."""
         s, phase = self.state, self.phase
-        self.phase_s += m.dt_s
+        self.new_day = self.new_day[:0]
         now = s["time_s"]
         if self.cast.plan == "calendar":
             self._plan_due()
@@ -109,9 +117,7 @@ class Journeys:
             full = s["battery.charge"] >= self.target - 1e-4
             self._change(charging, full, self._unplug)
 
-    def _change(
-        self, candidates: np.ndarray[tuple[int], np.dtype[np.bool_]], condition: np.ndarray[tuple[int], np.dtype[np.bool_]], to
-    ) -> None:  # type: ignore[no-untyped-def]
+    def _change(self, candidates: Mask, condition: Mask, to: Callable[[Numbers], None]) -> None:
         of = np.flatnonzero(candidates & condition)
         if len(of):
             to(of)
@@ -127,11 +133,11 @@ class Journeys:
         leg = self.leg[of]
         km, leads = self.leg_km[of, leg], self.leads[of, leg]
         long, work = km > 60, (leads == WORK) | (self.place[of] == WORK)
-        urban = np.where(long, 0.12, np.where(work, 0.35 + 0.3 * self.who["urban"][of], self.who["urban"][of]))
+        urban = np.where(long, 0.15, np.where(work, 0.55 + 0.3 * self.who["urban"][of], 0.7 + 0.3 * self.who["urban"][of]))
         motorway = np.where(long, 0.75, np.where(work, np.minimum(0.9, km / 60), self.who["motorway"][of] * 0.6))
         hour = ((self.start_s[of] + self.state["time_s"][of]) % DAY_S) / 3600
         rush = np.exp(-(((hour - 8) / 1.2) ** 2)) + np.exp(-(((hour - 17.8) / 1.5) ** 2))
-        self.road.crowd[of] = np.where((hour < 6) | (hour > 21), 0.08, 0.25 + 0.5 * rush)
+        self.road.crowd[of] = np.where((hour < 6) | (hour > 21), 0.08, 0.2 + 0.4 * rush)
         self.road.begin(of, km * 1000, urban, motorway)
         self.place[of] = leads
         self.leg[of] += 1
@@ -153,6 +159,10 @@ class Journeys:
             s[name][of] = 0.0
         s["battery.trip_charged_kwh"][of] = s["battery.trip_discharged_kwh"][of] = 0.0
         self.driver.begin(of)
+
+    def strand(self, of: Numbers) -> None:
+        """These cars do not wake up: they stay where they are, this drive is not made."""
+        self._enter(of, Phase.ASLEEP)
 
     def _drive_off(self, of: Numbers) -> None:
         self._enter(of, Phase.DRIVING)
@@ -187,6 +197,11 @@ class Journeys:
 
     def _sleep(self, of: Numbers) -> None:
         self._enter(of, Phase.ASLEEP)
+        home = of[self.place[of] == HOME]
+        if self.cast.plan == "calendar" and len(home):
+            # The roads are drawn, not a map's: whoever comes home is brought there while nobody looks.
+            for name, there in self.home.items():
+                self.state[f"world.{name}"][home] = there[home]
 
     def _plug(self, of: Numbers) -> None:
         self._enter(of, Phase.CHARGING_AC)
@@ -214,7 +229,7 @@ class Journeys:
         if len(due):
             self._plan(due, today[due])
 
-    def _plan(self, of: Numbers, day: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
+    def _plan(self, of: Numbers, day: NDArray[np.int64]) -> None:
         """The drives of this day, in order. What was not driven yesterday is dropped, but who is out comes home."""
         who = self.who
         u = self.dice.uniforms("day", 16, day, of)
@@ -254,6 +269,7 @@ class Journeys:
             mine[of, :LEGS] = np.take_along_axis(new, order, axis=1)
         self.departs_s[of, LEGS] = NEVER
         self.leg[of], self.day[of] = 0, day
+        self.new_day = of
 
     @staticmethod
     def _leg(
@@ -261,7 +277,7 @@ class Journeys:
         km: Array,
         leads: Array,
         column: int,
-        drawn: np.ndarray[tuple[int], np.dtype[np.bool_]],
+        drawn: Mask,
         hour: Array,
         far: Array,
         to: float,

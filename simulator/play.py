@@ -49,6 +49,11 @@ class Play:
         self.set_severities(self.state["time_s"] + 1.0)
         return self.cars.advance()
 
+    def own_step(self) -> int:
+        """How far the one vehicle of a play can go in a step, s: 1 while it is used, more while it charges or sleeps."""
+        self.cars.journeys.decide()
+        return int(self.cars.journeys.own_steps()[0])
+
     def set_severities(self, time_s: float | Array) -> None:
         """Of this instant, for whoever moves the cars himself."""
         for code in self._several:
@@ -115,14 +120,13 @@ class TickDisturbances:
                 elif window.kind.code in ("control_unit_silent", "attack_suppression"):
                     self._silent.append((column, _signals_of(self._schema, target), window))
 
-    def apply(self, values: NDArray[Any], first_s: float) -> None:
-        """Change (k, signals, n) ticks in place. first_s: the model's time at the first of them."""
-        time_s = first_s + np.arange(len(values), dtype=np.float64)
+    def apply(self, values: NDArray[Any], time_s: NDArray[np.float64]) -> None:
+        """Change (k, signals, n) ticks in place, which follow those of the last call. time_s: (k, n) the model's time at each of them."""
         for column, signal, injection in self._values:
-            elapsed = time_s - injection.plan.from_ns / 1e9
+            elapsed = time_s[:, column] - injection.plan.from_ns / 1e9
             values[:, signal, column] = injection.apply(elapsed, values[:, signal, column].astype(np.float64))
         for column, signals, window in self._silent:
-            inside = (time_s >= window.from_s) & (time_s < window.from_s + window.for_s)
+            inside = (time_s[:, column] >= window.from_s) & (time_s[:, column] < window.from_s + window.for_s)
             values[np.ix_(np.flatnonzero(inside), signals, np.array([column]))] = np.nan
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ __all__ = ["check_plot_path", "draw"]
 
 SUFFIXES = (".png", ".svg", ".pdf")
 COLOURS = ("#1f5fa8", "#d1661f", "#3a8f4d", "#8a4fa3", "#7a7a7a")
-SIGNAL, SENT, SEVERITY = "#1f5fa8", "#c8102e", "#c8102e"
+SIGNAL, SENT, OTHER, SEVERITY = "#1f5fa8", "#c8102e", "#8a8a8a", "#c8102e"
+UNITS = {"degC": "°C", "ohm": "Ω"}
 WINDOW = {"sensor": "#f3d9a4", "network": "#cfe0f3", "attack": "#f5c6c6"}
 LABELS = {"speed": "speed (km/h)", "power": "power (kW)", "temperature": "temperature (°C)", "charge": "state of charge (%)"}
+TITLE_LETTERS = 110
 WIDTH_IN, PANEL_IN, HEAD_IN, DPI = 11.0, 1.9, 1.0, 110
 SPANS = ((2 * 86_400, 86_400, "d"), (2 * 3600, 3600, "h"), (600, 60, "min"), (0, 1, "s"))
 
@@ -53,13 +56,15 @@ def draw(film: Film, path: Path) -> None:
             _severities(axis, time, film.severities)
         else:
             _signal(axis, time, film.signals[int(name)][1])
-        _marks(axis, truth, size, name == "severity")
+        _marks(axis, truth, size, name == "severity", name == panels[0])
         axis.grid(visible=True, color="#e3e3e3", linewidth=0.6)
         axis.margins(x=0.01)
         for side in ("top", "right"):
             axis.spines[side].set_visible(False)
     axes[-1, 0].set_xlabel(f"time since the start ({unit})")
-    figure.suptitle(f"{truth.scenario}, seed {truth.seed}, vehicle {truth.vehicle}: {truth.words}", fontsize=11)
+    figure.align_ylabels(axes[:, 0])
+    title = f"{truth.scenario}, seed {truth.seed}, vehicle {truth.vehicle}: {truth.words}"
+    figure.suptitle("\n".join(textwrap.wrap(title, TITLE_LETTERS)), fontsize=11)
     try:
         figure.savefig(path, metadata={"Software": None} if path.suffix.lower() == ".png" else None)
     except OSError as error:
@@ -86,11 +91,11 @@ def _severities(axis: Any, time: Any, tracks: list[Track]) -> None:
 
 
 def _signal(axis: Any, time: Any, track: Track) -> None:
-    axis.plot(time, track.value, color=SIGNAL, linewidth=1.0, label="true" if track.sent else None)
-    if track.sent:
-        axis.plot(time, track.sent, color=SENT, linewidth=0.9, label="sent")
-        axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, frameon=False)
-    axis.set_ylabel(f"{_words(track.words)}\n({track.unit or '1'})", fontsize=8)
+    sent = track.other_words == "sent"
+    axis.plot(time, track.other, color=SENT if sent else OTHER, linewidth=0.9, linestyle="-" if sent else "--", label=track.other_words)
+    axis.plot(time, track.value, color=SIGNAL, linewidth=1.0, label="true" if sent else "with the fault", zorder=1.5 if sent else 2.5)
+    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, frameon=False)
+    axis.set_ylabel(f"{_words(track.words)}\n({UNITS.get(track.unit, track.unit) or '1'})", fontsize=8)
 
 
 def _words(name: str) -> str:
@@ -104,11 +109,14 @@ def _words(name: str) -> str:
     return "\n".join([*lines, line])
 
 
-def _marks(axis: Any, truth: Truth, size: float, written: bool) -> None:
+def _marks(axis: Any, truth: Truth, size: float, written: bool, first: bool) -> None:
     """Onset, development and failure of physical faults; the windows of the others."""
+    height = axis.get_xaxis_transform()
     for fault in truth.faults:
         if fault["group"] != "physical":
             axis.axvspan(fault["onset_s"] / size, fault["ended_s"] / size, color=WINDOW[fault["group"]], alpha=0.6, linewidth=0, zorder=0)
+            if first:
+                axis.text(fault["onset_s"] / size, 0.97, f" {fault['fault_code']}", fontsize=7, color="#555555", va="top", transform=height)
             continue
         for key, style in (("onset_s", ":"), ("developed_s", "--"), ("failed_s", "-")):
             at = fault[key]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from simulator.dice import Numbers
 from simulator.individual import Individuals
 from simulator.moment import Moment
 from simulator.parameters import CarParameters
-from simulator.state import Array, State
+from simulator.state import Array, Mask, State
 
 __all__ = ["GRAVITY", "Powertrain"]
 
@@ -36,16 +37,22 @@ class Powertrain:
 
     def __init__(self, car: CarParameters, who: Individuals, state: State) -> None:
         self.car, self.who, self.state = car, who, state
-        tyre = np.where(who["tyre_set"] == 1, WINTER_TYRE, np.where(who["tyre_set"] == 2, ALL_SEASON, 1.0))
-        self.rolling = car.rolling_resistance * who["rolling_gain"] * tyre
+        self.rolling = np.zeros(who.vehicles)
         self.drag_m2 = car.drag_area_m2 * who["drag_gain"]
         self.moved_m = np.zeros(who.vehicles)
         state["drive.odometer_km"][:] = who["odometer_km"]
         state["drive.software"][:] = who["software"]
-        state["tyres.set"][:] = who["tyre_set"]
         # The newest software recuperates a little more at low speed; version 1 fades out earlier.
         self.fade_from_m_s = np.where(who["software"] >= 3, 0.8, np.where(who["software"] == 2, 1.0, 1.6))
         self.regeneration_n_m = car.regeneration_torque_n_m * who.regeneration_share * np.where(who["software"] >= 3, 1.0, 0.96)
+
+    def fit(self, winter: Mask, of: Numbers) -> None:
+        """Put the tyres on these cars that the season asks for. winter (n,): it is, and winters are cold here."""
+        usual = self.who["tyre_set"][of]
+        kind = np.where((usual == 0) & winter[of], 1.0, usual)
+        tyre = np.where(kind == 1, WINTER_TYRE, np.where(kind == 2, ALL_SEASON, 1.0))
+        self.rolling[of] = self.car.rolling_resistance * self.who["rolling_gain"][of] * tyre
+        self.state["tyres.set"][of] = kind
 
     def load(self) -> None:
         """What the car weighs: people, their things, a trailer."""
@@ -53,7 +60,7 @@ class Powertrain:
         mass = self.car.mass_kg + self.who["load_kg"] + OCCUPANT_KG * s["body.occupants"]
         np.add(mass, s["body.trailer"] * self.who["trailer_kg"], out=s["drive.mass_kg"])
 
-    def step(self, demand: Array, m: Moment, moving: Array, drag_n_m: Array, bearing: Array) -> None:
+    def step(self, demand: Array, m: Moment, moving: Mask, drag_n_m: Array, bearing: Array) -> None:
         """demand: acceleration asked for, m/s². moving: (n,) bool, driving. drag_n_m: of brakes that do not release. bearing: severity."""
         s, car = self.state, self.car
         self.load()

@@ -109,7 +109,7 @@ class Road:
         stops = np.where(urban, ~corner & (u[7] >= 0.65), rural & (u[7] >= 0.9))
         stop = np.where(stops, 4 + np.where(urban, 18.0, 11.0) * u[8], 0.0)
         crowd = self.crowd[of]
-        lead = np.where(u[9] < 0.4 + 0.5 * crowd, np.minimum(1.0, u[10] * (0.35 + 0.9 * crowd)), -1.0)
+        lead = np.where(u[9] < 0.4 + 0.5 * crowd, np.minimum(1.0, u[10] * (0.35 + 0.8 * crowd)), -1.0)
         hill = np.sqrt(-2 * np.log1p(-u[11])) * np.cos(2 * np.pi * u[10])  # normal (Box and Muller)
         gradient = -self.height_m[of] / 2500 + 0.012 * self.who["hilliness"][of] * np.where(rural, 1.6, 1.0) * hill
         gradient = np.minimum(np.maximum(gradient, -0.11), 0.11)

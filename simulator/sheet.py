@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +19,14 @@ Rows = slice | NDArray[np.intp]
 
 
 class Sheet:
-    """values: (signals, n) physical values in the schema's order. `sheet["Message.Signal"] = (n,)` writes a row."""
+    """values: (signals, n) of floats, physical, in the schema's order. `sheet["Message.Signal"] = (n,)` writes a row."""
 
-    def __init__(self, schema: Schema, values: Array) -> None:
+    def __init__(self, schema: Schema, values: NDArray[Any]) -> None:
         self.row = {name: number for number, name in enumerate(schema.names)}
         self.values = values
         self._blocks: dict[str, Rows] = {}
 
-    def __setitem__(self, name: str, value: Array | float) -> None:
+    def __setitem__(self, name: str, value: NDArray[Any] | float) -> None:
         self.values[self.row[name]] = value
 
     def __getitem__(self, name: str) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,8 +118,11 @@ NOISE: dict[str, float] = {
     r"GNSS_Motion\.Altitude": 0.4,
     r"GNSS_Motion\.GroundSpeed": 0.06,
 }
-# Sensors that count pulses say nothing while nothing turns.
-PULSES = re.compile(r"MCU_Motor\.MotorSpeed|ESP_WheelSpeed\.WheelSpeed\w+|GNSS_Motion\.GroundSpeed")
+# Sensors that have no noise at zero: they count pulses, or there is nothing to measure.
+QUIET = re.compile(
+    r"MCU_Motor\.MotorSpeed|ESP_WheelSpeed\.WheelSpeed\w+|GNSS_Motion\.GroundSpeed|OBC_Detail\.Grid(Voltage|Current)\d|TMS_Detail\.SuperHeat"
+    r"|TMS_Radiator\.Fan(Speed|Current)|TMS_BatteryPump\.BatteryPump(Speed|Current)|TMS_DriveLoop\.DrivePumpSpeed|BCM_Wipers\.WiperCurrent"
+)
 # Besides states (signals with a value table), what does not go smoothly from one second to the next: numbers, counts, clocks, and what
 # begins anew with a trip or a charge.
 HELD = re.compile(
@@ -139,7 +143,7 @@ class Traits:
         deviations = list(NOISE.values())
         found = [noise.fullmatch(name) for name in schema.names]
         self.deviation: Array = np.array([deviations[int(match.lastgroup[1:])] if match and match.lastgroup else 0.0 for match in found])
-        self.pulses: NDArray[np.bool_] = np.array([PULSES.fullmatch(name) is not None for name in schema.names])
+        self.quiet: NDArray[np.bool_] = np.array([QUIET.fullmatch(name) is not None for name in schema.names])
         self.held: NDArray[np.bool_] = np.array(
             [HELD.fullmatch(name) is not None or words is not None for name, words in zip(schema.names, schema.choices, strict=True)]
         )
@@ -174,7 +178,7 @@ class Signals:
         """(signals, n) with what stays the same for the whole run; to be filled by `write` again and again."""
         return self._constants.values.copy()
 
-    def write(self, values: Array) -> None:
+    def write(self, values: NDArray[Any]) -> None:
         """values: as `start` gave it, or as an earlier `write` left it."""
         self._sheet.values = values
         drive_signals(self.context, self._sheet)

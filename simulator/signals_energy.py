@@ -6,7 +6,7 @@ import numpy as np
 
 from simulator.sheet import Context, Sheet
 from simulator.signals_drive import FAN_MOST_RPM, PACK_NEW_KWH, PUMP_MOST_RPM, measured_charge, network
-from simulator.state import Array
+from simulator.state import CELLS, Array
 
 __all__ = ["energy_constants", "energy_signals"]
 
@@ -36,12 +36,18 @@ def energy_signals(c: Context, v: Sheet) -> None:
 
 def _modules(c: Context, v: Sheet) -> None:
     """Four cells in series are a module."""
-    s, who = c.state, c.who
-    cells = s["cells.voltage"].T + who.cell_voltage_error.T
-    n = cells.shape[1]
-    v.values[v.rows("BMS_ModuleVoltage.ModuleVoltage", MODULES)] = cells.reshape(MODULES, CELLS_PER_MODULE, n).sum(axis=1)
-    share = s["cells.resistance"].T.reshape(MODULES, CELLS_PER_MODULE, n).sum(axis=1)
-    v.values[v.rows("BMS_ModuleResistance.ModuleResistance", MODULES)] = share * (1000 / 96 * s["battery.resistance"])
+    cells = v.values[v.rows("BMS_CellVoltages.CellVoltage", CELLS)]
+    v.values[v.rows("BMS_ModuleVoltage.ModuleVoltage", MODULES)] = _sums(cells)
+    share = _sums(c.state["cells.resistance"].T)
+    v.values[v.rows("BMS_ModuleResistance.ModuleResistance", MODULES)] = share * (1000 / CELLS * c.state["battery.resistance"])
+
+
+def _sums(cells: Array) -> Array:
+    """(24, n) of (96, n)."""
+    total: Array = cells[0::CELLS_PER_MODULE] + cells[1::CELLS_PER_MODULE]
+    for place in range(2, CELLS_PER_MODULE):
+        total += cells[place::CELLS_PER_MODULE]
+    return total
 
 
 def _pack(c: Context, v: Sheet) -> None:
@@ -127,7 +133,7 @@ def _charging(c: Context, v: Sheet) -> None:
     three = c.who["wallbox_w"] > 7000
     phase_a = _share(grid_w * ac, grid_v * np.where(three, 3, 1))
     for phase in (1, 2, 3):
-        there: Array = np.ones_like(grid_v) if phase == 1 else three
+        there = np.ones_like(three) if phase == 1 else three
         v[f"OBC_Detail.GridVoltage{phase}"] = grid_v * there
         v[f"OBC_Detail.GridCurrent{phase}"] = phase_a * there
     v["OBC_Detail.GridFrequency"] = np.where(grid_v > 100, 50.0, 0.0)
@@ -153,7 +159,8 @@ def _charging(c: Context, v: Sheet) -> None:
     session_kwh, session_s = s["charging.session_kwh"], s["charging.session_s"]
     v["CHG_Session.SessionEnergy"] = session_kwh
     v["CHG_Session.SessionTime"] = session_s
-    v["CHG_Session.SessionStartCharge"] = 100 * (measured_charge(c) - session_kwh / (PACK_NEW_KWH * s["battery.health"]))
+    full_kwh = s["battery.capacity_a_h"] * s["battery.open_circuit_v"] / 1000
+    v["CHG_Session.SessionStartCharge"] = 100 * (measured_charge(c) - session_kwh / full_kwh)
     v["CHG_Session.SessionMeanPower"] = _share(3600 * session_kwh, session_s)
     v["CHG_Session.SessionBatteryTemperature"] = s["loop.battery_c"]
     v["CHG_Session.ChargeTarget"] = 100 * s["charging.target"]

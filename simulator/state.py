@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CELLS", "COLUMNS", "SENSORS", "WHEELS", "Array", "Column", "State"]
+__all__ = ["CELLS", "COLUMNS", "SENSORS", "WHEELS", "Array", "Column", "Mask", "State"]
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 CELLS = 96  # cell groups in series
 SENSORS = 24  # of cell temperature
@@ -285,7 +286,7 @@ def _rows() -> dict[str, slice]:
     return rows
 
 
-class State(Mapping[str, Array]):
+class State(dict[str, Array]):
     """The columns of n vehicles, in one block that the model updates in place.
 
     state["drive.speed"]  (n,) float64; state["cells.voltage"]  (n, 96), a view whose `.T` is contiguous. Views stay the same arrays.
@@ -300,15 +301,5 @@ class State(Mapping[str, Array]):
     def __init__(self, vehicles: int) -> None:
         self.vehicles = vehicles
         self.block: Array = np.zeros((len(self.smooth), vehicles))
-        self._views: dict[str, Array] = {}
         for name, where in self.rows.items():
-            self._views[name] = self.block[where.start] if COLUMNS[name].width == 1 else self.block[where].T
-
-    def __getitem__(self, name: str) -> Array:
-        return self._views[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._views)
-
-    def __len__(self) -> int:
-        return len(self._views)
+            self[name] = self.block[where.start] if COLUMNS[name].width == 1 else self.block[where].T

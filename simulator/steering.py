@@ -6,7 +6,7 @@ import numpy as np
 
 from simulator.moment import Moment, relax
 from simulator.parameters import CarParameters
-from simulator.state import Array, State
+from simulator.state import Array, Mask, State
 
 __all__ = ["Steering"]
 
@@ -22,7 +22,7 @@ class Steering:
         self.car, self.state = car, state
         state["steering.motor_c"][:] = state["world.ambient_c"] + 5
 
-    def step(self, weave: Array, m: Moment, moving: Array) -> None:
+    def step(self, weave: Array, m: Moment, moving: Mask) -> None:
         """weave: the driver's own small corrections, 1/m."""
         s = self.state
         speed, curvature, angle = s["drive.speed"], s["steering.curvature"], s["steering.angle_deg"]

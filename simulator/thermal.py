@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.individual import Individuals
 from simulator.moment import Moment, relax
@@ -95,11 +96,14 @@ class BatteryLoop:
         nominal = np.multiply(rpm * thin, self.who["pump_gain"] * (reference / car.pump_reference_rpm), out=self.nominal_l_min)
         flow = s["loop.flow_l_min"]
         # The loss is what remains after the warmer, thinner coolant has given a little back.
-        np.multiply(nominal, (1 - loss) / (1 + 0.002 * rise) * np.maximum(0.0, 1 - PUMP_WEAR * wear), out=flow)
+        pumped = nominal * ((1 - loss) / (1 + 0.002 * rise))
+        np.multiply(pumped, np.maximum(0.0, 1 - PUMP_WEAR * wear - beyond_wear), out=flow)
         share = flow * (1 / reference)
-        pressure = np.divide(38.0 * share * share, thin, out=s["loop.pressure_kpa"])
+        np.divide(38.0 * share * share, thin, out=s["loop.pressure_kpa"])
+        # What a worn impeller does not turn into flow it still takes.
+        hydraulic = pumped * pumped * pumped / thin * (38.0 / (reference * reference * 60 * 0.34))
         turning = rpm * (1 / car.pump_reference_rpm)
-        power = (6.0 + pressure * flow * (1 / 60 / 0.34) + 9.0 * turning**3) * (1 + PUMP_DRAW * wear) * (goal > 0)
+        power = (6.0 + hydraulic + 9.0 * turning * turning * turning) * (1 + PUMP_DRAW * wear) * (goal > 0)
         s["loop.pump_w"][:] = power
         np.maximum(0.0, self.who["coolant_level"] - LEAK_LEVEL * np.minimum(leak, 1.0) - 75 * beyond, out=s["loop.level"])
         relax(s["loop.pump_c"], coolant + 0.28 * power * (1 + 0.3 * wear), m.keep(200.0))
@@ -113,8 +117,9 @@ class BatteryLoop:
         valve = np.minimum(1.0, np.maximum(0.0, (battery - 36) * 0.125)) * awake
         relax(s["loop.chiller_valve"], valve, m.keep(8.0))
         chiller = np.multiply(s["loop.chiller_valve"], 2600.0, out=s["loop.chiller_w"])
-        cold_limit = np.where(s["mode"] == 3, 22.0, 8.0)  # before a fast charge the battery is warmed further
-        warming = 4000 * np.minimum(1.0, np.maximum(0.0, (cold_limit - battery) * (1 / 6))) * awake
+        # A fast charge wants a warm battery; a drive only one that can recuperate a little.
+        cold_limit, most = np.where(s["mode"] == 3, 22.0, 2.0), np.where(s["mode"] == 3, 4000.0, 1500.0)
+        warming = most * np.minimum(1.0, np.maximum(0.0, (cold_limit - battery) * (1 / 6))) * awake
         heater = s["loop.heater_w"]
         relax(heater, warming, m.keep(5.0))
         nominal = np.multiply(radiator, coolant - ambient, out=s["loop.radiator_nominal_w"])
@@ -138,6 +143,9 @@ class BatteryLoop:
         relax(s["loop.outlet_c"], coolant + from_battery / carried, m.keep(1.5))
 
 
+LONG_S = 60.0  # steps beyond it are those of a sleeping car
+COOLANT_J_K = 17e3  # of the drive's loop
+REST_W_K = 24.0  # of the whole drive to the air, at rest
 STATOR, ROTOR, OIL, INVERTER, CAPACITOR, CONVERTER, CHARGER, BEARING = range(8)
 
 
@@ -166,6 +174,16 @@ class DriveLoop:
         state["drive_loop.level"][:] = who["drive_coolant_level"]
         self._heat = np.zeros((len(self.NAMES), who.vehicles))
 
+    def _rest(self, m: Moment, long: NDArray[np.bool_]) -> None:
+        """A step of many minutes, asleep: all parts and the coolant share their heat and give it to the air together."""
+        s = self.state
+        cold, ambient = s["drive_loop.coolant_c"], s["world.ambient_c"]
+        whole = float(self.CAPACITY_J_K.sum()) + COOLANT_J_K
+        shared = ((self.CAPACITY_J_K * self.nodes).sum(axis=0) + COOLANT_J_K * cold) * (1 / whole)
+        shared = ambient + (shared - ambient) * m.keep(whole / REST_W_K)
+        np.copyto(self.nodes, shared, where=long)
+        np.copyto(cold, shared, where=long)
+
     def step(self, gear_w: Array, converter_w: Array, charger_w: Array, bearing_w: Array, awake: Array, m: Moment) -> None:
         """Losses in W, beside those of motor and inverter."""
         s, heat, node = self.state, self._heat, self.nodes
@@ -185,6 +203,10 @@ class DriveLoop:
         heat[CHARGER] += charger_w
         heat[BEARING] += 4.0 * node[OIL] + 2.0 * ambient + 0.012 * s["drive.motor_rad_s"] + bearing_w
         heat /= self.CONDUCTANCE_W_K
+        long = np.asarray(m.dt_s) > LONG_S
+        if long.any():
+            self._rest(m, long)
+            heat = np.where(long, node, heat)
         before = node.copy()
         keep = np.exp(np.asarray(m.dt_s) * (-self.CONDUCTANCE_W_K / self.CAPACITY_J_K))
         node -= heat
@@ -194,5 +216,5 @@ class DriveLoop:
         taken = (self.TO_COOLANT_W_K * (0.5 * before - cold)).sum(axis=0)
         radiator = 8.0 + 165 * (flow * 0.1) ** 0.3 * (s["front.air_m_s"] * 0.25) ** 0.45
         steady = ambient + taken / radiator
-        cold += (steady - cold) * -np.expm1(-radiator * (m.dt_s / 17e3))
+        cold += (steady - cold) * -np.expm1(-radiator * (m.dt_s / COOLANT_J_K)) * ~long
         np.add(cold, taken / np.maximum(coolant_capacity_flow(flow), 60.0), out=s["drive_loop.return_c"])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from dbc.schema import Schema
 from simulator.individual import Individuals
 from simulator.sheet import Context
 from simulator.signals import Signals, flashing
-from simulator.state import Array, State
+from simulator.state import State
 
 __all__ = ["BUS_COLUMNS", "Model", "Ticks"]
 
@@ -31,6 +33,15 @@ class Model(Protocol):
     def step(self, dt_s: float = 1.0) -> None: ...
 
 
+@dataclass(frozen=True)
+class _Block:
+    """Rows that are worked on together."""
+
+    rows: slice
+    offset: NDArray[Any] | None  # (rows, 1); None: all are 0
+    noisy: tuple[tuple[slice, slice], ...]  # runs of signals with noise: where in the block, where among all that have noise
+
+
 class Ticks:
     """One tick of all vehicles after the other. The same model and seed give the same values.
 
@@ -39,73 +50,92 @@ class Ticks:
     vehicle after the other. A vehicle's truth does not depend on who else is simulated; its noise does.
     """
 
-    def __init__(self, model: Model, schema: Schema, start_ns: int, seed: Sequence[int]) -> None:
-        """start_ns: UTC at which the model's time is 0. seed: what noise is drawn by."""
-        self.model, self.schema = model, schema
+    def __init__(
+        self, model: Model, schema: Schema, start_ns: int, seed: Sequence[int], dtype: DTypeLike = np.float64, noise: float = 1.0
+    ) -> None:
+        """start_ns: UTC at which the model's time is 0. seed: what noise is drawn by.
+
+        dtype: of the values. float32 takes half the space and two thirds of the time, and keeps every signal to a raw step but the position
+        (to a metre). noise: gain of the sensors' noise; 0: the model's own values, not even rounded to raw steps.
+        """
+        self.model, self.schema, self.dtype = model, schema, np.dtype(dtype)
         self.seconds = 0
-        self._seed = tuple(seed)
+        self._seed, self._measured = tuple(seed), noise > 0
         self._signals = Signals(schema, Context(model.state, model.who, start_ns))
-        self._true = self._signals.start()
         traits = self._signals.traits
-        self._noisy = np.flatnonzero(traits.deviation > 0)
-        self._deviation = (traits.deviation / schema.scale)[self._noisy].astype(np.float32)[:, None]  # in raw steps
-        self._pulses = np.flatnonzero(traits.pulses[self._noisy])
+        blank = self._signals.start().astype(dtype)
+        probe = np.full_like(blank, np.nan)
+        self._signals.write(probe)
+        self._constant = np.flatnonzero(np.isnan(probe[:, 0]))  # that `write` leaves as they are
+        self._constants = blank[self._constant]
+        noisy = np.flatnonzero(traits.deviation > 0)
+        self._noisy = len(noisy)
+        self._deviation = (noise * traits.deviation / schema.scale)[noisy].astype(np.float32)[:, None]  # in raw steps
+        self._quiet = np.flatnonzero(traits.quiet[noisy])
+        self._quiet_signals = noisy[self._quiet]
         self._flashing = np.flatnonzero(traits.flashing)
         pool = np.random.default_rng((*seed, NOISE)).standard_normal(POOL, np.float32)
         self._pool = np.lib.stride_tricks.sliding_window_view(pool, model.state.vehicles)
-        scale, offset = schema.scale[:, None], schema.offset[:, None]
-        self._rows = []
-        for first in range(0, len(schema), BLOCK_ROWS):
-            rows = slice(first, first + BLOCK_ROWS)
-            noise = slice(*np.searchsorted(self._noisy, [first, first + BLOCK_ROWS]).tolist())
-            moved = bool(schema.offset[rows].any())
-            self._rows.append((rows, noise, self._noisy[noise] - first, offset[rows] if moved else None))
-        self._scale, self._steps = scale, 1 / scale
-        self._lowest, self._highest = traits.lowest[:, None], traits.highest[:, None]
+        self._scale = schema.scale[:, None].astype(dtype)
+        self._steps = (1 / schema.scale)[:, None].astype(dtype)
+        self._lowest, self._highest = (bound[:, None].astype(dtype) for bound in (traits.lowest, traits.highest))
+        self._blocks = [self._block(first, noisy) for first in range(0, len(schema), BLOCK_ROWS)]
+
+    def _block(self, first: int, noisy: NDArray[np.intp]) -> _Block:
+        rows = slice(first, min(first + BLOCK_ROWS, len(self.schema)))
+        offset = self.schema.offset[rows]
+        begin, end = np.searchsorted(noisy, [rows.start, rows.stop]).tolist()
+        runs = []
+        while begin < end:  # of noisy signals one after the other
+            last = begin
+            while last + 1 < end and noisy[last + 1] == noisy[last] + 1:
+                last += 1
+            runs.append((slice(int(noisy[begin]) - first, int(noisy[last]) + 1 - first), slice(begin, last + 1)))
+            begin = last + 1
+        return _Block(rows, offset[:, None].astype(self.dtype) if offset.any() else None, tuple(runs))
 
     @property
     def names(self) -> tuple[str, ...]:
         return self.schema.names
 
-    @property
-    def true(self) -> Array:
-        """(signals, n) of the last tick, without noise and not rounded; overwritten by the next one."""
-        return self._true
-
-    def next(self, k: int = 1, out: Array | None = None) -> Array:
-        """The next k ticks: (k, signals, n) float64, physical, in the steps that the DBC's integers have.
+    def next(self, k: int = 1, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """The next k ticks: (k, signals, n), physical, in the steps that the DBC's integers have.
 
         NaN where the signal's bus is asleep. Counters, checksums and multiplexers are 0. out: filled and returned where it is given.
         """
-        values = np.empty((k, len(self.schema), self.model.state.vehicles)) if out is None else out
+        values = np.empty((k, len(self.schema), self.model.state.vehicles), self.dtype) if out is None else out
         for number in range(k):
             self.model.step(1.0)
             self.seconds += 1
-            self._signals.write(self._true)
-            self._measure(values[number])
+            self.now(values[number])
         return values
 
-    def _measure(self, out: Array) -> None:
-        """Noise, raw steps, limits, sleep."""
+    def now(self, out: NDArray[Any]) -> None:
+        """The signals (signals, n) of the model as it is, without moving it."""
+        out[self._constant] = self._constants
+        self._signals.write(out)
+        if self._measured:
+            self._measure(out)
+
+    def _measure(self, out: NDArray[Any]) -> None:
+        """Noise, raw steps, limits, sleep; in place."""
         state = self.model.state
-        starts = np.random.default_rng((*self._seed, NOISE, self.seconds)).integers(0, len(self._pool), len(self._noisy))
+        starts = np.random.default_rng((*self._seed, NOISE, self.seconds)).integers(0, len(self._pool), self._noisy)
         noise = self._pool[starts]
         noise *= self._deviation
-        noise[self._pulses] *= self._true[self._noisy[self._pulses]] > 0
-        for rows, of_noise, noisy, offset in self._rows:
-            part = out[rows]
-            if offset is None:
-                np.multiply(self._true[rows], self._steps[rows], out=part)
-            else:
-                np.subtract(self._true[rows], offset, out=part)
-                part *= self._steps[rows]
-            if len(noisy):
-                part[noisy] += noise[of_noise]
+        noise[self._quiet] *= out[self._quiet_signals] > 0
+        for block in self._blocks:
+            rows, part = block.rows, out[block.rows]
+            if block.offset is not None:
+                part -= block.offset
+            part *= self._steps[rows]
+            for here, there in block.noisy:
+                part[here] += noise[there]
             np.rint(part, out=part)
             np.clip(part, self._lowest[rows], self._highest[rows], out=part)
             part *= self._scale[rows]
-            if offset is not None:
-                part += offset
+            if block.offset is not None:
+                part += block.offset
         out[self._flashing] *= flashing(state["time_s"])
         for channel, column in enumerate(BUS_COLUMNS[: len(self.schema.channels)]):
             asleep = state[column] < 1

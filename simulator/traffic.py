@@ -7,12 +7,13 @@ import numpy as np
 from simulator.individual import Individuals
 from simulator.moment import Moment, relax
 from simulator.route import LEAD, LENGTH, LIMIT, STOP_S, Road
-from simulator.state import Array, State
+from simulator.state import Array, Mask, State
 
 __all__ = ["Traffic"]
 
 FREE_M = 200.0  # nobody ahead
 STANDING_M = 2.5
+CALM = 0.4  # of what the gap asks for, taken up within a second
 JAM = 0.8  # density from which traffic stops and goes
 
 
@@ -27,7 +28,7 @@ class Traffic:
         self.wave = np.zeros(n)  # unrest of its speed, standard deviation 1
         state["world.gap_m"][:] = FREE_M
 
-    def step(self, m: Moment, speed: Array, moving: Array, gust: Array) -> Array:
+    def step(self, m: Moment, speed: Array, moving: Mask, gust: Array) -> Array:
         """The greatest speed after this step that keeps the driver's distance. speed: of the car, m/s. moving: (n,) bool."""
         s, segments = self.state, self.road.segments
         keep = m.keep(8.0)
@@ -46,7 +47,8 @@ class Traffic:
         np.copyto(gap, 25 + 2.2 * speed + 8 * self.wave, where=fresh)
         np.copyto(gap, FREE_M, where=~lead)
         time_gap = self.who.style_gap_s
-        follow = self.speed + (gap - STANDING_M - time_gap * speed) / (time_gap + 0.5)
+        goal = self.speed + (gap - STANDING_M - time_gap * speed) / (time_gap + 0.5)
+        follow = speed + CALM * (goal - speed)
         room = np.maximum(0.0, gap - STANDING_M)
         safe = np.sqrt(self.speed**2 + 2 * self.who.style_deceleration * room)
         s["world.lead"][:] = lead

@@ -7,7 +7,7 @@ import numpy as np
 from simulator.individual import Individuals
 from simulator.moment import Moment
 from simulator.parameters import KELVIN
-from simulator.state import WHEELS, Array, State
+from simulator.state import WHEELS, Array, Mask, State
 
 __all__ = ["PLACARD_KPA", "Tyres", "pressure_kpa"]
 
@@ -18,7 +18,8 @@ ROLLING = np.array([0.25, 0.25, 0.27, 0.27])[:, None]  # of the rolling losses, 
 SLIP = np.array([1.0, 1.0, 0.7, 0.7])[:, None]
 PLACE = np.array([1.0, 1.02, 0.99, 0.97])[:, None]  # sun, brakes, the battery's warm side
 LEAK_PER_MONTH = 0.012  # of the air through sound rubber (ISO 3858; 1 to 3 % a month)
-REFILL_BELOW = 0.93  # of the placard: the driver fills up at the next service station
+FILL_BELOW, BLEED_ABOVE = 0.95, 1.08  # of the placard, cold, absolute: the driver sets it right at the next service station
+SINCE_FILLED_C = 5.0  # by how much the air has changed since the tyres were last filled, standard deviation
 PUNCTURE = 0.10  # of the air gone at severity 1
 TREAD_MM_KM = 6.0 / 45_000
 
@@ -42,7 +43,8 @@ class Tyres:
         self.pressure = state.block[rows["tyres.pressure_kpa"]]
         self.air = state.block[rows["tyres.air"]]
         self.tread = state.block[rows["tyres.tread_mm"]]
-        self.sound = np.ascontiguousarray(who.cold_air.T)
+        filled_c = state["world.ambient_c"] + SINCE_FILLED_C * who["filled_warmer"]
+        self.sound = who.cold_air.T * ((20 + KELVIN) / (filled_c + KELVIN))
         self.tread[:] = who.tread_mm.T
         self.temperature[:] = state["world.ambient_c"] + 2
         self.wheel = (punctured == np.arange(WHEELS)[:, None]).astype(np.float64)
@@ -53,6 +55,14 @@ class Tyres:
         lost = np.minimum(0.98, PUNCTURE * puncture + 0.6 * np.maximum(0.0, puncture - 1))
         np.multiply(self.sound, 1 - self.wheel * lost, out=self.air)
         np.copyto(self.pressure, np.maximum(0.0, pressure_kpa(self.air, self.temperature)))
+
+    def _care(self, asleep: Mask) -> None:
+        """Who finds the cold pressure too low or too high sets it right; a punctured tyre loses it again."""
+        kelvin = self.state["world.ambient_c"] + KELVIN
+        cold = self.sound * (20 + KELVIN) ** -1 * kelvin  # about the share of the placard's absolute pressure
+        wrong = ((cold < FILL_BELOW) | (cold > BLEED_ABOVE)) & asleep
+        if wrong.any():
+            np.copyto(self.sound, np.broadcast_to((20 + KELVIN) / kelvin, self.sound.shape), where=wrong)
 
     def step(self, puncture: Array, moved_m: Array, m: Moment) -> None:
         """puncture: severity of `tyre_pressure_low`."""
@@ -68,9 +78,9 @@ class Tyres:
         self.temperature *= keep
         self.temperature += steady
         self.sound *= 1 - LEAK_PER_MONTH / (30 * 86_400) * m.dt_s
-        low = self.sound < REFILL_BELOW
-        if low.any() and (s["key"] == 0).any():
-            np.copyto(self.sound, 1.0, where=low & (s["key"] == 0))
+        asleep = s["bus.body"] == 0
+        if asleep.any():
+            self._care(asleep)
         self.tread -= moved_m * (TREAD_MM_KM / 1000)
         np.maximum(self.tread, 1.6, out=self.tread)
         s["tyres.placard_kpa"][:] = PLACARD_KPA + 10.0 * (s["body.occupants"] > 3)

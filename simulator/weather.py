@@ -13,13 +13,15 @@ from simulator.errors import ScenarioError
 from simulator.individual import Individuals
 from simulator.moment import Moment, relax
 from simulator.parameters import KELVIN
-from simulator.state import Array, State
+from simulator.state import Array, Mask, State
 
 __all__ = ["PLACES", "Place", "Weather"]
 
 DAY_S, YEAR_D = 86_400.0, 365.25
 EPOCH_DAY_OF_YEAR = 0.0  # 1970-01-01
 GAS_CONSTANT = 287.05  # of dry air, J/(kg K)
+COLD_JANUARY_C = 3.0
+WINTER_FROM_D, WINTER_TO_D = 304, 90  # days of the year
 OFTEN_S = 60.0  # how often the passing weather is looked at
 
 
@@ -118,6 +120,13 @@ class Weather:
         self.goal["wind"][of] = np.abs(2.5 + 1.8 * anomaly + 1.5 * wet)
         self.state["world.sun_deg"][of] = np.degrees(height)
         self.seen_s[of] = self.state["time_s"][of]
+
+    def winter(self) -> Mask:
+        """(n,) from November to March, where January is colder than 3 °C (the rule of thumb "from October to Easter")."""
+        day = ((self.sky_s + self.state["time_s"]) / DAY_S) % YEAR_D
+        cold = self.place["mean_c"] - self.place["season_c"] < COLD_JANUARY_C
+        result: Mask = cold & ((day > WINTER_FROM_D) | (day < WINTER_TO_D))
+        return result
 
     def _passing(self, name: str, place: Array, of: Numbers) -> Array:
         """Smooth unrest of standard deviation 0.8 or so: normal numbers at whole places, a cosine between."""

@@ -30,17 +30,17 @@ def sim_ticks(material: Material) -> list[Result]:
     from simulator.ticks import Ticks
 
     schema = compile_dbc(DBC_FILES).schema
-    many = Ticks(Cars(Cast(SEED, tuple(range(VEHICLES)))), schema, START_NS, (SEED,))
-    alone = Ticks(Cars(Cast(SEED, (VEHICLES // 2,))), schema, START_NS, (SEED,))
-    values, value = np.empty((1, len(schema), VEHICLES)), np.empty((1, len(schema), 1))
+    many = Ticks(Cars(Cast(SEED, tuple(range(VEHICLES)))), schema, START_NS, (SEED,), np.float32)
+    alone = Ticks(Cars(Cast(SEED, (VEHICLES // 2,))), schema, START_NS, (SEED,), np.float32)
+    values, value = np.empty((1, len(schema), VEHICLES), np.float32), np.empty((1, len(schema), 1), np.float32)
     for _ in range(WARM_S):
         many.next(1, values)
         alone.next(1, value)
-    if not np.allclose(many.true[:, VEHICLES // 2], alone.true[:, 0], rtol=1e-9, atol=1e-9):
+    if not np.allclose(many.model.state.block[:, VEHICLES // 2], alone.model.state.block[:, 0], rtol=1e-9, atol=1e-9):
         raise AssertionError("a vehicle is not the same alone and among others")
     taken = _cpu_s(lambda: [many.next(1, values) for _ in range(TICKS)], lambda: [alone.next(1, value) for _ in range(ALONE_TICKS)])
     ours, rival = VEHICLES * TICKS / taken[0], ALONE_TICKS / taken[1]
-    what = f"ticks of {VEHICLES:,} driving vehicles, {len(schema)} signals with noise, one core"
+    what = f"ticks of {VEHICLES:,} driving vehicles, {len(schema)} signals with noise, float32, one core"
     return [
         Result("sim-ticks", what, "one vehicle at a time", "vehicle-s/s", ours, rival, ours / rival),
         Result("sim-ticks", what, "promised", "vehicle-s/s", ours, LEAST_TICKS, ours / LEAST_TICKS, 1.0),

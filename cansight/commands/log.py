@@ -181,8 +181,9 @@ def _print(info: "LogInfo", entry: dict[str, Any]) -> None:
         click.echo(f"skipped       {info.skipped} lines that are no frame, the first is line {info.first_skipped}")
     if info.damage:
         click.echo(f"damaged       {info.damage}")
+    fast = " (FD payloads at 2 Mbit/s)" if info.longest > 8 else ""
     for name, channel in info.channels.items():
-        load = f", load {channel.bits_per_s / BUS_BITS:.0%} of 500 kbit/s, at most {channel.peak_bits_per_s / BUS_BITS:.0%}"
+        load = f", load {channel.bits_per_s / BUS_BITS:.0%} of 500 kbit/s{fast}, at most {channel.peak_bits_per_s / BUS_BITS:.0%}"
         click.echo(f"channel       {name}: {channel.frames} frames, {channel.frames_per_s:.0f} a second{load if info.span_s >= 1 else ''}")
     click.echo(f"identifiers   {len(info.identifiers)}")
     for one in info.identifiers[:IDENTIFIERS_SHOWN]:

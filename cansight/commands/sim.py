@@ -2,6 +2,7 @@
 
 import click
 
+from cansight.commands.sim_dataset import dataset
 from cansight.commands.sim_drive import drive, scenario
 from cansight.commands.sim_fleet import fleet, fleet_ledger
 from cansight.commands.sim_inject import inject
@@ -13,5 +14,5 @@ def sim() -> None:
     """The workbench: simulated drives with their truth, faults in recorded logs, replay, fleets."""
 
 
-for command in (drive, scenario, inject, replay, fleet, fleet_ledger):
+for command in (drive, scenario, dataset, inject, replay, fleet, fleet_ledger):
     sim.add_command(command)

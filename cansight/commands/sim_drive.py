@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dbc.frames import FrameBlock
     from simulator import Scenario
 
+LONG_S = 2 * 3600  # of frames, some 3 GB
 OTHER_FORMATS = (".asc", ".blf", ".mf4")
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -37,11 +38,9 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="When the drive begins: `now` or ISO 8601 in UTC.  [default: the scenario's, or 2026-01-05T08:00:00]",
 )
 @click.option(
-    "-o",
-    "--output",
-    required=True,
-    help="The log: candump, or ASC, BLF, MF4 by a name in .asc, .blf, .mf4; a FIFO, or - for standard output.",
+    "--after", "after_s", type=duration, metavar="DURATION", help="Begin the log so much later, in the scenario's third week say."
 )
+@click.option("-o", "--output", help="The log: candump, or ASC, BLF, MF4 by a name in .asc, .blf, .mf4; a FIFO, or - for standard output.")
 @click.option("--truth", "truth_path", type=_FILE, help="Write what is true about the drive, as JSON.")
 @click.option("--plot", "plot_path", type=_FILE, help="Draw speed, power, temperatures and the faults' course: .png, .svg or .pdf.")
 @click.option("--speed", type=float, help="Write at this multiple of real time instead of as fast as possible.")
@@ -52,29 +51,50 @@ def drive(
     vehicle: int,
     duration_s: int | None,
     start_ns: int | None,
-    output: str,
+    after_s: int | None,
+    output: str | None,
     truth_path: Path | None,
     plot_path: Path | None,
     speed: float | None,
     as_json: bool,
 ) -> None:
-    """One vehicle's drive as a log of three buses: can0, can1 and can2 (CAN FD). The same seed gives the same bytes."""
+    """One vehicle's drive as a log of three buses: can0, can1 and can2 (CAN FD). The same seed gives the same bytes.
+
+    With --plot and without -o no frames are made, which is many times faster.
+    """
     import simulator
 
+    if output is None and plot_path is None:
+        raise UsageError("-o: is missing; expected the log's name, or --plot for a picture alone")
     what = simulator.scenario(name)
     if vehicle >= what.vehicles:
         raise UsageError(f"--vehicle: expected a number from 0 to {what.vehicles - 1}, found {vehicle}: {what.name} has {what.vehicles}")
-    duration_s = what.duration_s if duration_s is None else duration_s
+    if duration_s is None:
+        duration_s = what.duration_s
+        if output is not None and duration_s > LONG_S:
+            raise UsageError(
+                f"--duration: {what.name} is {length(duration_s)} long, gigabytes of frames; say how much of it, like --duration 1d"
+            )
     trip = simulator.Trip(what, seed, start_ns, vehicle=vehicle)
     start_ns = trip.start_ns
-    truth = simulator.truth(what, seed, duration_s, start_ns, vehicle)
+    after_s = after_s or 0
+    truth = simulator.truth(what, seed, after_s + duration_s, start_ns, vehicle)
     if truth_path:
         _write(truth_path, truth.to_json())
     film = _film(trip, truth, plot_path)
+    if after_s:
+        trip.pass_over(after_s, film.look if film is not None and output is None else None)
+    if output is None:
+        assert film is not None
+        trip.pass_over(duration_s, film.look)
+        _draw(film, plot_path)
+        click.echo(f"{plot_path}: {what.name}, {length(after_s + duration_s)}")
+        return
     blocks = trip.blocks(duration_s, film.look if film is not None else None)
     if speed is not None:
         blocks = simulator.pace(blocks, speed)
-    frames, began, last_ns = 0, time.monotonic(), start_ns
+    begin_ns = start_ns + after_s * 10**9
+    frames, began, last_ns = 0, time.monotonic(), begin_ns
     quiet = output == "-" or not sys.stderr.isatty()
     with contextlib.suppress(KeyboardInterrupt), _opened(output) as write:
         try:
@@ -85,7 +105,7 @@ def drive(
                     write(block)
                     frames += len(block)
                     last_ns = int(block.timestamp_ns[-1])
-                    bar.update((last_ns - start_ns) // 10**9 + 1 - bar.pos)
+                    bar.update((last_ns - begin_ns) // 10**9 + 1 - bar.pos)
         except BrokenPipeError:  # the reader has seen enough; what is still buffered has nowhere to go
             _forget(write)
             return
@@ -95,13 +115,11 @@ def drive(
     if truth_path and trip.disturbances:
         _write(truth_path, truth.to_json(trip.disturbances.truths()))
     if film is not None and plot_path is not None:
-        from simulator.plot import draw
-
-        draw(film, plot_path)
+        _draw(film, plot_path)
     if output == "-":
         return
     took_s = time.monotonic() - began
-    simulated_s = -(-(last_ns - start_ns) // 10**9)
+    simulated_s = -(-(last_ns - begin_ns) // 10**9)
     if as_json:
         click.echo(json.dumps({"scenario": what.name, "seed": seed, "seconds": simulated_s, "frames": frames, "took_s": round(took_s, 3)}))
     else:
@@ -211,6 +229,13 @@ def _film(trip: Any, truth: Any, plot_path: Path | None) -> Any:
 
     check_plot_path(plot_path)
     return Film(trip, truth)
+
+
+def _draw(film: Any, path: Path | None) -> None:
+    from simulator.plot import draw
+
+    assert path is not None
+    draw(film, path)
 
 
 class _Stream:

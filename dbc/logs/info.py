@@ -17,6 +17,9 @@ from dbc.validity import Reason
 
 __all__ = ["ChannelInfo", "IdentifierInfo", "LogInfo", "SignalCoverage", "decoded_by_channel", "described_frames", "survey"]
 
+FD_FASTER = 4  # rate of an FD frame's payload to that of its identifier,
+FD_EARLIER, FD_FIELDS = 18, 38  # fields of a classic frame that an FD frame does not send at that rate; its own at the faster rate
+
 
 @dataclass
 class SignalCoverage:
@@ -130,7 +133,10 @@ def _count_identifiers(seen: dict[tuple[str, int], list[int]], block: FrameBlock
 
 
 class _Load:
-    """Bits on each bus: a frame's fields (ISO 11898-1), and a stuff bit for each ten, which is what real traffic has."""
+    """Bits on each bus: a frame's fields (ISO 11898-1), and a stuff bit for each ten, which is what real traffic has.
+
+    A log does not say at what rate an FD frame's payload went: four times the other bits' rate (500 kbit/s and 2 Mbit/s) is usual.
+    """
 
     def __init__(self) -> None:
         self._bits: dict[str, list[float]] = {}  # total, bits of the current second, the most of a second
@@ -138,7 +144,9 @@ class _Load:
 
     def take(self, block: FrameBlock) -> None:
         length = np.where((block.frame_id & RTR_FLAG) != 0, 0, block.length)
-        bits = (np.where((block.frame_id & EFF_FLAG) != 0, 67, 47) + 8 * length.astype(np.int64)) * 1.1
+        payload = 8 * length.astype(np.int64)
+        fields = np.where((block.frame_id & EFF_FLAG) != 0, 67, 47)
+        bits = np.where(length > 8, fields - FD_EARLIER + (payload + FD_FIELDS) / FD_FASTER, fields + payload) * 1.1
         second = block.timestamp_ns // 1_000_000_000
         edges = [0, *(np.flatnonzero(np.diff(second)) + 1).tolist(), len(block)]
         for start, stop in pairwise(edges):

@@ -19,7 +19,8 @@ from dbc.vehicles import CATALOGUE, DBC_FILES
 from edge.detectors import Detector
 from models.pack import Pack
 from models.runtime import PackRuntime
-from simulator import CoolantLeak, drive
+from simulator import drive
+from simulator.fault_kinds import fault_kind
 from wire.messages import FindingMessage
 
 COOLANT = Path(__file__).parents[2] / "models" / "packs" / "coolant"
@@ -55,7 +56,7 @@ def test_the_pack_fits_the_car_and_its_catalogue(coolant: Pack, compiled: Compil
     fault = Catalogue.load(CATALOGUE).fault(coolant.manifest.fault_code)
     assert set(fault.signals) >= EXPLAINING
     assert {signal.name for signal in coolant.manifest.signals if signal.role == "monitored"} == EXPLAINING
-    assert not {signal.name for signal in coolant.manifest.signals if signal.role == "context"} & set(CoolantLeak.affected_signals)
+    assert not {signal.name for signal in coolant.manifest.signals if signal.role == "context"} & set(fault_kind("coolant_leak").signals)
     assert len(coolant.model) < 200_000
 
 

@@ -148,6 +148,7 @@ def test_a_parked_car_falls_asleep_and_the_charging_wakes_it(compiled: CompiledD
     assert (reason == Reason.VALID).all()
     assert value[signal == compiled.schema.index("CCS_Charging.ChargingPower")].mean() > 20
     assert value[signal == compiled.schema.index("CHG_PlugEvent.PlugState")].size == 0  # nothing changed lately
+    assert value[signal == compiled.schema.index("BMS_State.StateOfHealth")].size > 0  # battery and charger speak on the drive bus
 
 
 def log_of(blocks: list[FrameBlock]) -> bytes:

@@ -108,7 +108,7 @@ def test_the_noise_of_every_sensor_is_what_is_stated(compiled: CompiledDbc) -> N
     stamp, signal, value, _ = decoded(compiled, driven.blocks)
     low, high = bounds(driven, schema, signal, (stamp - START_NS) / 1e9)
     inside = (low > schema.minimum[signal] + 6 * traits.deviation[signal]) & (high < schema.maximum[signal] - 6 * traits.deviation[signal])
-    steady = (high - low < 0.3 * traits.deviation[signal]) & inside & ~traits.pulses[signal]
+    steady = (high - low < 0.3 * traits.deviation[signal]) & inside & ~traits.quiet[signal]
     judged = 0
     for number in np.flatnonzero(traits.deviation > 0).tolist():
         mine = steady & (signal == number)

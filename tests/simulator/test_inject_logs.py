@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from dbc.compiler import load_compiled
 from dbc.decoder import Decoder
 from dbc.frames import FrameBlock
-from dbc.logs import open_log
+from dbc.logs import open_log, write_candump
 from dbc.plan import CompiledDbc
 from simulator.checks import RuleSearch
 from simulator.injection import SHORT_NAMES
@@ -293,3 +294,59 @@ def test_what_cannot_be_done_is_one_line(data_dir: Path, tmp_path: Path, argumen
     assert done.stderr.count("\n") == 1
     assert complaint in done.stderr
     assert not (tmp_path / "made.log").exists()
+
+
+DBC = """VERSION ""
+NS_ :
+BS_:
+BU_: ECU
+BO_ 291 Engine: 8 ECU
+ SG_ Speed : 0|16@1+ (0.01,0) [0|655] "km/h" ECU
+ SG_ AliveCounter : 16|4@1+ (1,0) [0|15] "" ECU
+ SG_ Checksum : 56|8@1+ (1,0) [0|255] "" ECU
+"""
+
+
+def recorded(path: Path, frames: int) -> Path:
+    """A 100 Hz message with a counter and the XOR of its bytes, as it would stand in a log of hours."""
+    with path.open("wb") as stream:
+        for first in range(0, frames, 50_000):
+            number = np.arange(first, min(first + 50_000, frames))
+            data = np.zeros((len(number), 8), np.uint8)
+            data[:, :2] = (5000 + 1000 * np.sin(number / 300)).astype("<u2").view(np.uint8).reshape(-1, 2)
+            data[:, 2] = number % 16
+            data[:, 7] = np.bitwise_xor.reduce(data[:, :7], axis=1) ^ 0x5A
+            ones = np.ones(len(number), np.uint8)
+            write_candump(stream, FrameBlock(("can0",), number * 10_000_000, (291 * ones.astype(np.uint32)), 0 * ones, 8 * ones, data, 0))
+    return path
+
+
+def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
+    dbc = tmp_path / "engine.dbc"
+    dbc.write_text(DBC)
+    peaks = []
+    for frames in (20_000, 600_000):
+        log = recorded(tmp_path / f"{frames}.log", frames)
+        arguments = [
+            str(log),
+            "--dbc",
+            f"{dbc}@can0",
+            "--fault",
+            "drift",
+            "--signal",
+            "Speed",
+            "--from",
+            "10s",
+            "--for",
+            f"{frames // 200}s",
+        ]
+        program = (
+            "import resource, sys; from cansight.main import cli; "
+            f"cli.main(['sim', 'inject', *{arguments!r}, '-o', {str(tmp_path / 'made.log')!r}, '--truth', {str(tmp_path / 't.json')!r}], "
+            "standalone_mode=False); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=250)
+        assert done.returncode == 0, done.stderr
+        assert "kept right: Engine.Checksum (the log)" in done.stdout
+        peaks.append(int(done.stdout.splitlines()[-1]))
+    assert peaks[1] < peaks[0] + 25  # MB; the longer log has 27 MB, its truth 20 MB

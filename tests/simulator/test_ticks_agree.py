@@ -61,12 +61,8 @@ def test_ticks_lie_on_the_steps_that_the_dbc_can_say(compiled: CompiledDbc) -> N
 
 def test_the_truth_of_a_vehicle_does_not_depend_on_those_beside_it(compiled: CompiledDbc) -> None:
     def truth(vehicles: tuple[int, ...]) -> NDArray[np.float64]:
-        ticks = Ticks(Cars(Cast(seed=3, vehicles=vehicles)), compiled.schema, START_NS, (3,))
-        rows = []
-        for _ in range(20):
-            ticks.next()
-            rows.append(ticks.true[:, vehicles.index(5)].copy())
-        return np.array(rows)
+        ticks = Ticks(Cars(Cast(seed=3, vehicles=vehicles)), compiled.schema, START_NS, (3,), noise=0.0)
+        return ticks.next(20)[:, :, vehicles.index(5)]
 
     # NumPy's vector loops round some powers otherwise than its scalar ones: the last digit may differ.
     assert np.allclose(truth((5,)), truth((0, 1, 5, 900)), rtol=1e-9, atol=1e-9)
@@ -83,10 +79,8 @@ def test_the_same_seed_gives_the_same_ticks_and_noise_is_new_at_every_tick(compi
 def test_the_noise_of_ticks_is_white_normal_and_of_the_stated_deviation(compiled: CompiledDbc) -> None:
     schema, traits = compiled.schema, Traits(compiled.schema)
     n, seconds = 200, 25
-    ticks = Ticks(Cars(Cast(vehicles=tuple(range(n)))), schema, START_NS, (9,))
-    error = np.empty((seconds, len(schema), n))
-    for second in range(seconds):
-        error[second] = ticks.next()[0] - ticks.true
+    noisy, true = (Ticks(Cars(Cast(vehicles=tuple(range(n)))), schema, START_NS, (9,), noise=gain).next(seconds) for gain in (1.0, 0.0))
+    error = noisy - true
     for name in (
         "BMS_Pack.PackVoltage",
         "BMS_Insulation.InsulationResistance",
@@ -105,3 +99,12 @@ def test_the_noise_of_ticks_is_white_normal_and_of_the_stated_deviation(compiled
 def test_signals_of_a_sleeping_bus_are_missing(compiled: CompiledDbc) -> None:
     parked = ticks_of(compiled, (0, 1), 30, plan="park")
     assert np.isnan(parked[-1]).all()
+
+
+def test_float32_keeps_every_signal_but_the_position_to_a_raw_step(compiled: CompiledDbc) -> None:
+    schema = compiled.schema
+    double, single = (Ticks(Cars(Cast(vehicles=(0, 1))), schema, START_NS, (2,), dtype).next(10) for dtype in (np.float64, np.float32))
+    assert single.dtype == np.float32
+    steps = np.abs(double - single).max(axis=(0, 2)) / schema.scale
+    assert {schema.names[at] for at in np.flatnonzero(steps > 1.01)} == {"GNSS_Position.Latitude", "GNSS_Position.Longitude"}
+    assert np.abs(double - single)[:, [schema.index("GNSS_Position.Latitude"), schema.index("GNSS_Position.Longitude")]].max() < 1e-5

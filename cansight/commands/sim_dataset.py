@@ -1,0 +1,66 @@
+"""`cansight sim dataset`: the ticks of many simulated vehicles as Parquet, with the truth beside them."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from cansight import __version__
+from cansight.commands.sim_times import duration, length
+from cansight.errors import UsageError
+
+
+@click.command()
+@click.option("--scenario", "name", metavar="NAME|FILE", required=True, help="`cansight sim scenario` lists the names; a file is TOML.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Draws everything; each split has seeds of its own.")
+@click.option("--vehicles", type=click.IntRange(1, 100_000), help="How many.  [default: the scenario's]")
+@click.option(
+    "--duration", "duration_s", type=duration, metavar="DURATION", help="Simulated time, like 10m, 2h, 30d.  [default: the scenario's]"
+)
+@click.option("--signals", metavar="GLOB,...", multiple=True, help="Only these signals, e.g. 'TMS_*,BMS_Thermal.*'.  [default: all]")
+@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes; the bytes do not depend on it.")
+@click.option("-o", "--output", "folder", required=True, type=click.Path(file_okay=False, path_type=Path), help="The folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def dataset(
+    name: str,
+    seed: int,
+    vehicles: int | None,
+    duration_s: int | None,
+    signals: tuple[str, ...],
+    workers: int,
+    folder: Path,
+    as_json: bool,
+) -> None:
+    """Vehicles of a scenario once a second: a Parquet file and a truth file for each, and manifest.json. The same seed, the same bytes.
+
+    While a car sleeps there is no row; while it charges there is one a minute.
+    """
+    import simulator
+
+    try:
+        from simulator.dataset import DatasetRequest, make_dataset
+    except ModuleNotFoundError as error:
+        raise UsageError(f"Parquet needs the {error.name} package: install cansight[log]") from error
+    what = simulator.scenario(name)
+    globs = tuple(part.strip() for text in signals for part in text.split(",") if part.strip())
+    request = DatasetRequest(what, seed, vehicles or what.vehicles, duration_s or what.duration_s, folder, globs, __version__)
+    began = time.monotonic()
+    with click.progressbar(length=request.vehicles, label=what.name, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        manifest = make_dataset(request, workers, bar.update)
+    took_s = time.monotonic() - began
+    rows = sum(vehicle["rows"] for vehicle in manifest["vehicles"])
+    size = sum(file["bytes"] for vehicle in manifest["vehicles"] for file in vehicle["files"].values())
+    if as_json:
+        summary = {
+            "scenario": what.name,
+            "seed": seed,
+            "vehicles": request.vehicles,
+            "rows": rows,
+            "bytes": size,
+            "took_s": round(took_s, 3),
+        }
+        click.echo(json.dumps(summary))
+        return
+    click.echo(f"{folder}: {request.vehicles} vehicles, {length(request.duration_s)}, {rows:,} rows, {size / 1e6:,.1f} MB, {took_s:,.0f} s")

@@ -1,0 +1,1 @@
+"""Ready scenarios, a TOML file each; `cansight sim scenario` lists them."""
