@@ -307,15 +307,15 @@ BO_ 291 Engine: 8 ECU
 """
 
 
-def recorded(path: Path, frames: int) -> Path:
-    """A 100 Hz message with a counter and the XOR of its bytes, as it would stand in a log of hours."""
+def recorded(path: Path, frames: int, constant: int = 0x5A) -> Path:
+    """A 100 Hz message with a counter and the XOR of its bytes and a constant, as it would stand in a log of hours."""
     with path.open("wb") as stream:
         for first in range(0, frames, 50_000):
             number = np.arange(first, min(first + 50_000, frames))
             data = np.zeros((len(number), 8), np.uint8)
             data[:, :2] = (5000 + 1000 * np.sin(number / 300)).astype("<u2").view(np.uint8).reshape(-1, 2)
             data[:, 2] = number % 16
-            data[:, 7] = np.bitwise_xor.reduce(data[:, :7], axis=1) ^ 0x5A
+            data[:, 7] = np.bitwise_xor.reduce(data[:, :7], axis=1) ^ constant
             ones = np.ones(len(number), np.uint8)
             write_candump(stream, FrameBlock(("can0",), number * 10_000_000, (291 * ones.astype(np.uint32)), 0 * ones, 8 * ones, data, 0))
     return path
@@ -350,3 +350,15 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
         assert "kept right: Engine.Checksum (the log)" in done.stdout
         peaks.append(int(done.stdout.splitlines()[-1]))
     assert peaks[1] < peaks[0] + 25  # MB; the longer log has 27 MB, its truth 20 MB
+
+
+def test_a_check_that_the_log_is_too_short_to_prove_can_be_named(tmp_path: Path) -> None:
+    dbc, log, output = tmp_path / "engine.dbc", recorded(tmp_path / "short.log", 12, constant=0), tmp_path / "made.log"
+    dbc.write_text(DBC)
+    arguments = (log, "--dbc", f"{dbc}@can0", "--fault", "plateau", "--signal", "Speed", "--from", "0s", "--for", "1s", "-o", output)
+    assert "checksums     none known" in command(*arguments, "--set", "value=99").stdout
+    said = command(*arguments, "--set", "value=99", "--check", "Engine:counter=AliveCounter,checksum=Checksum,profile=XOR").stdout
+    assert "kept right: Engine.Checksum (declared as XOR)" in said
+    made = whole(output)
+    assert (np.bitwise_xor.reduce(made.data, axis=1) == 0).all()
+    assert (np.ascontiguousarray(made.data[:, :2]).view("<u2") == 9900).all()
