@@ -27,6 +27,7 @@ UNITS = {"degC": "°C", "ohm": "Ω"}
 WINDOW = {"sensor": "#f3d9a4", "network": "#cfe0f3", "attack": "#f5c6c6"}
 LABELS = {"speed": "speed (km/h)", "power": "power (kW)", "temperature": "temperature (°C)", "charge": "state of charge (%)"}
 TITLE_LETTERS = 110
+LEAST_KM_H = 10.0  # on the axis of a car that stands
 WIDTH_IN, PANEL_IN, HEAD_IN, DPI = 11.0, 1.9, 1.0, 110
 SPANS = ((2 * 86_400, 86_400, "d"), (2 * 3600, 3600, "h"), (600, 60, "min"), (0, 1, "s"))
 
@@ -77,6 +78,8 @@ def _lines(axis: Any, time: Any, tracks: list[Track], label: str) -> None:
     for track, colour in zip(tracks, COLOURS, strict=False):
         axis.plot(time, track.value, color=colour, linewidth=1.0, label=track.words)
     axis.set_ylabel(label)
+    if label == LABELS["speed"] and max(tracks[0].value, default=0.0) < LEAST_KM_H:
+        axis.set_ylim(0, LEAST_KM_H)
     if len(tracks) > 1:
         axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, frameon=False)
 
