@@ -39,7 +39,7 @@ models: setup  ## train the shipped packs again from the simulator
 
 lock:  ## resolve the dependencies again (needs uv)
 	@for p in run dev; do \
-	  extras="--extra edge --extra cloud --extra sim"; [ $$p = run ] || extras="$$extras --extra log --extra poll --extra train --extra dev -c deploy/locks/run.txt"; \
+	  extras="--extra edge --extra cloud --extra sim"; [ $$p = run ] || extras="$$extras --extra log --extra plot --extra poll --extra train --extra dev -c deploy/locks/run.txt"; \
 	  uv pip compile --native-tls --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --upgrade \
 	    pyproject.toml deploy/locks/build.in $$extras -o deploy/locks/$$p.txt || exit 1; done
 

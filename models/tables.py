@@ -140,7 +140,7 @@ def read_tables(paths: Sequence[str], signals: Sequence[str] = (), progress: Pro
     for path in paths:
         if progress:
             progress(path)
-        names, times, values = _read_parquet(Path(path)) if Path(path).suffix.lower() == ".parquet" else _read_csv_file(Path(path))
+        names, times, values = _read_parquet(Path(path), signals) if Path(path).suffix.lower() == ".parquet" else _read_csv_file(Path(path))
         if header is not None and names != header:
             raise TrainingDataError(f"{path}: its columns are not those of {paths[0]}; every file of a training must have the same")
         header = names
@@ -203,14 +203,16 @@ def _read_csv_file(path: Path) -> tuple[tuple[str, ...], NDArray[np.int64], NDAr
     return tuple(header[at] for at in keep), np.array(times, np.int64), values[:, keep]
 
 
-def _read_parquet(path: Path) -> tuple[tuple[str, ...], NDArray[np.int64], NDArray[np.float64]]:
+def _read_parquet(path: Path, globs: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64], NDArray[np.float64]]:
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
         raise TrainingDataError(f"{path}: reading Parquet needs pyarrow; pip install 'cansight[log]', or give the table as CSV") from error
     try:
-        table = pyarrow.parquet.read_table(path)
+        columns = pyarrow.parquet.read_schema(path).names
+        wanted = [name for name in columns if name in TIME_COLUMNS or not globs or any(fnmatchcase(name, glob) for glob in globs)]
+        table = pyarrow.parquet.read_table(path, columns=wanted)
     except OSError as error:
         raise TrainingDataError(f"{path}: cannot be read: {error.strerror or str(error).splitlines()[0]}") from error
     except pyarrow.ArrowException as error:
@@ -218,8 +220,10 @@ def _read_parquet(path: Path) -> tuple[tuple[str, ...], NDArray[np.int64], NDArr
     names = table.column_names
     time_column = next((name for name in TIME_COLUMNS if name in names), None)
     kept = tuple(name for name in names if name != time_column)
-    if not kept or len(set(names)) != len(names):
-        raise TrainingDataError(f"{path}: expected columns of different names, a time and at least one signal; found {len(names)}")
+    if not kept and globs:
+        _choose([name for name in columns if name not in TIME_COLUMNS], globs, "the table")
+    if not kept or len(set(columns)) != len(columns):
+        raise TrainingDataError(f"{path}: expected columns of different names, a time and at least one signal; found {len(columns)}")
     values = np.empty((table.num_rows, len(kept)))
     for at, name in enumerate(kept):
         values[:, at] = _column(path, name, table.column(name))

@@ -71,12 +71,14 @@ def train_pca(table: Table, options: Options, folder: str | Path) -> Pack:
     persistence = Persistence(need=options.need, of=options.of, warmup_ticks=options.warmup, gap_s=options.gap_s)
     scored = [score_drive(detector, drive) for drive in held]
     judged = [one.score[one.known & np.isfinite(one.score)] for one in scored]
-    if min(map(len, judged)) <= options.warmup + options.of:
+    least = options.warmup + options.of
+    if 2 * sum(len(one) > least for one in judged) <= len(judged):  # half of the drives that were held back say nothing
         short = held[int(np.argmin([len(one) for one in judged]))]
         raise TrainingDataError(
-            f"{short.source}: {min(map(len, judged))} ticks of it can be scored, expected over {options.warmup + options.of}; "
+            f"{short.source}: {min(map(len, judged))} ticks of it can be scored, expected over {least}; "
             f"give longer drives, or drives that cover the same operating range"
         )
+    judged = [one for one in judged if len(one) > least]
     threshold, calibration, budget = thresholds(judged, persistence, options.budget)
     knots = p_value_knots(np.concatenate(judged))
     model = build(detector, knots)
