@@ -170,7 +170,11 @@ class _Group:
         self.finished = self._at >= self.frames or n == 0
         if n:
             self.last = float(second.max())
-        return self._chunk(second, {field: np.asarray(signal.samples) for field, signal in zip(fields, signals, strict=True) if field})
+        found = {field: np.asarray(signal.samples) for field, signal in zip(fields, signals, strict=True)}
+        for field, samples in found.items():
+            if field != "DataBytes" and samples.shape != (n,):  # of a damaged data type
+                raise ValueError(f"the channel {kind}.{field} is not one number a frame")
+        return self._chunk(second, found)
 
     def _chunk(self, second: NDArray[np.float64], field: dict[str, NDArray[Any]]) -> _Chunk:
         n, flag = len(second), KINDS[self._kind]
@@ -198,15 +202,14 @@ class _Group:
 
 def _flags(field: dict[str, NDArray[Any]], length: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     """Of data frames. Loggers that say what is FD mostly say the bit rate, too; those that do not have the usual one."""
-    if "EDL" not in field or not field["EDL"].any():
+    said = {name: field[name].astype(np.int64) != 0 for name in FD_FIELDS if name in field}
+    if "EDL" not in said or not said["EDL"].any():
         return None
     flags = filled_flags(None, length)
-    is_fd = field["EDL"] != 0
-    switched = field["BRS"] != 0 if "BRS" in field else True
+    is_fd = said["EDL"]
     flags[is_fd] = CANFD_FDF
-    flags[is_fd & switched] |= CANFD_BRS
-    if "ESI" in field:
-        flags[is_fd & (field["ESI"] != 0)] |= CANFD_ESI
+    flags[is_fd & said.get("BRS", True)] |= CANFD_BRS
+    flags[is_fd & said.get("ESI", False)] |= CANFD_ESI
     return stated_flags(flags, length)
 
 
