@@ -1,13 +1,12 @@
-"""Brokers: the settings of a mosquitto for production, and one in this process for the demonstration.
+"""A broker in this process for the demonstration, with the rules of the mosquitto for production (mosquitto_config.py).
 
-Both keep the same rules. Whoever connects has a certificate of the fleet's CA; its common name is the client id and decides the
-topics: a vehicle writes its own `up` and reads its own `down`, the aggregator reads every `up` and writes every `down`.
+Whoever connects has a certificate of the fleet's CA that is not revoked; its common name is the client id and decides the topics: a
+vehicle writes its own `up` and `renew` and reads its own `down` and `certificate`, the aggregator reads every `up` and writes every
+`down`, the registrar reads every `renew` and writes every `certificate`.
 """
 
 import asyncio
-import getpass
 import logging
-import os
 import re
 import ssl
 from pathlib import Path
@@ -24,84 +23,32 @@ from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import Session
 
 from cloud.errors import CloudError
+from cloud.mosquitto_config import AGGREGATOR, NEEDED, REGISTRAR, require
 from wire.errors import WireError
-from wire.topics import DOWN_FILTER, UP_FILTER, down, up
+from wire.topics import CERTIFICATE_FILTER, DOWN_FILTER, RENEW_FILTER, UP_FILTER, certificate, down, renew, up
 
-AGGREGATOR = "aggregator"
 CONNECT_S = 10.0  # for a client to say who it is
 MAX_CONNECT_BYTES = 4096
-_NEEDED = ("fleet-ca.pem", "broker.pem", "broker.key")
-_DOWN = re.compile(r"cansight/1/[0-9a-f]{16}/down", re.ASCII)
-_UP = re.compile(r"cansight/1/[0-9a-f]{16}/up", re.ASCII)
+_SERVICES = {AGGREGATOR: (UP_FILTER, DOWN_FILTER), REGISTRAR: (RENEW_FILTER, CERTIFICATE_FILTER)}  # what they read, what they write
 
 log = logging.getLogger(__name__)
 
 
-def mosquitto_config(pki_folder: Path, folder: Path, host: str, port: int) -> Path:
-    """Write `mosquitto.conf` and `acl.conf` into `folder` and return the former's path: `mosquitto -c PATH` runs it.
-
-    Made for mosquitto 2.0. The queue limits matter: with the default of 1000, a backlog's rest is dropped and still acknowledged.
-    Raises CloudError when a certificate is missing or the folder cannot be written.
-    """
-    _require(pki_folder)
-    acl = folder / "acl.conf"
-    config = folder / "mosquitto.conf"
-    rules = (
-        f"pattern write {up_pattern('%u')}\npattern read {down_pattern('%u')}\n"
-        f"user {AGGREGATOR}\ntopic read {UP_FILTER}\ntopic write {DOWN_FILTER}\n"
-    )
-    settings = {
-        "user": getpass.getuser(),  # started by root, mosquitto would give up the right to read the keys
-        "listener": f"{port} {host}",
-        "cafile": pki_folder / "fleet-ca.pem",
-        "certfile": pki_folder / "broker.pem",
-        "keyfile": pki_folder / "broker.key",
-        "tls_version": "tlsv1.3",
-        "require_certificate": "true",
-        "use_identity_as_username": "true",
-        "use_username_as_clientid": "true",
-        "allow_anonymous": "false",
-        "acl_file": acl,
-        "set_tcp_nodelay": "true",
-        "max_inflight_messages": 1000,
-        "max_queued_messages": 1_000_000,
-        "max_packet_size": 8 << 20,
-        "retain_available": "false",
-        "persistence": "true",
-        "persistence_location": f"{folder}/",
-        "autosave_interval": 30,
-        "log_dest": "stderr",
-    }
-    text = "".join(f"{key} {value}\n" for key, value in settings.items())
-    if "\n" in f"{pki_folder}{folder}{host}":
-        raise CloudError("mosquitto: a path or host with a line break cannot be written into its settings")
-    try:
-        acl.write_text(rules, encoding="utf-8")
-        acl.chmod(0o600)
-        config.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CloudError(f"{folder}: mosquitto's settings cannot be written: {error.strerror}") from error
-    return config
-
-
-def up_pattern(user: str) -> str:
-    return UP_FILTER.replace("+", user)
-
-
-def down_pattern(user: str) -> str:
-    return DOWN_FILTER.replace("+", user)
-
-
 def may(client: str, action: Action, topic: str) -> bool:
     """The rules, for a client whose certificate says it is `client`."""
-    if client == AGGREGATOR:
+    if client in _SERVICES:
+        reads, writes = _SERVICES[client]
         if action is Action.PUBLISH:
-            return _DOWN.fullmatch(topic) is not None
-        return topic == UP_FILTER or _UP.fullmatch(topic) is not None
+            return _is_one_of(writes, topic)
+        return topic == reads or _is_one_of(reads, topic)
     try:
-        return topic == (up(client) if action is Action.PUBLISH else down(client))
+        return topic in ((up(client), renew(client)) if action is Action.PUBLISH else (down(client), certificate(client)))
     except WireError:
         return False  # its name is no vehicle's
+
+
+def _is_one_of(filter_: str, topic: str) -> bool:
+    return re.fullmatch(filter_.replace("+", "[0-9a-f]{16}"), topic, re.ASCII) is not None
 
 
 class EmbeddedBroker:
@@ -114,8 +61,8 @@ class EmbeddedBroker:
         self._broker: _Broker | None = None
 
     async def __aenter__(self) -> "EmbeddedBroker":
-        _require(self.pki_folder)
-        _server_context(*(str(self.pki_folder / name) for name in _NEEDED))
+        require(self.pki_folder)
+        _server_context(*(str(self.pki_folder / name) for name in NEEDED))
         for noisy in ("amqtt", "transitions"):
             # per-connection chatter, and a traceback for each client that goes away in the middle of a message
             logging.getLogger(noisy).setLevel(logging.CRITICAL)
@@ -146,7 +93,7 @@ class _Broker(Broker):  # type: ignore[misc]  # amqtt is not typed
 
     @staticmethod
     def _create_ssl_context(listener: ListenerConfig) -> ssl.SSLContext:
-        return _server_context(listener.cafile, listener.certfile, listener.keyfile)
+        return _server_context(listener.cafile, str(Path(listener.cafile).with_suffix(".crl")), listener.certfile, listener.keyfile)
 
     async def _client_connected(self, listener_name: str, reader: ReaderAdapter, writer: WriterAdapter) -> None:
         try:
@@ -196,7 +143,7 @@ class _Broker(Broker):  # type: ignore[misc]  # amqtt is not typed
         """Nothing is retained: amqtt hands retained messages to clients that may not read them."""
 
 
-def _server_context(ca: str, certificate: str, key: str) -> ssl.SSLContext:
+def _server_context(ca: str, revoked: str, certificate: str, key: str) -> ssl.SSLContext:
     """TLS 1.3 and a certificate of every client: amqtt's own context takes a client without one. Raises CloudError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -204,6 +151,11 @@ def _server_context(ca: str, certificate: str, key: str) -> ssl.SSLContext:
         context.load_verify_locations(cafile=ca)
     except (OSError, ssl.SSLError) as error:
         raise CloudError(f"{ca}: expected the fleet CA's certificate (PEM); the file is not one") from error
+    try:
+        context.load_verify_locations(cafile=revoked)
+    except (OSError, ssl.SSLError) as error:
+        raise CloudError(f"{revoked}: expected the fleet's revocation list (PEM); `cansight pki revoke` writes it anew") from error
+    context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     try:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
@@ -243,9 +195,3 @@ def _common_name(writer: WriterAdapter) -> str:
     subject = (certificate or {}).get("subject", ())
     names = [value for part in subject for key, value in part if key == "commonName"]
     return str(names[0]) if len(names) == 1 else ""
-
-
-def _require(pki_folder: Path) -> None:
-    for name in _NEEDED:
-        if not os.access(pki_folder / name, os.R_OK):
-            raise CloudError(f"{pki_folder / name}: cannot be read; `cansight pki init {pki_folder}` makes it")

@@ -1,48 +1,78 @@
-"""The fleet's keys: one P-256 CA, certificates for broker, aggregator and vehicles, the recipient key and the pack key.
+"""The fleet's keys: one P-256 CA, certificates for broker, aggregator, registrar and vehicles, the recipient keys and the pack key.
 
-    FOLDER/fleet-ca.pem .key       the CA; its key signs certificates and recipient documents, and belongs offline
+    FOLDER/fleet-ca.pem .key       the CA; its key signs certificates, revocation lists and recipient documents, and belongs offline
+    FOLDER/fleet-ca.crl            what is revoked: the broker reads it (pki_revocation.py)
+    FOLDER/revoked.json            names and serials behind it
     FOLDER/broker.pem .key         TLS server, names and addresses of the broker
     FOLDER/aggregator.pem .key     TLS client, CN "aggregator"
-    FOLDER/recipient.json .key     MLKEM768-X25519: vehicles wrap content keys for it; the private half opens them
+    FOLDER/registrar.pem .key      TLS client, CN "registrar": answers vehicles that renew (registrar.py)
+    FOLDER/recipient*.json .key    MLKEM768-X25519: vehicles wrap content keys for it; the private half opens them (pki_recipients.py)
     FOLDER/pack.pub.pem pack.key   Ed25519: signs model packs
     FOLDER/vehicles/ID.pem .key    TLS client, CN = ID, also signs the vehicle's announcements
 
-Nothing is ever overwritten. Keys are 0600 and folders 0700; a file appears whole or not at all (temporary file, fsync, link).
+A renewed certificate or key leaves the one before it beside, as NAME.SERIAL.pem and .key; while a CA is replaced, fleet-ca.pem holds
+the new one first and the old one behind it. Nothing else is ever overwritten. Keys are 0600 and folders 0700; a file appears whole or
+not at all.
 """
 
 import ipaddress
-import os
 import secrets
-import tempfile
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat, load_pem_private_key
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
+from cloud.certificates import BACKDATE, ca_certificate, certify, common_name, usages
 from cloud.errors import PkiError
+from cloud.pki_files import (
+    PRIVATE,
+    PUBLIC,
+    keep_beside,
+    key_pem,
+    load_certificate,
+    load_certificates,
+    load_key,
+    locked,
+    make_folder,
+    refuse_existing,
+    replace,
+    write,
+)
+from cloud.pki_recipients import make_recipient, sign_again
+from cloud.pki_revocation import revoked_names, write_revocation_list
 from wire.errors import FormatError
-from wire.recipients import RecipientKey, write_recipient
 from wire.topics import check_vehicle
 
+__all__ = [
+    "AGGREGATOR",
+    "DAYS",
+    "DEFAULT_HOSTS",
+    "REGISTRAR",
+    "drop_old_ca",
+    "init",
+    "load_ca",
+    "load_certificate",
+    "load_key",
+    "renew",
+    "renew_ca",
+    "vehicle",
+]
+
 DEFAULT_HOSTS: Final = ("localhost", "127.0.0.1")
-CA_DAYS = 20 * 365  # a vehicle lives 15 years and its certificate must chain to the end
 DAYS = 825
-RECIPIENT_DAYS = 400  # then the private half is destroyed, and what was recorded stays closed
 AGGREGATOR = "aggregator"
-_BACKDATE = timedelta(hours=1)  # a vehicle's clock may be behind
-_DAY_S = 86_400
-_THERE = "{}: is there already, and keys are never overwritten; choose another folder or move it away"
+REGISTRAR = "registrar"
+CA = "fleet-ca"
+SERVICES: Final = ("broker", AGGREGATOR, REGISTRAR)
 
 
 def init(folder: Path, *, hosts: Sequence[str] = DEFAULT_HOSTS, days: int = DAYS) -> None:
-    """Makes the fleet's keys in `folder`; `days` is how long broker's and aggregator's certificates last.
+    """Makes the fleet's keys in `folder`; `days` is how long the certificates of broker, aggregator and registrar last.
 
     PkiError when any of the files is there already (nothing is made then), the folder cannot be written, or a host is not a name.
     """
@@ -50,24 +80,23 @@ def init(folder: Path, *, hosts: Sequence[str] = DEFAULT_HOSTS, days: int = DAYS
     alternative_names = [_general_name(host) for host in hosts]
     if not alternative_names:
         raise PkiError("pki init: expected at least one host name or address of the broker, found none")
-    names = [f"{stem}{suffix}" for stem in ("fleet-ca", "broker", "aggregator") for suffix in (".pem", ".key")]
-    names += ["recipient.key", "recipient.json", "pack.key", "pack.pub.pem"]
-    _refuse_existing([folder / name for name in names])
-    _make_folder(folder)
+    names = [f"{stem}{suffix}" for stem in (CA, *SERVICES) for suffix in (".pem", ".key")]
+    names += ["fleet-ca.crl", "recipient.key", "recipient.json", "pack.key", "pack.pub.pem"]
+    refuse_existing([folder / name for name in names])
+    make_folder(folder)
 
     ca_key = ec.generate_private_key(ec.SECP256R1())
-    ca = _ca_certificate(ca_key)
-    _write_pair(folder / "fleet-ca", ca_key, ca)
+    ca = ca_certificate(ca_key)
+    _write_pair(folder / CA, ca_key, ca)
+    write_revocation_list(folder, [(ca, ca_key)])
     _issue(folder / "broker", hosts[0][:64], ca, ca_key, ExtendedKeyUsageOID.SERVER_AUTH, days, alternative_names)
-    _issue(folder / "aggregator", AGGREGATOR, ca, ca_key, ExtendedKeyUsageOID.CLIENT_AUTH, days)
-
-    recipient = RecipientKey.generate()
-    _write(folder / "recipient.key", recipient.to_pem().encode(), 0o600)
-    _write(folder / "recipient.json", write_recipient(recipient.public(), int(time.time()) + RECIPIENT_DAYS * _DAY_S, ca_key), 0o644)
+    for client in (AGGREGATOR, REGISTRAR):
+        _issue(folder / client, client, ca, ca_key, ExtendedKeyUsageOID.CLIENT_AUTH, days)
+    make_recipient(folder / "recipient", ca_key)
 
     pack_key = ed25519.Ed25519PrivateKey.generate()
-    _write(folder / "pack.key", pack_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
-    _write(folder / "pack.pub.pem", pack_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), 0o644)
+    write(folder / "pack.key", pack_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), PRIVATE)
+    write(folder / "pack.pub.pem", pack_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), PUBLIC)
 
 
 def vehicle(folder: Path, vehicle_id: str | None = None, *, days: int = DAYS) -> str:
@@ -77,21 +106,86 @@ def vehicle(folder: Path, vehicle_id: str | None = None, *, days: int = DAYS) ->
     id is not 16 lower-case hexadecimal digits, or the vehicle has a certificate already.
     """
     folder = Path(folder)
-    vehicle_id = secrets.token_hex(8) if vehicle_id is None else vehicle_id
-    try:
-        check_vehicle(vehicle_id)
-    except FormatError as error:
-        raise PkiError(str(error)) from None
+    vehicle_id = secrets.token_hex(8) if vehicle_id is None else _vehicle(vehicle_id)
     ca, ca_key = load_ca(folder)
     path = folder / "vehicles" / vehicle_id
-    _refuse_existing([path.with_suffix(".pem"), path.with_suffix(".key")])
-    _make_folder(path.parent)
+    refuse_existing([path.with_suffix(".pem"), path.with_suffix(".key")])
+    make_folder(path.parent)
     _issue(path, vehicle_id, ca, ca_key, ExtendedKeyUsageOID.CLIENT_AUTH, days)
     return vehicle_id
 
 
+def renew(folder: Path, name: str, *, hosts: Sequence[str] = (), days: int = DAYS) -> Path:
+    """A new key and certificate for `name`: broker, aggregator, registrar, or a vehicle's id. Returns the certificate's path.
+
+    The pair before it stays beside. hosts: the broker's names; none: those that it has. PkiError when there is no such certificate
+    or the vehicle is revoked.
+    """
+    folder = Path(folder)
+    alternative_names = [_general_name(host) for host in hosts]
+    if hosts and name != "broker":
+        raise PkiError(f"pki renew {name}: only the broker's certificate has hosts")
+    path = folder / name if name in SERVICES else folder / "vehicles" / _vehicle(name)
+    with locked(folder):
+        ca, ca_key = load_ca(folder)
+        old = load_certificate(path.with_suffix(".pem"))
+        if name not in SERVICES and name in revoked_names(folder):
+            raise PkiError(f"{name}: is revoked; a vehicle that comes back gets a new id with `cansight pki vehicle`")
+        if name == "broker" and not alternative_names:
+            alternative_names = list(old.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+        host = hosts[0][:64] if hosts else common_name(old)
+        _keep_pair(path, old)
+        key = ec.generate_private_key(ec.SECP256R1())
+        begin, end = _span(days)
+        made = certify(key.public_key(), host, ca, ca_key, usages(old)[0], begin, end, alternative_names)
+        replace(path.with_suffix(".key"), key_pem(key), PRIVATE)
+        replace(path.with_suffix(".pem"), made.public_bytes(Encoding.PEM), PUBLIC)
+    return path.with_suffix(".pem")
+
+
+def renew_ca(folder: Path) -> list[x509.Certificate]:
+    """A new CA, which signs from now on; the old one stays trusted behind it in fleet-ca.pem. Returns both.
+
+    Vehicles, broker and cloud get both certificates before anything that the new CA signed; recipient documents stay the old one's until
+    the overlap ends. PkiError when one is going on already.
+    """
+    folder = Path(folder)
+    with locked(folder):
+        old, old_key = load_ca(folder)
+        if len(load_certificates(folder / "fleet-ca.pem")) > 1:
+            raise PkiError(
+                f"{folder / 'fleet-ca.pem'}: holds an old CA already; end that overlap with `cansight pki renew FOLDER ca --drop-old`"
+            )
+        _keep_pair(folder / CA, old)
+        key = ec.generate_private_key(ec.SECP256R1())
+        ca = ca_certificate(key)
+        write_revocation_list(folder, [(ca, key), (old, old_key)])  # before anyone trusts it: without its list, nobody is let in
+        replace(folder / "fleet-ca.key", key_pem(key), PRIVATE)
+        replace(folder / "fleet-ca.pem", ca.public_bytes(Encoding.PEM) + old.public_bytes(Encoding.PEM), PUBLIC)
+    return [ca, old]
+
+
+def drop_old_ca(folder: Path) -> None:
+    """Ends an overlap: the old CA is trusted no more, and recipient documents are signed again by the new one.
+
+    PkiError when there is no old CA, or when broker, aggregator or registrar still has its certificate.
+    """
+    folder = Path(folder)
+    with locked(folder):
+        cas = load_certificates(folder / "fleet-ca.pem")
+        if len(cas) < 2:
+            raise PkiError(f"{folder / 'fleet-ca.pem'}: holds no old CA")
+        for name in SERVICES:
+            if load_certificate(folder / f"{name}.pem").issuer != cas[0].subject:
+                raise PkiError(f"{folder / f'{name}.pem'}: is still the old CA's; `cansight pki renew {folder} {name}` first")
+        ca_key = load_ca(folder)[1]
+        sign_again(folder, ca_key)
+        replace(folder / "fleet-ca.pem", cas[0].public_bytes(Encoding.PEM), PUBLIC)
+        write_revocation_list(folder, [(cas[0], ca_key)])
+
+
 def load_ca(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    """The fleet CA's certificate and key; PkiError names the file that is missing or not what it should be."""
+    """The certificate and key of the CA that signs; PkiError names the file that is missing or not what it should be."""
     path = Path(folder) / "fleet-ca.pem"
     certificate, key = load_certificate(path), load_key(path.with_suffix(".key"))
     if key.public_key() != certificate.public_key():
@@ -99,34 +193,11 @@ def load_ca(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
     return certificate, key
 
 
-def load_certificate(path: Path) -> x509.Certificate:
-    """A PEM certificate file; PkiError when it is none."""
-    data = _read(path)
+def _vehicle(vehicle_id: str) -> str:
     try:
-        return x509.load_pem_x509_certificate(data)
-    except ValueError:
-        raise PkiError(f"{path}: expected a PEM certificate; make one with `cansight pki`") from None
-
-
-def load_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    """A PEM file of an unencrypted elliptic-curve private key; PkiError when it is none."""
-    data = _read(path)
-    try:
-        key = load_pem_private_key(data, None)
-    except (ValueError, TypeError):
-        raise PkiError(f"{path}: expected an unencrypted PEM private key; make one with `cansight pki`") from None
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise PkiError(f"{path}: expected an elliptic-curve private key, found {type(key).__name__}")
-    return key
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise PkiError(f"{path}: {error.strerror}; make the fleet's keys with `cansight pki init`") from None
-    except OSError as error:
-        raise PkiError(f"{path}: cannot be read: {error.strerror}") from None
+        return check_vehicle(vehicle_id)
+    except FormatError as error:
+        raise PkiError(str(error)) from None
 
 
 def _general_name(host: str) -> x509.GeneralName:
@@ -142,17 +213,14 @@ def _general_name(host: str) -> x509.GeneralName:
         raise PkiError(f"host {host!r}: expected a DNS name or an IP address") from None
 
 
-def _ca_certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Cansight fleet CA")])
-    builder = _builder(name, name, key.public_key(), CA_DAYS)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    builder = builder.add_extension(_key_usage(ca=True), critical=True)
-    return builder.sign(key, hashes.SHA256())
+def _span(days: int) -> tuple[datetime, datetime]:
+    now = datetime.now(UTC)
+    return now - BACKDATE, now + timedelta(days=days)
 
 
 def _issue(
     path: Path,
-    common_name: str,
+    name: str,
     ca: x509.Certificate,
     ca_key: ec.EllipticCurvePrivateKey,
     usage: ObjectIdentifier,
@@ -160,83 +228,15 @@ def _issue(
     alternative_names: Sequence[x509.GeneralName] = (),
 ) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-    builder = _builder(name, ca.subject, key.public_key(), days)
-    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    builder = builder.add_extension(_key_usage(ca=False), critical=True)
-    builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
-    builder = builder.add_extension(identifier, critical=False)
-    if alternative_names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(alternative_names), critical=False)
-    _write_pair(path, key, builder.sign(ca_key, hashes.SHA256()))
-
-
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
-    builder = (
-        builder.serial_number(x509.random_serial_number()).not_valid_before(now - _BACKDATE).not_valid_after(now + timedelta(days=days))
-    )
-    return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-
-
-def _key_usage(*, ca: bool) -> x509.KeyUsage:
-    # The CA's key also signs recipient documents, a vehicle's also its announcements: digital_signature for both.
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=ca,
-        crl_sign=ca,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _refuse_existing(paths: Sequence[Path]) -> None:
-    for path in paths:
-        try:
-            there = path.exists()
-        except OSError as error:
-            raise PkiError(f"{path}: {error.strerror}") from None
-        if there:
-            raise PkiError(_THERE.format(path))
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise PkiError(f"{folder}: cannot make the folder: {error.strerror}") from None
+    begin, end = _span(days)
+    _write_pair(path, key, certify(key.public_key(), name, ca, ca_key, usage, begin, end, alternative_names))
 
 
 def _write_pair(path: Path, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
-    _write(path.with_suffix(".key"), key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
-    _write(path.with_suffix(".pem"), certificate.public_bytes(Encoding.PEM), 0o644)
+    write(path.with_suffix(".key"), key_pem(key), PRIVATE)
+    write(path.with_suffix(".pem"), certificate.public_bytes(Encoding.PEM), PUBLIC)
 
 
-def _write(path: Path, data: bytes, mode: int) -> None:
-    """Writes a file that is not there yet, whole and durable. The last step is a link, which unlike a rename never replaces."""
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # 0600 from the start
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                os.fchmod(file.fileno(), mode)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except FileExistsError:
-        raise PkiError(_THERE.format(path)) from None
-    except OSError as error:
-        raise PkiError(f"{path}: cannot write it: {error.strerror}") from None
+def _keep_pair(path: Path, certificate: x509.Certificate) -> None:
+    for suffix in (".key", ".pem"):
+        keep_beside(path.with_suffix(suffix), path.parent / f"{path.name}.{certificate.serial_number:x}{suffix}")

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dbc.frames import EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, SFF_MASK
+from dbc.frames import CANFD_BRS, CANFD_ESI, CANFD_FDF, EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, SFF_MASK, filled_flags
 from simulator.can_links import CLASSIC_MTU, FD_MTU, Link, can_links, find_link
 from simulator.errors import ReplayError, ReplayFailed
 from simulator.replay_routes import SOCKETCAN, Target
@@ -33,7 +33,6 @@ __all__ = ["VIRTUAL_INTERFACES", "PythonCan", "RawCan", "Sink", "is_virtual", "m
 VIRTUAL_INTERFACES = ("virtual", "udp_multicast")  # of python-can: no controller is behind them
 AF_CAN, CAN_RAW, SOL_CAN_RAW = 29, 1, 101  # <linux/can.h>; Python names these only where its own build knew CAN
 CAN_RAW_FILTER, CAN_RAW_FD_FRAMES = 1, 5
-CANFD_BRS = 0x01
 BATCH = 1024  # UIO_MAXIOV: the kernel takes no more messages in one call
 FULL = (errno.ENOBUFS, errno.EAGAIN)  # the interface's queue (qdisc); the socket's own buffer
 SEND_BYTES = 1 << 20
@@ -140,7 +139,8 @@ class RawCan:
             self._socket.close()
 
     def load(self, frames: Timed) -> None:
-        is_fd = frames.length > 8
+        flags = filled_flags(frames.flags, frames.length)
+        is_fd = flags & np.uint8(CANFD_FDF) != 0
         if not self._fd and is_fd.any():
             hint = f"ip link set {self.name.partition(':')[2]} mtu {FD_MTU}"
             raise ReplayFailed(f"--to {self.name}: the log has CAN FD frames and the interface takes none: {hint}")
@@ -153,7 +153,7 @@ class RawCan:
         packed = self._frames[:n]
         packed["id"] = _identifier(frames.frame_id)
         packed["length"] = np.where(is_fd, WIRE_LENGTH.take(frames.length), frames.length)
-        packed["flags"] = np.where(is_fd, CANFD_BRS, 0)
+        packed["flags"] = flags & np.uint8(CANFD_BRS | CANFD_ESI)
         packed["data"][:, : frames.data.shape[1]] = frames.data
         self._vectors["length"][:n] = np.where(is_fd, FD_MTU, CLASSIC_MTU)
 
@@ -191,7 +191,7 @@ class PythonCan:
         self._bus: Any = None
         self._message: Any = None
         self._refused: type[Exception] = Exception
-        self._frames: list[tuple[int, int, NDArray[np.uint8]]] = []
+        self._frames: list[tuple[int, int, int, NDArray[np.uint8]]] = []
         # `virtual` waits for a full receiver for ever if it may; others take a time as leave to wait for the frame's acknowledgement.
         self._timeout_s = FULL_S if target.interface == "virtual" else None
 
@@ -213,13 +213,14 @@ class PythonCan:
             self._bus.shutdown()
 
     def load(self, frames: Timed) -> None:
-        self._frames = list(zip(_identifier(frames.frame_id).tolist(), frames.length.tolist(), frames.data, strict=True))
+        flags = filled_flags(frames.flags, frames.length).tolist()
+        self._frames = list(zip(_identifier(frames.frame_id).tolist(), frames.length.tolist(), flags, frames.data, strict=True))
 
     def send(self, start: int, stop: int) -> int:
         send, message = self._bus.send, self._message
         for number in range(start, stop):
-            identifier, length, data = self._frames[number]
-            remote, is_fd = bool(identifier & RTR_FLAG), length > 8
+            identifier, length, flags, data = self._frames[number]
+            remote, is_fd = bool(identifier & RTR_FLAG), bool(flags & CANFD_FDF)
             try:
                 send(
                     message(
@@ -229,7 +230,8 @@ class PythonCan:
                         is_remote_frame=remote,
                         is_error_frame=bool(identifier & ERR_FLAG),
                         is_fd=is_fd,
-                        bitrate_switch=is_fd,
+                        bitrate_switch=bool(flags & CANFD_BRS),
+                        error_state_indicator=bool(flags & CANFD_ESI),
                         dlc=int(WIRE_LENGTH[length]) if is_fd else length,
                         data=None if remote else data[: WIRE_LENGTH[length] if is_fd else length].tobytes(),
                     ),

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dbc.frames import ERR_FLAG
+from dbc.frames import ERR_FLAG, joined_flags
 from dbc.logs import LogReader, open_log
 from simulator.errors import ReplayError
 from simulator.replay_stamps import SteadyStamps
@@ -51,6 +51,7 @@ class Timed:
     data: NDArray[np.uint8]  # (n, 8) or (n, 64)
     round: int = 0  # how often the logs were played before
     left_out: dict[str, int] = field(default_factory=dict)  # why -> frames that stood among these and are not sent
+    flags: NDArray[np.uint8] | None = None  # (n,) of CAN FD, as a FrameBlock has them
 
     def __len__(self) -> int:
         return len(self.due_ns)
@@ -63,6 +64,7 @@ class Timed:
             frame_id=self.frame_id[which],
             length=self.length[which],
             data=self.data[which],
+            flags=None if self.flags is None else self.flags[which],
         )
 
 
@@ -204,7 +206,7 @@ class Timetable:
                 if len(bus) != len(block.channels):
                     bus = np.array([self._route(number, name) for name in block.channels], np.uint8)
                     notes.channels = block.channels
-                found = Timed(block.timestamp_ns, bus.take(block.channel), block.frame_id, block.length, block.data)
+                found = Timed(block.timestamp_ns, bus.take(block.channel), block.frame_id, block.length, block.data, flags=block.flags)
                 waiting = found if waiting is None else _joined([waiting, found])
             notes.format, notes.skipped, notes.first_skipped = reader.format, reader.skipped, reader.first_skipped
             if waiting is None:
@@ -248,6 +250,7 @@ def _joined(parts: Sequence[Timed]) -> Timed:
         np.concatenate([part.frame_id for part in parts]),
         np.concatenate([part.length for part in parts]),
         np.concatenate(data),
+        flags=joined_flags([(part.flags, part.length) for part in parts]),
     )
 
 

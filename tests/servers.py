@@ -108,7 +108,7 @@ class HttpServer(Server):
 
 
 def mosquitto(folder: Path, pki: Path) -> Server:
-    from cloud.broker import mosquitto_config
+    from cloud.mosquitto_config import mosquitto_config
 
     path = program("mosquitto", "mosquitto")
     port = free_port()

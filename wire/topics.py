@@ -6,8 +6,11 @@ from wire.errors import FormatError
 
 UP_FILTER = "cansight/1/+/up"
 DOWN_FILTER = "cansight/1/+/down"
+RENEW_FILTER = "cansight/1/+/renew"
+CERTIFICATE_FILTER = "cansight/1/+/certificate"
 VEHICLE_PATTERN = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _UP = re.compile(r"cansight/1/([0-9a-f]{16})/up", re.ASCII)
+_RENEW = re.compile(r"cansight/1/([0-9a-f]{16})/renew", re.ASCII)
 
 
 def check_vehicle(vehicle: str) -> str:
@@ -25,6 +28,24 @@ def up(vehicle: str) -> str:
 def down(vehicle: str) -> str:
     """The topic a vehicle reads its receipts and requests from."""
     return f"cansight/1/{check_vehicle(vehicle)}/down"
+
+
+def renew(vehicle: str) -> str:
+    """The topic a vehicle asks for a new certificate on."""
+    return f"cansight/1/{check_vehicle(vehicle)}/renew"
+
+
+def certificate(vehicle: str) -> str:
+    """The topic a vehicle reads its new certificate from."""
+    return f"cansight/1/{check_vehicle(vehicle)}/certificate"
+
+
+def renewing(topic: str) -> str:
+    """The vehicle that a renew topic belongs to; FormatError for any other topic."""
+    match = _RENEW.fullmatch(topic)
+    if match is None:
+        raise FormatError(f"topic {topic[:80]!r}: expected cansight/1/VEHICLE/renew")
+    return match[1]
 
 
 def vehicle_of(topic: str) -> str:

@@ -93,7 +93,7 @@ def _json(command: list[str]) -> dict[str, Any]:
 def _stack(folder: Path, mosquitto: str) -> Iterator[tuple[Path, int]]:
     """A mosquitto as `cansight cloud mosquitto` sets it up, and the cloud that gives receipts."""
     from cloud import pki as keys
-    from cloud.broker import mosquitto_config
+    from cloud.mosquitto_config import mosquitto_config
 
     pki = folder / "pki"
     keys.init(pki)

@@ -105,7 +105,7 @@ def broker(pki_folder: Path, host: str, port: int, verbose: bool) -> None:
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
 def mosquitto(pki_folder: Path, host: str, port: int, folder: Path) -> None:
     """Write mosquitto.conf and acl.conf into FOLDER."""
-    from cloud.broker import mosquitto_config
+    from cloud.mosquitto_config import mosquitto_config
 
     click.echo(mosquitto_config(pki_folder.absolute(), folder.absolute(), host, port))
 

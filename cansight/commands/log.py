@@ -170,7 +170,11 @@ def _progress(logs: Sequence[str]) -> Iterator[Callable[["LogReader"], None] | N
 def _print(info: "LogInfo", entry: dict[str, Any]) -> None:
     click.echo(f"log           {info.path}")
     click.echo(f"format        {info.format}")
-    kinds = [f"{count} {kind}" for kind, count in (("extended", info.extended), ("remote", info.remote), ("error", info.error)) if count]
+    kinds = [
+        f"{count} {kind}"
+        for kind, count in (("extended", info.extended), ("remote", info.remote), ("error", info.error), ("FD", info.fd))
+        if count
+    ]
     among = f" ({', '.join(kinds)})" if kinds else ""
     click.echo(f"frames        {info.frames}{among}, longest {info.longest} bytes")
     if info.first_ns is not None and info.last_ns is not None:

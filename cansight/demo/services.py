@@ -23,7 +23,7 @@ def program(name: str, package: str) -> str:
 
 def mosquitto(folder: Path, pki: Path, endpoint: Endpoint, log: Path) -> Child:
     """mosquitto with mutual TLS and one access rule per vehicle."""
-    from cloud.broker import mosquitto_config
+    from cloud.mosquitto_config import mosquitto_config
 
     folder.mkdir(mode=0o700)
     config = mosquitto_config(pki, folder, endpoint.host, endpoint.port)

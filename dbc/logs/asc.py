@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from dbc.logs.lines import Broken, Frame, LineParser, fixed_point_ns, frame_id, payload, whole_number
+from dbc.logs.lines import Broken, Frame, LineParser, fd_flags, fixed_point_ns, frame_id, payload, whole_number
 
 __all__ = ["AscParser", "is_asc"]
 
@@ -120,7 +120,8 @@ class AscParser(LineParser):
             raise Broken(f"length {length}")
         if length == 0 and code:
             return Frame(time_ns, frame_id(identifier, extended, remote=True), name, b"", min(code, 8))
-        return Frame(time_ns, frame_id(identifier, extended), name, payload(rest[4:], length, self._base), length)
+        flags = fd_flags(rest[0] == b"1", rest[1] == b"1")
+        return Frame(time_ns, frame_id(identifier, extended), name, payload(rest[4:], length, self._base), length, flags)
 
     def _header(self, line: bytes) -> None:
         """Takes in a line without a time stamp. Raises Broken where it is none of the format's."""

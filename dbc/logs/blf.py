@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from dbc.errors import LogFormatError
 from dbc.frames import EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG
-from dbc.logs.lines import Broken, Frame
+from dbc.logs.lines import Broken, Frame, fd_flags
 
 __all__ = ["read_blf"]
 
@@ -38,6 +38,8 @@ CAN_MESSAGE, CAN_MESSAGE2, LOG_CONTAINER, CAN_ERROR_EXT, CAN_FD_MESSAGE, CAN_FD_
 STORED, DEFLATED = 0, 2
 TEN_MICROSECONDS = 1  # the unit; anything else is nanoseconds
 EXTENDED, REMOTE, REMOTE_64 = 0x8000_0000, 0x80, 0x10
+EXTENDED_LENGTH, BIT_RATE_SWITCH, ERROR_PASSIVE = 0x1, 0x2, 0x4  # FD flags; of FD_MESSAGE_64 they stand 12 bits higher
+FD_64_SHIFT = 12
 LARGEST = 64 << 20  # bytes of a container; Vector's are 128 KiB
 ALIGNED = 4  # objects begin at multiples; between them are up to 7 bytes of padding
 PADDING = 8
@@ -181,20 +183,23 @@ class _Objects:
             payload = payload[: min(code, 8)]
             return Frame(time_ns, ERR_FLAG | number & EFF_MASK, _name(channel), payload, len(payload))
         if kind == CAN_FD_MESSAGE:
-            channel, flags, code, number, _, size, payload = FD_MESSAGE.unpack_from(data, at)
-            return _data_frame(time_ns, channel, number, payload[:size], bool(flags & REMOTE), code)
+            channel, flags, code, number, fd, size, payload = FD_MESSAGE.unpack_from(data, at)
+            return _data_frame(time_ns, channel, number, payload[:size], bool(flags & REMOTE), code, fd)
         channel, code, size, number, flags, _, _, more, _ = FD_MESSAGE_64.unpack_from(data, at)
         size = min(size, 64)
         # The size may be of more bytes than are there: what is missing are zeros, as Vector's own tools have it.
         end = more if at + FD_MESSAGE_64.size <= more <= len(data) else len(data)
         payload = data[at + FD_MESSAGE_64.size : end][:size].ljust(size, b"\0")
-        return _data_frame(time_ns, channel, number, payload, bool(flags & REMOTE_64), code)
+        return _data_frame(time_ns, channel, number, payload, bool(flags & REMOTE_64), code, flags >> FD_64_SHIFT)
 
 
-def _data_frame(time_ns: int, channel: int, number: int, payload: bytes, remote: bool, code: int) -> Frame:
+def _data_frame(time_ns: int, channel: int, number: int, payload: bytes, remote: bool, code: int, fd: int = 0) -> Frame:
     # As it is: an identifier beyond 11 bits that is not marked as extended matches no DBC.
     flagged = number & EFF_MASK | (EFF_FLAG if number & EXTENDED else 0) | (RTR_FLAG if remote else 0)
-    return Frame(time_ns, flagged, _name(channel), b"" if remote else payload, min(code, 8) if remote else len(payload))
+    if remote:
+        return Frame(time_ns, flagged, _name(channel), b"", min(code, 8))
+    fd_frame = fd_flags(bool(fd & BIT_RATE_SWITCH), bool(fd & ERROR_PASSIVE)) if fd & EXTENDED_LENGTH else None
+    return Frame(time_ns, flagged, _name(channel), payload, len(payload), fd_frame)
 
 
 def _name(channel: int) -> str:

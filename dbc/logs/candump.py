@@ -19,7 +19,8 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from dbc.frames import EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, SFF_MASK, FrameBlock
+from dbc.frames import CANFD_BRS, CANFD_ESI, CANFD_FDF, EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, SFF_MASK, FrameBlock, stated_flags
+from dbc.logs.lines import fd_flags
 from dbc.logs.swar import KEEP, ZEROS, decimal, hex_bytes, hex_number, not_decimal, not_hex, words_of
 
 __all__ = ["LINE", "CandumpParser", "is_candump"]
@@ -33,7 +34,7 @@ LINE = re.compile(
 )
 SCREEN = re.compile(
     rb"\s*(?:\((?P<seconds>-?\d{1,12})\.(?P<fraction>\d{1,9})\)\s+)?(?P<channel>[!-~]{1,64})\s+"
-    rb"(?:[RT]X\s+(?:-|[BE]{1,2})\s+(?:-|[BE]{1,2})\s+)?(?P<id>[0-9A-Fa-f]{3}|[0-9A-Fa-f]{8})\s+\[(?P<length>\d{1,2})\]"
+    rb"(?:[RT]X\s+(?P<switched>-|[BE]{1,2})\s+(?P<passive>-|[BE]{1,2})\s+)?(?P<id>[0-9A-Fa-f]{3}|[0-9A-Fa-f]{8})\s+\[(?P<length>\d{1,2})\]"
     rb"(?:\s+(?P<remote>remote request)|(?P<data>(?:\s+[0-9A-Fa-f]{2})*))(?:\s+'.*')?(?:\s+ERRORFRAME.*)?\s*"
 )
 COMMENT = (b"#", b";", b"//")
@@ -106,6 +107,7 @@ class _Lines:
         self.length = np.zeros(m, np.uint8)
         self.data = np.zeros((m, 8), np.uint8)
         self.ok = np.zeros(m, np.bool_)
+        self.flags: NDArray[np.uint8] | None = None  # of CAN FD; None until there is such a frame
 
     def parse_common(self) -> None:
         """Lines whose stamp is as wide as the first frame's, with six decimals, and whose payload is plain."""
@@ -204,7 +206,9 @@ class _Lines:
         first = self.words[begin]
         fd = first & KEEP[1] == ord("#")
         if fd.any():
-            ok &= ~fd | (HEX.take((first >> np.uint64(8) & KEEP[1]).astype(np.intp)) < 16)
+            digit = HEX.take((first >> np.uint64(8) & KEEP[1]).astype(np.intp))
+            ok &= ~fd | (digit < 16)
+            self.flags = np.where(fd, digit & np.uint8(CANFD_BRS | CANFD_ESI) | np.uint8(CANFD_FDF), np.uint8(0))
             begin = mark + np.where(fd, 3, 1)
             first = self.words[begin]
             most = np.where(fd, 128, 16)
@@ -266,7 +270,8 @@ class _Lines:
         stamp = seconds * 1_000_000_000 + (-fraction if found["seconds"].startswith(b"-") else fraction)
         identifier |= (EFF_FLAG if extended and not error else 0) | (RTR_FLAG if remote else 0)
         length = min(int(found["remote_length"] or b"0", 16), 8) if remote else len(data)
-        return self._place(line, stamp, identifier, found["channel"] or b"can0", data, length)
+        flags = 0 if found["flags"] is None else CANFD_FDF | int(found["flags"], 16) & (CANFD_BRS | CANFD_ESI)
+        return self._place(line, stamp, identifier, found["channel"] or b"can0", data, length, flags)
 
     def _parse_screen(self, line: int, text: bytes) -> bool:
         """What candump prints on a screen."""
@@ -289,9 +294,13 @@ class _Lines:
                 return False
             stamp = seconds * 1_000_000_000 + (-fraction if found["seconds"].startswith(b"-") else fraction)
         identifier |= (EFF_FLAG if extended and not error else 0) | (RTR_FLAG if remote else 0)
-        return self._place(line, stamp, identifier, found["channel"], data, min(length, 8) if remote else length)
+        flags = 0
+        if len(found["length"]) == 2 and not remote:  # [08] is FD, [8] is classic
+            marks = found["switched"], found["passive"]
+            flags = fd_flags(marks[0] != b"-", marks[1] == b"E")  # not shown: as the second bit rate's, which is nearly every one
+        return self._place(line, stamp, identifier, found["channel"], data, min(length, 8) if remote else length, flags)
 
-    def _place(self, line: int, stamp: int, identifier: int, channel: bytes, data: bytes, length: int) -> bool:
+    def _place(self, line: int, stamp: int, identifier: int, channel: bytes, data: bytes, length: int, flags: int) -> bool:
         number = self.parser.number_of(channel.decode("ascii"))
         if number is None:
             return False
@@ -303,16 +312,21 @@ class _Lines:
         self.length[line] = length
         self.data[line] = 0
         self.data[line, : len(data)] = list(data)
+        if flags and self.flags is None:
+            self.flags = np.zeros(len(self.ok), np.uint8)
+        if self.flags is not None:
+            self.flags[line] = flags
         return True
 
     def _text(self, line: int) -> bytes:
         return self.padded[self.starts[line] : self.ends[line]].tobytes()
 
     def finish(self, entered_ns: int) -> FrameBlock:
-        arrays = self.timestamp_ns, self.frame_id, self.channel, self.length, self.data
+        arrays, flags = (self.timestamp_ns, self.frame_id, self.channel, self.length, self.data), self.flags
         if not self.ok.all():
             arrays = tuple(array[self.ok] for array in arrays)  # type: ignore[assignment]
-        return FrameBlock(self.parser.channels, *arrays, entered_ns)
+            flags = None if flags is None else flags[self.ok]
+        return FrameBlock(self.parser.channels, *arrays, entered_ns, None if flags is None else stated_flags(flags, arrays[3]))
 
 
 def _windows(padded: Bytes, begin: Index, width: int) -> Bytes:

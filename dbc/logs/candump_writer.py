@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dbc.frames import EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, FrameBlock
+from dbc.frames import CANFD_FDF, EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, FrameBlock, filled_flags
 
 __all__ = ["write_candump"]
 
@@ -19,7 +19,7 @@ DIGITS = np.frombuffer(b"0123456789ABCDEF", np.uint8)
 def write_candump(stream: BinaryIO, block: FrameBlock) -> None:
     """Write the block as candump log lines. Stamps are cut to microseconds, as the format has them.
 
-    FD frames are those longer than 8 bytes: a block does not say it of shorter ones.
+    An FD frame's digit has its bit rate switch (1) and its error state (2).
     """
     n = len(block)
     if n == 0:
@@ -30,12 +30,15 @@ def write_candump(stream: BinaryIO, block: FrameBlock) -> None:
     remote = (block.frame_id & RTR_FLAG) != 0
     seconds, nanoseconds = np.divmod(np.abs(block.timestamp_ns), 1_000_000_000)
     shape = (block.channel.astype(np.int64) << 10) | (extended.astype(np.int64) << 9) | (remote.astype(np.int64) << 8) | block.length
+    if block.flags is not None or block.data.shape[1] > 8:
+        shape |= filled_flags(block.flags, block.length).astype(np.int64) << 18
     for code in np.unique(shape):
         these = np.flatnonzero(shape == code)
-        length, name = int(code & 0xFF), block.channels[int(code >> 10)].encode("latin-1")
+        length, name = int(code & 0xFF), block.channels[int(code >> 10 & 0xFF)].encode("latin-1")
         is_extended, is_remote = bool(code & 0x200), bool(code & 0x100)
         digits = 8 if is_extended else 3
-        mark = b"#R" + b"%X" % min(length, 8) if is_remote else b"##0" if length > 8 else b"#"
+        flags = int(code >> 18)
+        mark = b"#R" + b"%X" % min(length, 8) if is_remote else b"##%X" % (flags & ~CANFD_FDF) if flags & CANFD_FDF else b"#"
         payload = 0 if is_remote else 2 * length
         head = b"(SSSSSSSSSS.UUUUUU) " + name + b" " + b"I" * digits + mark
         text = np.empty((len(these), len(head) + payload + 1), np.uint8)

@@ -10,7 +10,7 @@ import numpy as np
 
 from dbc.compiler import CompiledDbc
 from dbc.decoder import Decoder
-from dbc.frames import EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, FrameBlock
+from dbc.frames import CANFD_FDF, CLASSIC_BYTES, EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, FrameBlock, filled_flags
 from dbc.logs import LogReader
 from dbc.protocols import Reassembler
 from dbc.validity import Reason
@@ -61,6 +61,7 @@ class LogInfo:
     extended: int = 0
     remote: int = 0
     error: int = 0
+    fd: int = 0  # CAN FD
     longest: int = 0  # payload bytes
     skipped: int = 0  # lines that are no frame
     first_skipped: int | None = None
@@ -202,6 +203,8 @@ def _count(info: LogInfo, block: FrameBlock, last_ns: int | None) -> None:
     info.remote += int(((flags & RTR_FLAG) != 0).sum())
     info.error += int(((flags & ERR_FLAG) != 0).sum())
     info.longest = max(info.longest, int(block.length.max()))
+    if block.flags is not None or block.data.shape[1] > CLASSIC_BYTES:
+        info.fd += int(np.count_nonzero(filled_flags(block.flags, block.length) & CANFD_FDF))
 
 
 def _hex(identifier: int) -> str:

@@ -9,12 +9,25 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dbc.frames import EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, SFF_MASK, FrameBlock
+from dbc.frames import (
+    CANFD_BRS,
+    CANFD_ESI,
+    CANFD_FDF,
+    EFF_FLAG,
+    EFF_MASK,
+    ERR_FLAG,
+    RTR_FLAG,
+    SFF_MASK,
+    FrameBlock,
+    filled_flags,
+    stated_flags,
+)
 
 __all__ = [
     *("LAST_SECOND", "MAX_CHANNELS", "Broken", "Frame", "LineParser", "TextParser"),
-    *("fixed_point_ns", "frame_id", "payload", "whole_number"),
+    *("fd_flags", "fixed_point_ns", "frame_id", "payload", "whole_number"),
 ]
 
 MAX_CHANNELS = 255
@@ -32,6 +45,7 @@ class Frame(NamedTuple):
     channel: str
     data: bytes
     length: int  # of the payload; of a remote frame, the length that it asks for
+    flags: int | None = None  # of CAN FD; None = the format does not say
 
 
 class TextParser(Protocol):
@@ -105,7 +119,22 @@ class LineParser:
             np.fromiter((frame.length for frame in frames), np.uint8, n),
             np.frombuffer(payload, np.uint8).reshape(n, width).copy(),
             entered_ns,
+            _flags(frames),
         )
+
+
+def fd_flags(bit_rate_switch: bool, error_passive: bool) -> int:
+    """Flags of a CAN FD frame."""
+    return CANFD_FDF | (CANFD_BRS if bit_rate_switch else 0) | (CANFD_ESI if error_passive else 0)
+
+
+def _flags(frames: list[Frame]) -> NDArray[np.uint8] | None:
+    if {frame.flags for frame in frames} <= {None}:
+        return None
+    length = np.fromiter((frame.length for frame in frames), np.uint8, len(frames))
+    default = filled_flags(None, length).tolist()
+    said = (usual if frame.flags is None else frame.flags for frame, usual in zip(frames, default, strict=True))
+    return stated_flags(np.fromiter(said, np.uint8, len(frames)), length)
 
 
 def frame_id(identifier: int, extended: bool, *, remote: bool = False, error: bool = False) -> int:

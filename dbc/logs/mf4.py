@@ -19,12 +19,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dbc.errors import LogFormatError
-from dbc.frames import EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, SFF_MASK, FrameBlock, slice_frames
+from dbc.frames import (
+    CANFD_BRS,
+    CANFD_ESI,
+    CANFD_FDF,
+    EFF_FLAG,
+    EFF_MASK,
+    ERR_FLAG,
+    RTR_FLAG,
+    SFF_MASK,
+    FrameBlock,
+    filled_flags,
+    joined_flags,
+    slice_frames,
+    stated_flags,
+)
 
 __all__ = ["read_mf4"]
 
 CHUNK = 100_000  # frames that are read of a group at a time
 KINDS = {"CAN_DataFrame": 0, "CAN_RemoteFrame": RTR_FLAG, "CAN_ErrorFrame": ERR_FLAG}
+FD_FIELDS = ("EDL", "BRS", "ESI")
 LAST_SECOND = 2**63 // 10**9 - 1
 
 
@@ -119,11 +134,13 @@ class _Chunk:
     bus: NDArray[np.int64]
     length: NDArray[np.uint8]
     data: NDArray[np.uint8]  # (n, 8) or (n, 64)
+    flags: NDArray[np.uint8] | None = None  # of CAN FD, where there are such frames of 8 bytes or fewer, or without the second bit rate
 
     def part(self, which: NDArray[np.bool_]) -> _Chunk:
         if which.all():
             return self
-        return _Chunk(self.second[which], self.frame_id[which], self.bus[which], self.length[which], self.data[which])
+        flags = None if self.flags is None else self.flags[which]
+        return _Chunk(self.second[which], self.frame_id[which], self.bus[which], self.length[which], self.data[which], flags)
 
 
 class _Group:
@@ -141,7 +158,7 @@ class _Group:
     def next(self) -> _Chunk:
         """The next chunk. All channels of the group are asked for at once: their data are then unpacked once."""
         kind = self._kind
-        wanted = ("ID", "IDE", "BusChannel", "DataLength", "DLC", "DataBytes")
+        wanted = ("ID", "IDE", "BusChannel", "DataLength", "DLC", "DataBytes", *(FD_FIELDS if kind == "CAN_DataFrame" else ()))
         fields = [
             field for field in wanted if f"{kind}.{field}" in self._names and not (field == "DLC" and f"{kind}.DataLength" in self._names)
         ]
@@ -153,7 +170,11 @@ class _Group:
         self.finished = self._at >= self.frames or n == 0
         if n:
             self.last = float(second.max())
-        return self._chunk(second, {field: np.asarray(signal.samples) for field, signal in zip(fields, signals, strict=True) if field})
+        found = {field: np.asarray(signal.samples) for field, signal in zip(fields, signals, strict=True)}
+        for field, samples in found.items():
+            if field != "DataBytes" and samples.shape != (n,):  # of a damaged data type
+                raise ValueError(f"the channel {kind}.{field} is not one number a frame")
+        return self._chunk(second, found)
 
     def _chunk(self, second: NDArray[np.float64], field: dict[str, NDArray[Any]]) -> _Chunk:
         n, flag = len(second), KINDS[self._kind]
@@ -176,7 +197,20 @@ class _Group:
             length = np.minimum(length, np.uint8(data.shape[1]))
             if int(length.min(initial=64)) < data.shape[1]:
                 data[np.arange(data.shape[1]) >= length[:, None]] = 0
-        return _Chunk(second, identifier, bus, length, data)
+        return _Chunk(second, identifier, bus, length, data, _flags(field, length) if flag == 0 else None)
+
+
+def _flags(field: dict[str, NDArray[Any]], length: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """Of data frames. Loggers that say what is FD mostly say the bit rate, too; those that do not have the usual one."""
+    said = {name: field[name].astype(np.int64) != 0 for name in FD_FIELDS if name in field}
+    if "EDL" not in said or not said["EDL"].any():
+        return None
+    flags = filled_flags(None, length)
+    is_fd = said["EDL"]
+    flags[is_fd] = CANFD_FDF
+    flags[is_fd & said.get("BRS", True)] |= CANFD_BRS
+    flags[is_fd & said.get("ESI", False)] |= CANFD_ESI
+    return stated_flags(flags, length)
 
 
 def _padded(samples: NDArray[Any], n: int) -> NDArray[np.uint8]:
@@ -200,12 +234,14 @@ def _merge(chunks: list[_Chunk]) -> _Chunk | None:
             chunk.data = np.concatenate([chunk.data, np.zeros((len(chunk.data), width - chunk.data.shape[1]), np.uint8)], axis=1)
     second = np.concatenate([chunk.second for chunk in chunks])
     order = second.argsort(kind="stable")
+    flags = joined_flags([(chunk.flags, chunk.length) for chunk in chunks])
     return _Chunk(
         second[order],
         np.concatenate([chunk.frame_id for chunk in chunks])[order],
         np.concatenate([chunk.bus for chunk in chunks])[order],
         np.concatenate([chunk.length for chunk in chunks])[order],
         np.concatenate([chunk.data for chunk in chunks])[order],
+        None if flags is None else flags[order],
     )
 
 
@@ -223,7 +259,7 @@ def _block(chunk: _Chunk, channels: tuple[str, ...], start_ns: int) -> tuple[tup
     if not (np.abs(chunk.second) < LAST_SECOND / 2).all():
         raise ValueError("a time that is none")
     stamp = start_ns + np.round(chunk.second * 1e9).astype(np.int64)
-    return tuple(names), FrameBlock(tuple(names), stamp, chunk.frame_id, channel, chunk.length, chunk.data, time.time_ns())
+    return tuple(names), FrameBlock(tuple(names), stamp, chunk.frame_id, channel, chunk.length, chunk.data, time.time_ns(), chunk.flags)
 
 
 @contextlib.contextmanager

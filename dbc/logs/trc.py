@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal, InvalidOperation
 
-from dbc.logs.lines import Broken, Frame, LineParser, fixed_point_ns, frame_id, payload, whole_number
+from dbc.logs.lines import Broken, Frame, LineParser, fd_flags, fixed_point_ns, frame_id, payload, whole_number
 
 __all__ = ["CanHackerParser", "TrcParser", "is_canhacker", "is_trc"]
 
@@ -24,7 +24,8 @@ MS = 1_000_000
 EPOCH_DAYS = 25569  # from 30 December 1899 to 1 January 1970
 DAY_US = 86_400_000_000
 FD_LENGTHS = (*range(9), 12, 16, 20, 24, 32, 48, 64)
-DATA_TYPES = {b"DT", b"FD", b"FB", b"FE", b"BI", b"RR"}
+FD_TYPES = {b"FD": fd_flags(False, False), b"FB": fd_flags(True, False), b"FE": fd_flags(False, True), b"BI": fd_flags(True, True)}
+DATA_TYPES = {b"DT", b"RR", *FD_TYPES}
 V1_LINE = re.compile(rb"\d+\)\s+-?\d+(\.\d+)?\s+")
 CANHACKER_HEADER = re.compile(rb"time\s+id\s+dlc\s+data", re.IGNORECASE)
 CANHACKER_LINE = re.compile(
@@ -114,10 +115,10 @@ class TrcParser(LineParser):
         if "l" not in columns:
             if length > 15:
                 raise Broken(f"length code {length}")
-            length = FD_LENGTHS[length] if kind in (b"FD", b"FB", b"FE", b"BI") else min(length, 8)
+            length = FD_LENGTHS[length] if kind in FD_TYPES else min(length, 8)
         bus = words[columns["B"]] if "B" in columns else b"1"
         rest = [b"RTR"] if kind == b"RR" else words[data:]
-        return _frame(time_ns, bus, words[columns["I"]], [b"%d" % length, *rest])
+        return _frame(time_ns, bus, words[columns["I"]], [b"%d" % length, *rest])._replace(flags=FD_TYPES.get(kind))
 
 
 class CanHackerParser(LineParser):

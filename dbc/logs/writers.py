@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dbc.errors import LogFormatError
-from dbc.frames import EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, FrameBlock
+from dbc.frames import CANFD_BRS, CANFD_ESI, CANFD_FDF, EFF_FLAG, EFF_MASK, ERR_FLAG, RTR_FLAG, FrameBlock, filled_flags
 from dbc.logs.candump_writer import write_candump
 
 __all__ = ["SUFFIXES", "LogWriter", "open_log_writer"]
@@ -102,11 +102,12 @@ class _Asc:
             date = f"{DAYS[at.weekday()]} {MONTHS[at.month - 1]} {at.day:02d} {at:%H:%M:%S}.000 {at.year} UTC"
             self._stream.write(f"date {date}\nbase hex  timestamps absolute\ninternal events logged\n")
         numbers = [bus_number(name) + 1 for name in block.channels]
-        for stamp, identifier, channel, length, data in zip(
+        for stamp, identifier, channel, length, flags, data in zip(
             (block.timestamp_ns - self._start_ns).tolist(),
             block.frame_id.tolist(),
             block.channel.tolist(),
             block.length.tolist(),
+            filled_flags(block.flags, block.length).tolist(),
             block.data,
             strict=True,
         ):
@@ -118,9 +119,12 @@ class _Asc:
                 self._stream.write(f"{time} {numbers[channel]}  ErrorFrame\n")
             elif identifier & RTR_FLAG:
                 self._stream.write(f"{time} {numbers[channel]}  {name} Rx r {length}\n")
-            elif length > 8:
-                code = LENGTH_CODES[length]
-                self._stream.write(f"{time} CANFD {numbers[channel]} Rx {name} 0 0 {code:x} {length} {words}\n")
+            elif flags & CANFD_FDF:
+                switched, passive = int(bool(flags & CANFD_BRS)), int(bool(flags & CANFD_ESI))
+                said = f"{switched} {passive} {LENGTH_CODES[length]:x} {length} {words}".rstrip()
+                # What we do not know are zeros: duration and length on the bus, checksum, bit timings. The 12th flag is FDF.
+                more = f"0 0 {1 << 12 | switched << 13 | passive << 14:X} 0 0 0 0 0"
+                self._stream.write(f"{time} CANFD {numbers[channel]} Rx {name} {said} {more}\n")
             else:
                 self._stream.write(f"{time} {numbers[channel]}  {name} Rx d {length} {words}\n")
 
@@ -139,10 +143,17 @@ class _Blf:
 
     def write(self, block: FrameBlock) -> None:
         numbers = [bus_number(name) for name in block.channels]
-        for stamp, identifier, channel, length, data in zip(
-            block.timestamp_ns.tolist(), block.frame_id.tolist(), block.channel.tolist(), block.length.tolist(), block.data, strict=True
+        for stamp, identifier, channel, length, flags, data in zip(
+            block.timestamp_ns.tolist(),
+            block.frame_id.tolist(),
+            block.channel.tolist(),
+            block.length.tolist(),
+            filled_flags(block.flags, block.length).tolist(),
+            block.data,
+            strict=True,
         ):
             remote = bool(identifier & RTR_FLAG)
+            is_fd = bool(flags & CANFD_FDF) and not identifier & (RTR_FLAG | ERR_FLAG)
             self._writer.on_message_received(
                 self._message(
                     timestamp=stamp / 1e9,
@@ -150,7 +161,9 @@ class _Blf:
                     is_extended_id=bool(identifier & EFF_FLAG),
                     is_remote_frame=remote,
                     is_error_frame=bool(identifier & ERR_FLAG),
-                    is_fd=length > 8,
+                    is_fd=is_fd,
+                    bitrate_switch=is_fd and bool(flags & CANFD_BRS),
+                    error_state_indicator=is_fd and bool(flags & CANFD_ESI),
                     channel=numbers[channel],
                     dlc=length,
                     data=None if remote else data[:length].tobytes(),
@@ -194,6 +207,7 @@ class _Mf4:
         names = [("BusChannel", "u1"), ("ID", "<u4"), ("IDE", "u1"), ("DLC", "u1"), ("DataLength", "u1"), ("Dir", "u1"), ("EDL", "u1")]
         fields: list[Any] = [(f"{kind}.{name}", code) for name, code in names]
         if width:
+            fields += [(f"{kind}.BRS", "u1"), (f"{kind}.ESI", "u1")]
             fields.append((f"{kind}.DataBytes", "u1", (width,)))
         samples = np.zeros(len(second), fields)
         identifier, length = block.frame_id[these], block.length[these]
@@ -202,8 +216,10 @@ class _Mf4:
         samples[f"{kind}.IDE"] = (identifier & np.uint32(EFF_FLAG)) != 0
         samples[f"{kind}.DLC"] = LENGTH_CODES.take(length)
         samples[f"{kind}.DataLength"] = length
-        samples[f"{kind}.EDL"] = width == 64
         if width:
+            flags = filled_flags(None if block.flags is None else block.flags[these], length)
+            for name, bit in (("EDL", CANFD_FDF), ("BRS", CANFD_BRS), ("ESI", CANFD_ESI)):
+                samples[f"{kind}.{name}"] = (flags & np.uint8(bit)) != 0
             samples[f"{kind}.DataBytes"] = block.data[these][:, :width]
         group = self._groups.get((kind, width))
         if group is not None:

@@ -345,4 +345,7 @@ class _Work:
             data[row, : len(kept)] = np.frombuffer(kept, np.uint8)
             length[row] = len(kept)
             identifiers[row] = identifier
-        return FrameBlock(block.channels, block.timestamp_ns[origin], identifiers, block.channel[origin], length, data, block.entered_ns)
+        flags = None if block.flags is None else block.flags[origin]
+        return FrameBlock(
+            block.channels, block.timestamp_ns[origin], identifiers, block.channel[origin], length, data, block.entered_ns, flags
+        )

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dbc.frames import EFF_FLAG, ERR_FLAG, RTR_FLAG, FrameBlock
+from dbc.frames import CANFD_BRS, CANFD_ESI, CANFD_FDF, EFF_FLAG, ERR_FLAG, RTR_FLAG, FrameBlock, stated_flags
 from edge.errors import SourceError
 from edge.sources.channel import Channel
 from edge.sources.clock import SteadyClock
@@ -126,14 +126,17 @@ class PythonCan:
         width = 64 if any(len(payload) > 8 for payload in payloads) else 8
         data = np.frombuffer(b"".join(payload.ljust(width, b"\0") for payload in payloads), np.uint8).reshape(n, width)
         stamps = np.array([round(message.timestamp * 1e9) for message in messages], np.int64)
+        length = np.array([len(payload) for payload in payloads], np.uint8)
+        said = np.array([_flags(message) for message in messages], np.uint8)
         return FrameBlock(
             (self.channels[0].name,),
             self._clock.place(self._utc(stamps)),
             np.array([_identifier(message) for message in messages], np.uint32),
             np.zeros(n, np.uint8),
-            np.array([len(payload) for payload in payloads], np.uint8),
+            length,
             data,
             entered_ns,
+            stated_flags(said, length) if said.any() else None,
         )
 
     def _utc(self, stamps: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
@@ -147,6 +150,12 @@ class PythonCan:
 def _identifier(message: Any) -> int:
     flags = (EFF_FLAG if message.is_extended_id else 0) | (RTR_FLAG if message.is_remote_frame else 0)
     return int(message.arbitration_id) | flags
+
+
+def _flags(message: Any) -> int:
+    if not message.is_fd:
+        return 0
+    return CANFD_FDF | (CANFD_BRS if message.bitrate_switch else 0) | (CANFD_ESI if message.error_state_indicator else 0)
 
 
 def _line(error: Exception) -> str:

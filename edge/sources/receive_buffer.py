@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dbc.frames import ERR_FLAG
+from dbc.frames import CANFD_BRS, CANFD_ESI, CANFD_FDF, ERR_FLAG, stated_flags
 
 SO_TIMESTAMPNS = 35  # <asm-generic/socket.h>; also the type of the control message
 SO_RXQ_OVFL = 40
@@ -81,6 +81,7 @@ class Received:
     damaged: NDArray[np.bool_] | None  # (n,) what came is no CAN frame; None: all are
     drops: tuple[NDArray[np.intp], NDArray[np.uint32]] | None  # rows with the kernel's counter of frames that found the socket's buffer
     #   full, and the counter, modulo 2**32; None: it said nothing
+    flags: NDArray[np.uint8] | None = None  # (n,) of CAN FD, as a FrameBlock has them
 
 
 class ReceiveBuffer:
@@ -170,6 +171,7 @@ class ReceiveBuffer:
             controls["drop"] = 0
         length: NDArray[np.uint8]
         damaged: NDArray[np.bool_] | None = None
+        flags: NDArray[np.uint8] | None = None
         if (sizes == CAN_MTU).all():  # the usual bus
             length = np.minimum(frames["length"], CLASSIC_BYTES)
             data = frames["data"][:, :CLASSIC_BYTES].copy()
@@ -182,7 +184,9 @@ class ReceiveBuffer:
             data = frames["data"].copy() if wide.any() else frames["data"][:, :CLASSIC_BYTES].copy()
             words = data.view(np.uint64)
             words &= _KEPT.take(length, axis=0)[:, : words.shape[1]]
+            said = frames["flags"] & np.uint8(CANFD_BRS | CANFD_ESI) | np.uint8(CANFD_FDF)  # kernels before 6.0 do not set the latter
+            flags = stated_flags(np.where(wide, said, np.uint8(0)), length)
         identifier = frames["id"].copy()
         controls["stamp"] = 0
         self._control_lengths[:n] = _CONTROL.itemsize
-        return Received(stamps, identifier, length, data, damaged, drops)
+        return Received(stamps, identifier, length, data, damaged, drops, flags)

@@ -149,11 +149,13 @@ class SocketCan:
             for row, count in zip(*received.drops, strict=True):
                 self.channels[channel[row]].dropped(int(count))
         stamps, frame_id, length, data = received.timestamp_ns, received.frame_id, received.length, received.data
+        flags = received.flags
         entered_ns = min(int(stamps.min()), now_ns)
         error = frame_id & np.uint32(ERR_FLAG) != 0
         if received.damaged is not None or error.any():
             keep = self._account(channel, frame_id, error, received.damaged, now_s)
             stamps, frame_id, length, data, channel = stamps[keep], frame_id[keep], length[keep], data[keep], channel[keep]
+            flags = None if flags is None else flags[keep]
         else:
             for one, count in zip(self.channels, np.bincount(channel, minlength=len(self.channels)).tolist(), strict=True):
                 one.heard(count, now_s)
@@ -163,7 +165,8 @@ class SocketCan:
             order = stamps.argsort(kind="stable")
             stamps, frame_id, channel = stamps.take(order), frame_id.take(order), channel.take(order)
             length, data = length.take(order), data.take(order, axis=0)
-        return FrameBlock(self._names, stamps, frame_id, channel, length, data, entered_ns)
+            flags = None if flags is None else flags.take(order)
+        return FrameBlock(self._names, stamps, frame_id, channel, length, data, entered_ns, flags)
 
     def _account(
         self,

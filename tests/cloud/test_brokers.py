@@ -12,8 +12,9 @@ from cloud_vehicle import Client
 from paho.mqtt.enums import MQTTProtocolVersion
 
 import servers
-from cloud.broker import EmbeddedBroker, mosquitto_config
+from cloud.broker import EmbeddedBroker
 from cloud.errors import CloudError
+from cloud.mosquitto_config import mosquitto_config
 from cloud.pki import init
 from cloud.pki import vehicle as enrol
 from wire.topics import UP_FILTER, down, up

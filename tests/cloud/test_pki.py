@@ -38,9 +38,9 @@ def common_name(certificate: x509.Certificate) -> str:
 
 def test_every_file_is_there_and_keys_are_private(folder: Path) -> None:
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    stems = ("fleet-ca", "broker", "aggregator", f"vehicles/{VEHICLE}")
+    stems = ("fleet-ca", "broker", "aggregator", "registrar", f"vehicles/{VEHICLE}")
     expected = {f"{stem}.{suffix}" for stem in stems for suffix in ("pem", "key")}
-    assert names == expected | {"recipient.key", "recipient.json", "pack.key", "pack.pub.pem"}
+    assert names == expected | {"fleet-ca.crl", "recipient.key", "recipient.json", "pack.key", "pack.pub.pem"}
     for path in folder.rglob("*.key"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     for path in (folder, folder / "vehicles"):
@@ -52,6 +52,7 @@ def test_every_file_is_there_and_keys_are_private(folder: Path) -> None:
     [
         ("broker", "localhost", ExtendedKeyUsageOID.SERVER_AUTH),
         ("aggregator", "aggregator", ExtendedKeyUsageOID.CLIENT_AUTH),
+        ("registrar", "registrar", ExtendedKeyUsageOID.CLIENT_AUTH),
         (f"vehicles/{VEHICLE}", VEHICLE, ExtendedKeyUsageOID.CLIENT_AUTH),
     ],
 )
@@ -69,7 +70,7 @@ def test_certificates_say_who_may_do_what(folder: Path, stem: str, name: str, us
 def test_the_recipient_key_is_signed_by_the_ca_and_expires(folder: Path) -> None:
     recipient = read_recipient((folder / "recipient.json").read_bytes(), pki.load_certificate(folder / "fleet-ca.pem"), time.time())
     assert list(load_recipient_keys([folder / "recipient.key"])) == [recipient.key_id]
-    assert 399 * 86400 < recipient.not_after - time.time() <= 400 * 86400
+    assert 309 * 86400 < recipient.not_after - time.time() <= 310 * 86400  # and 90 days more in an outbox: 400
 
 
 def test_the_pack_key_is_a_pair(folder: Path) -> None:
@@ -214,7 +215,7 @@ def test_the_command_line_makes_a_fleet_and_refuses_twice(tmp_path: Path) -> Non
     folder = str(tmp_path / "fleet")
     made = run("pki", "init", folder, "--json")
     assert made.returncode == 0, made.stderr
-    assert len(json.loads(made.stdout)["files"]) == 10
+    assert len(json.loads(made.stdout)["files"]) == 13
     vehicle = json.loads(run("pki", "vehicle", folder, "--json").stdout)
     assert Path(vehicle["key"]).is_file()
     again = run("pki", "init", folder)

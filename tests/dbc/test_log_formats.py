@@ -257,6 +257,21 @@ def test_a_failed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("name", ["ID", "IDE", "BusChannel", "DataLength", "EDL"])
+def test_an_mf4_whose_channel_has_another_data_type_is_damaged(tmp_path: Path, name: str) -> None:
+    import asammdf
+
+    types: dict[str, Any] = {"ID": "<u4", "IDE": "u1", "BusChannel": "u1", "DataLength": "u1", "EDL": "u1", "DataBytes": ("u1", (8,))}
+    types[name] = ("u1", (1,))  # bytes, as a bit error in the channel's block makes it
+    fields = [(f"CAN_DataFrame.{field}", *(kind if isinstance(kind, tuple) else (kind,))) for field, kind in types.items()]
+    path = tmp_path / "log.mf4"
+    with asammdf.MDF(version="4.10") as mdf:
+        mdf.append(asammdf.Signal(np.ones(24, fields), timestamps=np.arange(24) / 100, name="CAN_DataFrame"), common_timebase=True)
+        mdf.save(path)
+    with pytest.raises(LogFormatError, match=rf"damaged MF4 log: the channel CAN_DataFrame\.{name} is not one number a frame"):
+        list(open_log(path))
+
+
 def test_blocks_of_mf4_are_no_larger_than_asked_for(data_dir: Path) -> None:
     sizes = [len(block) for block in open_log(data_dir / "logs" / "css_electronics" / "j1939-truck.mf4", block_frames=1000)]
     assert max(sizes) <= 1000

@@ -180,6 +180,37 @@ def test_the_command_finds_the_channel_and_reports_broken_lines(dbc: Path, log: 
     assert not (tmp_path / "b.parquet").exists()
 
 
+def test_the_command_checks_the_counters_and_checksums_of_a_catalogue(tmp_path: Path) -> None:
+    """The DBC declares nothing; the catalogue says that the message's second byte counts and its first is the XOR of the others."""
+    dbc, log, catalogue = tmp_path / "a.dbc", tmp_path / "a.log", tmp_path / "catalogue.toml"
+    signals = "".join(f' SG_ {name} : {start}|8@1+ (1,0) [0|0] "" A\n' for start, name in ((0, "Sum"), (8, "Alive"), (16, "Value")))
+    dbc.write_text(f'VERSION ""\nNS_ :\nBS_:\nBU_: A\nBO_ 256 Fast: 3 A\n{signals}')
+    good = [(1 ^ 10, 1, 10), (2 ^ 11, 2, 11), (4 ^ 14, 4, 14)]
+    wrong = [(2 ^ 12, 2, 12), (0xFF, 3, 13)]  # the counter stands still; the checksum is not the others' XOR
+    frames = [good[0], good[1], wrong[0], wrong[1], good[2]]
+    log.write_text("".join(f"({second}.000000) can0 100#{bytes(frame).hex()}\n" for second, frame in enumerate(frames, 1)))
+    catalogue.write_text(
+        'vehicle = "car"\n[subsystems]\n[purposes]\n[signals]\n[faults]\n'
+        '[checks.Fast]\ncounter = "Alive"\nchecksum = "Sum"\nprofile = "XOR"\n'
+    )
+    found = {}
+    for options in ((), ("--catalogue", str(catalogue))):
+        done = run("decode", str(log), "--dbc", f"{dbc}@can0", *options, "-o", str(tmp_path / "out.parquet"))
+        assert (done.returncode, done.stderr) == (0, "")
+        rows = parquet(tmp_path / "out.parquet").to_pylist()
+        found[bool(options)] = [row["value"] if row["valid"] else None for row in rows if row["signal"] == "Value"]
+    assert found[False] == [10, 11, 12, 13, 14]
+    assert found[True] == [10, 11, None, None, 14]
+    assert "6 of them not valid" in done.stdout
+
+    catalogue.write_text(catalogue.read_text().replace("Alive", "Other"))
+    done = run("decode", str(log), "--dbc", f"{dbc}@can0", "--catalogue", str(catalogue), "-o", str(tmp_path / "out.parquet"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("cansight: ")
+    assert done.stderr.count("\n") == 1
+    assert "Other" in done.stderr
+
+
 def test_log_info_says_which_known_dbc_fits(dbc: Path, log: Path, tmp_path: Path) -> None:
     import json
 

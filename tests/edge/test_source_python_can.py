@@ -17,7 +17,7 @@ from can_bus import Collector, frames_of, until
 from cansight import settings
 from cansight.errors import UsageError
 from dbc.compiler import CompiledDbc, compile_dbc
-from dbc.frames import EFF_FLAG, RTR_FLAG
+from dbc.frames import CANFD_BRS, CANFD_FDF, EFF_FLAG, RTR_FLAG, filled_flags
 from edge.config import EdgeConfig, SourceConfig
 from edge.errors import SourceError
 from edge.sources.channel import State
@@ -51,6 +51,7 @@ MESSAGES = [
     {"arbitration_id": 0x10, "is_remote_frame": True, "dlc": 4, "is_extended_id": False},
     {"arbitration_id": 0x11, "data": bytes(range(64)), "is_fd": True, "is_extended_id": False},
     {"arbitration_id": 0x12, "data": b"abc", "is_extended_id": False},
+    {"arbitration_id": 0x13, "data": b"abc", "is_fd": True, "bitrate_switch": True, "is_extended_id": False},
 ]
 FRAMES = [
     ("can0", 0x123, b"12345678"),
@@ -58,6 +59,7 @@ FRAMES = [
     ("can0", RTR_FLAG | 0x10, b""),
     ("can0", 0x11, bytes(range(64))),
     ("can0", 0x12, b"abc"),
+    ("can0", 0x13, b"abc"),
 ]
 
 
@@ -81,6 +83,8 @@ def test_every_kind_of_frame_comes_with_the_time_of_its_sending(interface: str, 
     until(lambda: len(got) >= len(MESSAGES), "the frames")
     got.stop()
     assert frames_of(got.blocks) == FRAMES
+    flags = [flag for block in got.blocks for flag in filled_flags(block.flags, block.length).tolist()]
+    assert flags == [0, 0, 0, CANFD_FDF, 0, CANFD_FDF | CANFD_BRS]
     stamps = [int(stamp) for block in got.blocks for stamp in block.timestamp_ns]
     assert stamps == sorted(stamps)
     assert before - 1_000_000 <= stamps[0] <= stamps[-1] <= time.time_ns()

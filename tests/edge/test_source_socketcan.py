@@ -13,7 +13,7 @@ import pytest
 from can_bus import Collector, PairBus, classic, fd, frames_of, until
 
 from dbc.compiler import compile_dbc
-from dbc.frames import EFF_FLAG, ERR_FLAG, RTR_FLAG
+from dbc.frames import CANFD_BRS, CANFD_ESI, CANFD_FDF, EFF_FLAG, ERR_FLAG, RTR_FLAG, filled_flags
 from edge.config import SourceConfig
 from edge.errors import SourceError
 from edge.sources import choice
@@ -85,6 +85,29 @@ def test_classic_and_fd_frames_extended_and_remote_ones(bus: PairBus, start: Sta
     bus.send("can0", *[(fd if len(payload) > 8 else classic)(frame_id, payload) for frame_id, payload in frames])
     until(lambda: len(got) >= len(frames), "the frames")
     assert frames_of(got.blocks) == [("can0", frame_id, payload) for frame_id, payload in frames]
+
+
+def test_short_fd_frames_and_their_bit_rate_are_told_and_classic_buses_pay_nothing(bus: PairBus, start: Start) -> None:
+    _, got = start("can0", "can1")
+    long = struct.pack("=IBB2x64s", 0x20, 64, CANFD_BRS | CANFD_FDF, bytes(64))
+    bus.send("can0", classic(1, b"abc"), long)
+    until(lambda: len(got) >= 2, "the frames")
+    assert all(block.flags is None for block in got.blocks)
+    before = len(got.blocks)
+    flags = [0, 0, CANFD_BRS, CANFD_ESI | CANFD_FDF, 0]
+    sizes = [3, 3, 8, 0, 64]
+    sent = [struct.pack("=IBB2x64s", 2, size, flag, bytes(64)) for size, flag in zip(sizes[1:], flags[1:], strict=True)]
+    bus.send("can0", classic(2, b"abc"))
+    bus.send("can1", classic(9, b""))
+    bus.send("can0", *sent)
+    until(lambda: len(got) >= 8, "the frames")
+    found = [
+        flag
+        for block in got.blocks[before:]
+        for flag, identifier in zip(filled_flags(block.flags, block.length).tolist(), block.frame_id.tolist(), strict=True)
+        if identifier == 2
+    ]
+    assert found == [0, *(flag | CANFD_FDF for flag in flags[1:])]
 
 
 def test_what_stands_behind_the_payload_is_zero_and_a_wild_length_is_bounded(bus: PairBus, start: Start) -> None:

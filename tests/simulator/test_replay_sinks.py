@@ -4,12 +4,13 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import can
 import numpy as np
 import pytest
 
-from dbc.frames import EFF_FLAG, ERR_FLAG, RTR_FLAG
+from dbc.frames import CANFD_BRS, CANFD_ESI, CANFD_FDF, EFF_FLAG, ERR_FLAG, RTR_FLAG
 from simulator.can_links import ARPHRD_CAN, Link, can_links, find_link
 from simulator.errors import ReplayError, ReplayFailed
 from simulator.replay_routes import Target
@@ -71,6 +72,27 @@ def test_fd_frames_of_every_length_beside_classic_ones(pair: tuple[socket.socket
         else struct.pack("=IB3x8s", length, length, bytes(range(length)))
         for length in lengths
     ]
+
+
+def test_short_fd_frames_and_their_bit_rate(pair: tuple[socket.socket, socket.socket]) -> None:
+    flags = [0, CANFD_FDF, CANFD_FDF | CANFD_BRS, CANFD_FDF | CANFD_ESI, CANFD_FDF]
+    frames = replace(timed([(1, b"abc")] * 4 + [(1, bytes(64))]), flags=np.array(flags, np.uint8))
+    with RawCan("socketcan:vcan0", lambda: pair[0]) as sink:
+        sink.load(frames)
+        assert sink.send(0, 5) == 5
+    raw = [pair[1].recv(100) for _ in range(5)]
+    assert [len(one) for one in raw] == [16, 72, 72, 72, 72]
+    assert [one[4:6] for one in raw] == [bytes([length, flag & 3]) for length, flag in zip((3, 3, 3, 3, 64), flags, strict=True)]
+
+    with closing_bus(channel="replay-fd") as bus, PythonCan(Target("virtual", "replay-fd")) as python_can:
+        python_can.load(frames)
+        assert python_can.send(0, 5) == 5
+        found = [bus.recv(5) for _ in range(5)]
+    assert [
+        CANFD_FDF * message.is_fd | CANFD_BRS * message.bitrate_switch | CANFD_ESI * message.error_state_indicator
+        for message in found
+        if message is not None
+    ] == flags
 
 
 def test_a_length_that_no_frame_has_is_filled_with_zeros_to_the_next(pair: tuple[socket.socket, socket.socket]) -> None:
