@@ -6,7 +6,7 @@ InjectionPlan (kind, target, window, parameters) -> Injection.feed(FrameBlock) -
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -174,7 +174,7 @@ class Injection:
         self.changed += int(np.count_nonzero(touched))
         data = block.data.copy()
         data[mine] = new
-        return FrameBlock(block.channels, block.timestamp_ns, block.frame_id, block.channel, block.length, data, block.entered_ns)
+        return replace(block, data=data)
 
     def apply(self, elapsed_s: NDArray[np.float64], value: NDArray[np.float64]) -> NDArray[np.float64]:
         """(m,) values of one signal's ticks, instead of frames; clipped to what its bits can carry. elapsed_s: since the onset."""

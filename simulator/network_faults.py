@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dbc.frames import FrameBlock
+from dbc.frames import FrameBlock, filled_flags
 from simulator.checks import MessageChecks
 from simulator.fields import Bytes, Field
 
@@ -42,6 +42,7 @@ def keep(block: FrameBlock, these: NDArray[np.bool_]) -> FrameBlock:
         block.length[these],
         np.ascontiguousarray(block.data[these]),
         block.entered_ns,
+        None if block.flags is None else block.flags[these],
     )
 
 
@@ -56,7 +57,16 @@ def insert(block: FrameBlock, added: Added) -> FrameBlock:
         np.insert(block.length, at, np.uint8(added.length)),
         np.ascontiguousarray(np.insert(block.data, at, added.data, axis=0)),
         block.entered_ns,
+        None if block.flags is None else np.insert(block.flags, at, _flags(block, added)),
     )
+
+
+def _flags(block: FrameBlock, added: Added) -> np.uint8:
+    """Of CAN FD: as the block's frames of the same message have them."""
+    assert block.flags is not None
+    same = np.flatnonzero((block.frame_id == np.uint32(added.frame_id)) & (block.channel == added.channel))
+    said: np.uint8 = block.flags[same[0]] if len(same) else filled_flags(None, np.array([added.length]))[0]
+    return said
 
 
 def stop_counter(checks: MessageChecks, data: Bytes, inside: NDArray[np.bool_], last: int | None) -> int | None:

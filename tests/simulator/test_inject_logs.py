@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from numpy.typing import NDArray
 
 from dbc.compiler import load_compiled
 from dbc.decoder import Decoder
-from dbc.frames import FrameBlock
+from dbc.frames import CANFD_BRS, CANFD_FDF, FrameBlock
 from dbc.logs import open_log, write_candump
 from dbc.plan import CompiledDbc
 from simulator.checks import RuleSearch
 from simulator.injection import SHORT_NAMES
+from simulator.network_faults import Added, insert, keep
 from simulator.target import signal_target
 
 MUSTANG = ("logs/mustang_s550/mustang_s550.log", "logs/mustang_s550/ford_lincoln_base_pt.dbc")
@@ -259,6 +261,21 @@ def test_a_node_falls_silent_with_all_of_its_messages(data_dir: Path, tmp_path: 
     inside = (block.timestamp_ns >= truth["from_ns"]) & (block.timestamp_ns < truth["to_ns"])
     assert not set(block.frame_id[inside].tolist()) & silent
     assert truth["frames"]["removed"] > 500
+
+
+def test_can_fd_frames_stay_what_they_are_and_added_ones_are_as_their_message() -> None:
+    n, fd = 4, CANFD_FDF | CANFD_BRS
+    identifier, said = np.array([1, 2, 3, 2], np.uint32), np.array([0, fd, CANFD_FDF, fd], np.uint8)
+    zeros = np.zeros(n, np.uint8)
+    block = FrameBlock(("can0",), np.arange(n), identifier, zeros, np.full(n, 8, np.uint8), np.zeros((n, 8), np.uint8), 0, said)
+    kept = keep(block, identifier != 3)
+    assert kept.flags is not None
+    assert kept.flags.tolist() == [0, fd, fd]
+    for number, flags in ((2, fd), (1, 0), (9, 0)):
+        more = insert(block, Added(np.array([1, 4]), np.array([0, 9]), number, 0, 8, np.ones((2, 8), np.uint8)))
+        assert more.flags is not None
+        assert more.flags.tolist() == [0, flags, *said[1:].tolist(), flags]
+    assert insert(replace(block, flags=None), Added(np.array([1]), np.array([0]), 1, 0, 8, np.ones((1, 8), np.uint8))).flags is None
 
 
 def test_every_kind_is_named_in_the_help() -> None:
