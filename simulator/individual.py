@@ -97,11 +97,11 @@ DRAWS: Mapping[str, Draw] = {
     "urban": Draw(0.15, 0.75, least=0, most=1, words="share of urban stretches in errands"),
     "motorway": Draw(0.05, 0.6, least=0, most=1, words="of what is not urban, the share of motorway"),
     "hilliness": Draw(0.4, 1.8, least=0, most=5, words="gain of the gradients"),
-    "commute_km": Draw(6, 34, least=1, most=200, words="one way"),
+    "commute_km": Draw(7, 36, least=1, most=200, words="one way"),
     "works": Draw(values=(1, 1, 1, 1, 0), least=0, most=1, words="commutes on working days"),
     "leaves_h": Draw(6.5, 9.0, least=0, most=23, words="for work, local time"),
     "works_h": Draw(7.5, 9.5, least=1, most=14, words="hours at work"),
-    "errands": Draw(0.7, 1.9, least=0, most=4, words="a day"),
+    "errands": Draw(0.9, 2.1, least=0, most=4, words="a day"),
     "journeys": Draw(0.5, 2.5, least=0, most=15, words="long ones a month"),
     # charging
     "wallbox_w": Draw(values=(3700.0, 3700.0, 7400.0, 11_000.0), least=1400, most=22_000),

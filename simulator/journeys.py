@@ -133,7 +133,7 @@ class Journeys:
         leg = self.leg[of]
         km, leads = self.leg_km[of, leg], self.leads[of, leg]
         long, work = km > 60, (leads == WORK) | (self.place[of] == WORK)
-        urban = np.where(long, 0.15, np.where(work, 0.55 + 0.3 * self.who["urban"][of], 0.7 + 0.3 * self.who["urban"][of]))
+        urban = np.where(long, 0.2, np.where(work, 0.7 + 0.25 * self.who["urban"][of], 0.85 + 0.15 * self.who["urban"][of]))
         motorway = np.where(long, 0.75, np.where(work, np.minimum(0.9, km / 60), self.who["motorway"][of] * 0.6))
         hour = ((self.start_s[of] + self.state["time_s"][of]) % DAY_S) / 3600
         rush = np.exp(-(((hour - 8) / 1.2) ** 2)) + np.exp(-(((hour - 17.8) / 1.5) ** 2))
