@@ -87,7 +87,7 @@ def usages(certificate: x509.Certificate) -> list[ObjectIdentifier]:
     """Its extended key usages."""
     try:
         return list(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
         return []
 
 

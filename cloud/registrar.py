@@ -53,12 +53,12 @@ def answer(folder: Path, vehicle: str, request: bytes, now: datetime, days: int 
         serial = f"{asked.certificate.serial_number:x}"
         if vehicle in revoked or any(serial in one.serials for one in revoked.values()):
             raise PkiError(f"vehicle {vehicle}: is revoked")
+        if asked.public_key == asked.certificate.public_key():
+            raise PkiError(f"vehicle {vehicle}: asks for the key that it has; a renewal takes a new one")
         current = [one for one in known if one.not_valid_after_utc > now]
         for one in current:
             if one.public_key() == asked.public_key and issued_by(one, [ca]):
                 return encode_certificate(one)
-        if asked.public_key == asked.certificate.public_key():
-            raise PkiError(f"vehicle {vehicle}: asks for the key that it has; a renewal takes a new one")
         if issuer == ca and now < _half(asked.certificate):
             raise PkiError(f"vehicle {vehicle}: asks before half of its certificate's life is over")
         if len(current) >= MAX_CERTIFICATES:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -36,10 +37,12 @@ from edge.health import Ledger, Status, StatusFile
 from edge.health_server import HealthServer
 from edge.heartbeat import heartbeat
 from edge.identity import load_identity
+from edge.key_store import KeyFiles
 from edge.outbox import Outbox
 from edge.outbox_store import OutboxStore
 from edge.polling import identifier
 from edge.recorder import Recorder
+from edge.renewal import Renewal
 from edge.sources.channel import Channel
 from edge.sources.choice import check, open_source
 from edge.sources.clock import SteadyClock
@@ -98,6 +101,7 @@ class Parts:
     outbox: Outbox
     store: OutboxStore
     uplink: Uplink
+    renewal: Renewal
     ledger: Ledger
     status: Status
     status_file: StatusFile
@@ -108,7 +112,8 @@ class Parts:
 def assembled(config: EdgeConfig, stop: threading.Event, stack: ExitStack, supervisor: Supervisor | None = None) -> "Agent":
     """Read and check every file that the settings name, and open the outbox; what is opened belongs to `stack`. Raises as `run`."""
     state = Path(config.state)
-    identity = load_identity(config)
+    keys = KeyFiles(state / "identity")
+    identity = load_identity(config, keys)
     check(config.source)
     _make_folder(state)
     compiled = load_compiled(config.dbc.files, state / "cache")
@@ -149,6 +154,7 @@ def assembled(config: EdgeConfig, stop: threading.Event, stack: ExitStack, super
         outbox=outbox,
         store=store,
         uplink=Uplink(config.broker, identity, outbox, store.lock),
+        renewal=Renewal(identity, keys, lambda most: random.uniform(0, most)),
         ledger=stack.enter_context(Ledger(config.health.ledger)),
         status=status,
         status_file=StatusFile(state),
@@ -277,6 +283,7 @@ class Agent:
         if now_s - self._status_s < STATUS_S and not status.drained:
             return
         self._status_s = now_s
+        self._renew(now_s)
         counts = store.counts
         status.signals_seen = int(np.count_nonzero(self._seen))
         status.samples, status.samples_changed = self._recorder.samples.recorded, self._recorder.samples.changed
@@ -289,6 +296,13 @@ class Agent:
         status.clock_offset_s = self._parts.live.offset_s() if self._parts.live is not None else 0.0
         status.channels = {channel.name: channel.status for channel in self._parts.channels}
         self._parts.status_file.write(status)
+
+    def _renew(self, now_s: float) -> None:
+        uplink, renewal = self._parts.uplink, self._parts.renewal
+        while uplink.certificates:
+            renewal.take(uplink.certificates.popleft())
+        if uplink.connected and (asked := renewal.request(now_s, datetime.now(UTC))) is not None:
+            uplink.ask(asked)
 
     def _end(self) -> None:
         """Seal and sync what there is. Not the sampler's unfinished tick: the next run may record that second, and ticks never repeat."""

@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import deque
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -25,7 +26,7 @@ from edge.identity import Identity
 from edge.outbox import MAX_IN_FLIGHT, Key, Outbox
 from wire.errors import WireError
 from wire.receipts import AnnouncementRequest, decode_downlink
-from wire.topics import down, up
+from wire.topics import certificate, down, renew, up
 
 KEEPALIVE_S = 30
 SESSION_S = 3600  # receipts that come while the vehicle is in a tunnel wait this long at the broker
@@ -49,6 +50,9 @@ class Uplink:
         self._outbox = outbox
         self._lock = lock
         self._up, self._down = up(identity.vehicle), down(identity.vehicle)
+        self._renew, self._certificate = renew(identity.vehicle), certificate(identity.vehicle)
+        self.requests: deque[bytes] = deque(maxlen=1)  # for a new certificate; lost with the connection, and asked again
+        self.certificates: deque[bytes] = deque(maxlen=4)  # answers, for the agent's thread
         self._protocol = MQTTProtocolVersion.MQTTv5
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -72,6 +76,11 @@ class Uplink:
             return
         with contextlib.suppress(BlockingIOError):  # the thread has not read the wake-ups before this one yet
             self._wake_write.send(b"\0")
+
+    def ask(self, request: bytes) -> None:
+        """Send a request for a new certificate over the connection that is there."""
+        self.requests.append(request)
+        self.wake()
 
     def stop(self, timeout_s: float) -> None:
         """Say goodbye and end the thread; gives up waiting after `timeout_s`."""
@@ -221,6 +230,8 @@ class _Session:
         return IDLE_S if wake_s is None else min(IDLE_S, max(0.0, wake_s - time.monotonic()))
 
     def _offer(self, client: mqtt.Client) -> None:
+        while self._uplink.requests:
+            client.publish(self._uplink._renew, self._uplink.requests.popleft(), qos=1)
         with self._uplink._lock:
             due = self._uplink._outbox.due(time.monotonic())
         for batch in due:
@@ -236,10 +247,10 @@ class _Session:
             self._reason = f"refused: {reason}"
             return
         self._welcomed = True
-        client.subscribe(self._uplink._down, qos=1)
+        client.subscribe([(self._uplink._down, 1), (self._uplink._certificate, 1)])
 
     def _on_subscribe(self, client: mqtt.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any) -> None:
-        if any(reason.is_failure for reason in reasons):
+        if not reasons or reasons[0].is_failure:  # without the second a certificate cannot be renewed, and everything else goes on
             self._reason = f"may not subscribe to {self._uplink._down}"
             client.disconnect()
             return
@@ -254,6 +265,9 @@ class _Session:
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         now_s = time.monotonic()
+        if message.topic == self._uplink._certificate:
+            self._uplink.certificates.append(bytes(message.payload))
+            return
         try:
             said = decode_downlink(bytes(message.payload))
         except WireError as error:

@@ -65,7 +65,7 @@ def decode_renewal(data: bytes, vehicle: str) -> RenewalRequest:
         proven = asked.is_signature_valid
         keys = certificate.public_key(), asked.public_key()
         names = [_names(certificate.subject), _names(asked.subject)]
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise FormatError(f"renewal: expected a certificate and a PKCS #10 request ({str(error).splitlines()[0][:80]})") from None
     key, new_key = keys
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(new_key, ec.EllipticCurvePublicKey):
@@ -96,7 +96,7 @@ def decode_certificate(data: bytes) -> x509.Certificate:
         raise Unsupported(f"certificate: expected version {VERSION}, found {data[0]}")
     try:
         return x509.load_der_x509_certificate(data[1:])
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise FormatError("certificate: expected an X.509 certificate in DER") from None
 
 

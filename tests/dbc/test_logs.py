@@ -141,7 +141,7 @@ def test_byte_order_mark_old_line_ends_padding_and_a_missing_last_line_end(tmp_p
         LINES.replace(b"\r\n", b"\n").replace(b"\n", b"\r"),
         LINES + b"\0" * 500_000,
         LINES.rstrip(),
-        gzip.compress(LINES),
+        gzip.compress(LINES, mtime=0),
     ):
         path.write_bytes(text)
         assert all_rows(path) == expected
@@ -216,7 +216,7 @@ def test_python_cans_frames_keep_their_kind_and_payload(data_dir: Path) -> None:
         (b"MDF     4.10", "damaged MF4 log"),
         (b"LOGG" + bytes(200), "damaged: no object at byte 56; nothing could be read"),
         (b"\x1f\x8b" + bytes(50), "gzip|cannot be read"),
-        (gzip.compress(LINES * 100)[:12], "damaged: the gzip file is cut off at byte 12; nothing could be read"),
+        (gzip.compress(LINES * 100, mtime=0)[:12], "damaged: the gzip file is cut off at byte 12; nothing could be read"),
         (LINES + b"x" * 200_000, "longer than"),
     ],
 )
@@ -241,7 +241,7 @@ def test_what_is_before_the_damage_is_read_and_the_damage_told(tmp_path: Path) -
     """A gzip file and a BLF that were cut off; a strict reader stops."""
     text = b"".join(b"(1700000%03d.298000) can0 085#%016X\n" % (number // 100, number * 7919**4 % 2**64) for number in range(20_000))
     packed, blf = tmp_path / "a.gz", tmp_path / "b.blf"
-    packed.write_bytes(gzip.compress(text)[:-5000])
+    packed.write_bytes(gzip.compress(text, mtime=0)[:-5000])
     with open_log_writer(blf) as writer:
         writer.write(CandumpParser().parse(text, 0))
     blf.write_bytes(blf.read_bytes()[:-5000])
