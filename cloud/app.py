@@ -17,16 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from cryptography import x509
 from sqlalchemy.exc import OperationalError
 
 from cloud.aggregator import Aggregator, Arrival
 from cloud.api import make_app, require_loopback
+from cloud.check import aggregators_certificate
 from cloud.config import CloudConfig
 from cloud.database import Database
 from cloud.errors import CloudError
 from cloud.inlet import Inlet, tls_context
 from cloud.landing import Landing, Quarantine
+from cloud.pki_files import load_certificates
 from cloud.sinks import HealthSink, Runner, StoreSink, TicketSink
 from cloud.store import Store
 from cloud.stores import make_store
@@ -75,7 +76,7 @@ class Cloud:
                 stack.callback(loop.remove_signal_handler, number)
             state = Path(self.config.state)
             database = stack.enter_context(Database(self.config.database_url))
-            streams = Streams(database, parts.recipient_keys, parts.fleet_ca, by_schema(parts.models))
+            streams = Streams(database, parts.recipient_keys, parts.fleet_cas, by_schema(parts.models))
             self._landing = stack.enter_context(Landing(state / "landing", streams))
             quarantine = stack.enter_context(Quarantine(state / "quarantine"))
             store = stack.enter_context(make_store(self.config, parts.models))
@@ -245,7 +246,8 @@ class Parts:
     def __init__(self, config: CloudConfig) -> None:
         require_loopback(config.api.host)
         tls_context(config.broker)
-        self.fleet_ca = _certificate(config.fleet_ca)
+        aggregators_certificate(config.broker)
+        self.fleet_cas = tuple(load_certificates(Path(config.fleet_ca)))
         self.recipient_keys: dict[bytes, RecipientKey] = load_recipient_keys(config.recipient_keys)
         cache = Path(config.state) / "cache"
         self.models: dict[str, VehicleModel] = load_models(config.vehicle_model, cache)
@@ -255,15 +257,6 @@ async def _beat(alive: Callable[[], None]) -> None:
     while True:
         alive()
         await asyncio.sleep(BEAT_S)
-
-
-def _certificate(path: str) -> x509.Certificate:
-    try:
-        return x509.load_pem_x509_certificate(Path(path).read_bytes())
-    except OSError as error:
-        raise CloudError(f"{path}: fleet_ca cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise CloudError(f"{path}: fleet_ca is not a certificate in PEM") from error
 
 
 def _now_ms() -> int:

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.x509.oid import NameOID
-
+from cloud.certificates import common_name, issued_by, validity
 from cloud.config import BrokerConfig, CloudConfig
 from cloud.errors import CloudError
 from cloud.inlet import tls_context
 from cloud.pki import AGGREGATOR, load_certificate
+from cloud.pki_files import load_certificates
 from dbc.errors import DbcError
 from wire.errors import WireError
 
@@ -40,7 +39,7 @@ def check(config: CloudConfig) -> list[Check]:
 
     return [
         _try("files", files),
-        _try("certificates", lambda: _certificates(config)),
+        _try("certificates", lambda: aggregators_certificate(config.broker)),
         _try(f"broker {config.broker.host}:{config.broker.port}", lambda: _broker(config.broker)),
         _try(f"store {config.store.kind}", lambda: _store(config)),
         _try(f"api {config.api.host}:{config.api.port}", lambda: _port(config)),
@@ -72,22 +71,18 @@ def _broker(config: BrokerConfig) -> str:
     raise CloudError(f"refuses the certificate {config.certificate}: {refusal}")
 
 
-def _certificates(config: CloudConfig) -> str:
-    """What the broker will judge of the aggregator's certificate, before it does."""
-    broker = config.broker
-    ca, own = load_certificate(Path(broker.ca)), load_certificate(Path(broker.certificate))
+def aggregators_certificate(broker: BrokerConfig) -> str:
+    """What the broker will judge of the aggregator's certificate, before it does; until when it is good. Raises CloudError."""
+    cas, own = load_certificates(Path(broker.ca)), load_certificate(Path(broker.certificate))
     now = datetime.now(UTC)
-    for path, one in ((broker.ca, ca), (broker.certificate, own)):
+    issuer = issued_by(own, cas)
+    for path, one in ((broker.ca, issuer or cas[0]), (broker.certificate, own)):
         if not one.not_valid_before_utc <= now <= one.not_valid_after_utc:
-            span = f"{one.not_valid_before_utc:%Y-%m-%d %H:%M} to {one.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
-            raise CloudError(f"{path}: is valid from {span}, and now it is {now:%Y-%m-%d %H:%M} UTC")
-    try:
-        own.verify_directly_issued_by(ca)
-    except (ValueError, TypeError, InvalidSignature) as error:
-        raise CloudError(f"{broker.certificate}: was not issued by the fleet CA {broker.ca} (broker.ca)") from error
-    names = [str(name.value) for name in own.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    if names != [AGGREGATOR]:
-        raise CloudError(f"{broker.certificate}: expected the common name {AGGREGATOR}, found {', '.join(names) or 'none'}")
+            raise CloudError(f"{path}: is valid from {validity(one)}, and now it is {now:%Y-%m-%d %H:%M} UTC; `cansight pki renew`")
+    if issuer is None:
+        raise CloudError(f"{broker.certificate}: was not issued by the fleet CA {broker.ca} (broker.ca)")
+    if common_name(own) != AGGREGATOR:
+        raise CloudError(f"{broker.certificate}: expected the common name {AGGREGATOR}, found {common_name(own) or 'none'}")
     return f"{AGGREGATOR}, until {own.not_valid_after_utc:%Y-%m-%d}"
 
 

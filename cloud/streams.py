@@ -4,9 +4,10 @@ A stream's content key is held in memory only. After a restart it is unwrapped a
 of the day it was received: a certificate that has expired since does not make landed data unreadable.
 """
 
+import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -71,12 +72,12 @@ class Streams:
         self,
         database: Database,
         recipient_keys: Mapping[bytes, RecipientKey],
-        fleet_ca: x509.Certificate,
+        fleet_ca: x509.Certificate | Sequence[x509.Certificate],
         models: Mapping[bytes, VehicleModel],
     ) -> None:
         self._database = database
         self._recipient_keys = recipient_keys
-        self._fleet_ca = fleet_ca
+        self._fleet_cas = (fleet_ca,) if isinstance(fleet_ca, x509.Certificate) else tuple(fleet_ca)  # two while one replaces another
         self._models = models  # by schema id
         self._open: OrderedDict[bytes, Stream] = OrderedDict()
         self._lock = threading.Lock()
@@ -94,7 +95,7 @@ class Streams:
     def read(self, announcement: bytes, received_ms: int) -> Stream:
         """Verify and open sequence 0, without remembering it. Raises WireError."""
         now = datetime.fromtimestamp(received_ms / 1000, UTC)
-        opened: OpenedStream = read_announcement(announcement, self._recipient_keys, self._fleet_ca, now)
+        opened = self._verified(announcement, now)
         header = opened.header
         return Stream(
             vehicle=header.vehicle,
@@ -106,6 +107,13 @@ class Streams:
             opener=StreamOpener(header.vehicle, header.stream, opened.key),
             tag_key=receipt_key(opened.key),
         )
+
+    def _verified(self, announcement: bytes, now: datetime) -> OpenedStream:
+        *others, last = self._fleet_cas
+        for ca in others:
+            with contextlib.suppress(AuthenticationError):  # before any private key is used; the last CA's error says what is wrong
+                return read_announcement(announcement, self._recipient_keys, ca, now)
+        return read_announcement(announcement, self._recipient_keys, last, now)
 
     def admit(self, stored: StoredStream) -> Stream:
         """Open a new announcement and remember its stream. Raises WireError, also when the stream is another announcement's."""

@@ -161,7 +161,9 @@ def load_recipient_keys(files: Iterable[str | Path]) -> dict[bytes, RecipientKey
             key = RecipientKey.from_pem(Path(file).read_text(encoding="ascii"))
         except OSError as error:
             raise RecipientError(f"{file}: {error.strerror}") from None
-        except (RecipientError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError:
+            raise RecipientError(f"{file}: expected a text file from {_PEM_BEGIN} to {_PEM_END}") from None
+        except RecipientError as error:
             raise RecipientError(f"{file}: {error}") from None
         keys[key.key_id] = key
     return keys
