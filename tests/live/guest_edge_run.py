@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tomli_w
 from prepared_car import FILES, VEHICLE
-from vcan import sender, until
+from vcan import CAR, sender, until
 
 from cloud.pki import load_certificate
 from wire.codec import decode_rows
@@ -27,7 +27,6 @@ from wire.receipts import TAG_BYTES, Status
 from wire.recipients import load_recipient_keys
 from wire.segment_log import SegmentLog
 
-CAR = Path("/dev/shm/shared/car")  # made by prepared_car.py on the other side, where it is quick
 SECONDS = 5
 START_S = 90.0  # an emulated processor imports slowly
 
@@ -65,7 +64,7 @@ def test_an_agent_on_two_buses_seals_what_they_say(tmp_path: Path) -> None:
                 body.send(struct.pack("=IB3xH6x", 0x200, 2, number))
                 drive.send(struct.pack("=IB3x8x", 0x7DF, 8))  # of no DBC: the kernel keeps it
                 sent[time.time_ns() // 1_000_000] = (number, -number, number)
-        until(lambda: status().get("ticks", 0) >= SECONDS, "the ticks")
+        until(lambda: status().get("ticks", 0) >= SECONDS and status().get("frames", 0) >= SECONDS * 200, "the ticks and the last frames")
         agent.send_signal(signal.SIGTERM)
         said = agent.communicate(timeout=60)[1]
         assert agent.returncode == 0, said

@@ -19,13 +19,13 @@ import pytest
 from vcan import PATIENCE_S, ip, set_up, until
 
 from cansight.main import main
-from dbc.frames import EFF_FLAG, ERR_FLAG, RTR_FLAG
+from dbc.frames import CANFD_BRS, CANFD_ESI, CANFD_FDF, EFF_FLAG, ERR_FLAG, RTR_FLAG
 from simulator.can_links import can_links, find_link
 from simulator.errors import ReplayError
 from simulator.replay_routes import Target
 from simulator.replay_sinks import is_virtual, make_sink
 
-FD = 0x05  # CANFD_BRS, which replay sets, and CANFD_FDF, which the kernel does
+FD = CANFD_BRS | CANFD_FDF  # the latter is the kernel's
 CAN_RAW_ERR_FILTER = 2  # <linux/can/raw.h>
 SO_RCVBUFFORCE = 33
 FRAMES = 900  # the line's buffer and the interface's queue hold 200
@@ -114,6 +114,7 @@ def test_three_channels_arrive_whole_and_in_order(tmp_path: Path, capsys: pytest
 def test_every_kind_of_frame(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "log"
     words = ["7FF#", "000#11", "1FFFFFFF#0011223344556677", "123#R4", "20000080#0000000000000000", "00000001##1112233445566778899AABBCC"]
+    words += ["124##0AABB", "125##1", "126##211", "127##0112233445566778899AABBCC"]  # short FD frames; one without the second bit rate
     log.write_text("".join(f"(1.000000) can0 {word}\n" for word in words))
     frames: list[Frame] = [
         (0x7FF, b"", -1),
@@ -122,6 +123,10 @@ def test_every_kind_of_frame(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (RTR_FLAG | 0x123, bytes(4), -1),
         (ERR_FLAG | 0x80, bytes(8), -1),
         (EFF_FLAG | 1, bytes.fromhex("112233445566778899AABBCC"), FD),
+        (0x124, b"\xaa\xbb", CANFD_FDF),
+        (0x125, b"", FD),
+        (0x126, b"\x11", CANFD_FDF | CANFD_ESI),
+        (0x127, bytes.fromhex("112233445566778899AABBCC"), CANFD_FDF),
     ]
     for options, expected in (([], [frame for frame in frames if not frame[0] & ERR_FLAG]), (["--error-frames"], frames)):
         with Ear("vcan0") as ear:

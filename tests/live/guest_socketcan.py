@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from vcan import Live, ip, paced_sender, sender, sends, set_up, until
 
-from dbc.frames import EFF_FLAG, ERR_FLAG, RTR_FLAG
+from dbc.frames import CANFD_BRS, CANFD_FDF, EFF_FLAG, ERR_FLAG, RTR_FLAG, filled_flags
 from edge.errors import SourceError
 from edge.sources.can_socket import can_interfaces, open_can
 from edge.sources.channel import ASLEEP_S, State
@@ -50,6 +50,8 @@ def test_fd_frames_of_every_length_beside_classic_ones() -> None:
         out.send(classic(0x100, b"classic"))
         until(lambda: len(live) >= len(lengths) + 1, "the frames")
     assert live.frames == [("vcan0", length, bytes(range(length))) for length in lengths] + [("vcan0", 0x100, b"classic")]
+    flags = [flag for block in live.blocks for flag in filled_flags(block.flags, block.length).tolist()]
+    assert flags == [CANFD_BRS | CANFD_FDF] * len(lengths) + [0]
 
 
 def test_two_buses_are_told_apart_and_merged_by_stamp() -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from dbc.frames import FrameBlock
@@ -21,6 +22,7 @@ from edge.sources.socketcan import SocketCan
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 PATIENCE_S = 20.0
 BUSYBOX = "/dev/shm/bin/busybox"
+CAR = Path("/dev/shm/shared/car")  # made by prepared_car.py on the other side, where it is quick
 
 
 def until(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> None:
