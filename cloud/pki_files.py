@@ -118,7 +118,9 @@ def replace(path: Path, data: bytes, mode: int) -> None:
 
 
 def keep_beside(path: Path, kept: Path) -> None:
-    """A second name for a file, so that replacing it loses nothing. Nothing happens where it is kept already."""
+    """A second name for a file, so that replacing it loses nothing. Nothing happens where it is kept already, or is not here any more."""
+    if not path.exists():
+        return  # a vehicle's key that is on the vehicle alone
     try:
         os.link(path, kept)
     except FileExistsError:

@@ -222,3 +222,29 @@ def test_the_command_line_makes_a_fleet_and_refuses_twice(tmp_path: Path) -> Non
     assert again.returncode == 2
     assert again.stderr.startswith("cansight: ")
     assert again.stderr.count("\n") == 1
+
+
+def test_a_renewal_keeps_the_pair_before_it_beside(tmp_path: Path) -> None:
+    folder = tmp_path / "fleet"
+    pki.init(folder, hosts=("broker.example.com", "10.0.0.1"))
+    car = pki.vehicle(folder)
+    for name, stem in (("broker", folder / "broker"), (car, folder / "vehicles" / car)):
+        old, old_key = pki.load_certificate(stem.with_suffix(".pem")), pki.load_key(stem.with_suffix(".key"))
+        assert pki.renew(folder, name) == stem.with_suffix(".pem")
+        new = pki.load_certificate(stem.with_suffix(".pem"))
+        assert new.serial_number != old.serial_number
+        assert new.public_key() == pki.load_key(stem.with_suffix(".key")).public_key() != old.public_key()
+        assert common_name(new) == common_name(old)
+        beside = stem.parent / f"{stem.name}.{old.serial_number:x}"
+        assert pki.load_certificate(Path(f"{beside}.pem")) == old
+        assert pki.load_key(Path(f"{beside}.key")).public_key() == old_key.public_key()
+        assert stat.S_IMODE(stem.with_suffix(".key").stat().st_mode) == 0o600
+    names = pki.load_certificate(folder / "broker.pem").extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["broker.example.com"]
+    pki.renew(folder, "broker", hosts=("other.example.com",))
+    (folder / "vehicles" / f"{car}.key").unlink()  # it is on the vehicle
+    pki.renew(folder, car)
+    with pytest.raises(PkiError, match="only the broker's certificate has hosts"):
+        pki.renew(folder, car, hosts=("x",))
+    with pytest.raises(PkiError, match=r"0000000000000001\.pem: No such file"):
+        pki.renew(folder, "0000000000000001")
