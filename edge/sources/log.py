@@ -40,7 +40,9 @@ def log_frames(config: SourceConfig, stop: Event) -> Iterator[FrameBlock]:
 
 
 def _counting(reader: LogReader) -> Iterator[FrameBlock]:
-    """The reader's blocks; what it left aside is said at the end."""
+    """The reader's blocks; what it left aside is said at the end. Raises SourceError behind what could be read of a damaged log."""
     yield from reader
     if reader.skipped:
         log.warning("%s: %d lines are no frames, the first of them line %d", reader.path, reader.skipped, reader.first_skipped)
+    if reader.damage:
+        raise SourceError(f"{reader.path}: damaged: {reader.damage}; what could be read of it is recorded")

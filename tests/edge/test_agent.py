@@ -231,7 +231,7 @@ def test_what_was_read_of_a_source_that_breaks_is_recorded_and_sent(tmp_path: Pa
     car.start()
     code, said = car.end()
     assert code == 2
-    assert said.strip().splitlines()[-1].startswith(f"cansight: {log}: damaged gzip file")
+    assert said.strip().splitlines()[-1].startswith(f"cansight: {log}: damaged: the gzip file is cut off")
     assert len(aggregator.rows()) == car.status["ticks"] > 100
     assert aggregator.missing() == []
 
