@@ -137,16 +137,15 @@ def test_every_message_of_every_file_of_opendbc(part: int) -> None:
     assert compared > 10_000
 
 
-@pytest.mark.timeout(3600)
-@pytest.mark.skipif(not SOAK, reason="test_decoder.py has the short form")
+@pytest.mark.timeout(3600 if SOAK else 120)
 def test_every_message_of_every_file_of_the_material(data_dir: Path) -> None:
     compared = 0
-    for file in files_of(data_dir):
+    for file in files_of(data_dir)[:: 1 if SOAK else 5]:
         try:
             compared += compare(file, ROUNDS) if plain(file) else 0
         except DbcFileError:
             assert file.name == "issue_199_extended.dbc"
-    assert compared > 1_000_000
+    assert compared > (1_000_000 if SOAK else 10_000)
 
 
 PAIRS = [
