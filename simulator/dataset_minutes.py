@@ -135,17 +135,19 @@ class _Year:
         # Room for the samples of a step in which every lane has one, twice.
         self.samples = Samples(self.play, schema, self.start_ns, (seed, numbers[0]), max(CAPACITY, 2 * lanes))
         self.disturbances = TickDisturbances(request.what, seed, numbers, compiled)
+        self.disturbances.within(later_s, self.end_s)
         self._kinds = np.zeros((2, self.samples.capacity), np.bool_)  # of each sample: for the minutes, for the ticks
         self.columns = chosen(compiled, request.signals)
         names = [schema.names[at] for at in self.columns]
-        self.fine = np.array([at for at, name in zip(self.columns, names, strict=True) if not fitting(name, COARSE)], np.intp)
+        self.fine = np.array([row for row, name in enumerate(names) if not fitting(name, COARSE)], np.intp)  # of the columns
+        self._bus_rows = [int(np.argmax(schema.channel == channel)) for channel in range(len(schema.channels))]  # a signal of each bus
         extremes = [row for row, name in enumerate(names) if fitting(name, EXTREMES)]
         held = Traits(schema).held[self.columns]
         self.minutes = Minutes(lanes, schema.channel[self.columns], held, np.array(extremes, np.intp), schema.scale[self.columns])
         self.titles = {name: schema.units[at] for name, at in zip(names, self.columns, strict=True)}
         for ending in ("minimum", "maximum"):
             self.titles |= {f"{names[row]}.{ending}": schema.units[self.columns[row]] for row in extremes}
-        self.fine_titles = {schema.names[at]: schema.units[at] for at in self.fine}
+        self.fine_titles = {names[row]: self.titles[names[row]] for row in self.fine}
         self.minutes_spool, self.ticks_spool = Spool(request.folder, len(self.titles)), Spool(request.folder, len(self.fine))
 
     def run(self) -> None:
@@ -179,13 +181,13 @@ class _Year:
             return
         lane, time_s, kinds = samples.lane[:filled], samples.time_s[:filled], self._kinds[:, :filled]
         values = samples.read()
-        rows = [self.schema.channel == channel for channel in range(len(self.schema.channels))]
-        asleep = np.array([np.isnan(values[of][:1]).ravel() for of in rows])
+        asleep = np.isnan(values[self._bus_rows]).T
         self.disturbances.apply_to(values, lane, time_s)
+        row_wise = values[self.columns].T.copy()
         of = np.flatnonzero(kinds[1])
-        self.ticks_spool.add(self.whose[lane[of]], time_s[of], values[np.ix_(self.fine, of)])
+        self.ticks_spool.add(self.whose[lane[of]], time_s[of], row_wise[of][:, self.fine])
         of = np.flatnonzero(kinds[0])
-        for whole in self.minutes.feed(lane[of], time_s[of], values[np.ix_(self.columns, of)], asleep[:, of]):
+        for whole in self.minutes.feed(lane[of], time_s[of], row_wise[of], asleep[of]):
             self.minutes_spool.add(self.whose[whole.lane], whole.begin_s, whole.value)
 
     def write(self, number: int, member: Member) -> dict[str, WideFile]:
@@ -197,7 +199,7 @@ class _Year:
                 stack.enter_context(file)
                 for first in range(0, len(time_s), GROUP_ROWS):
                     part = slice(first, first + GROUP_ROWS)
-                    file.write(self.start_ns / 1e9 + time_s[part], list(value[:, part]))
+                    file.write(self.start_ns / 1e9 + time_s[part], list(value[part].T))
             files[kind] = file
         return files
 

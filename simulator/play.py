@@ -133,6 +133,15 @@ class TickDisturbances:
             inside = (time_s[:, column] >= window.from_s) & (time_s[:, column] < window.from_s + window.for_s)
             values[np.ix_(np.flatnonzero(inside), signals, np.array([column]))] = np.nan
 
+    def within(self, begin_s: Array, end_s: Array) -> None:
+        """Leave out what cannot happen: each vehicle (n,) is only looked at between these times."""
+
+        def may(column: int, from_s: float, for_s: float) -> bool:
+            return bool(from_s < end_s[column] and from_s + for_s > begin_s[column])
+
+        self._values = [one for one in self._values if may(one[0], one[2].plan.from_ns / 1e9, one[2].plan.for_s)]
+        self._silent = [one for one in self._silent if may(one[0], one[2].from_s, one[2].for_s)]
+
     def apply_to(self, values: NDArray[Any], column: NDArray[np.intp], time_s: NDArray[np.float64]) -> None:
         """Change (signals, k) ticks of some vehicles at some times (k,) in place; each vehicle's come in order."""
         for mine, signal, injection in self._values:

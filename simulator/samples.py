@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dbc.schema import Schema
+from simulator.individual import Individuals
 from simulator.state import State
 from simulator.ticks import Model, Ticks
 
@@ -17,32 +17,43 @@ __all__ = ["Samples"]
 Numbers = NDArray[np.intp]
 
 
+class _Whose:
+    """Stands for `Individuals`: of each instant its vehicle's. What nobody asks for is not gathered."""
+
+    def __init__(self, of: Individuals, capacity: int) -> None:
+        self._of, self._lanes = of, np.zeros(capacity, np.intp)
+        self.vehicles = capacity
+        self.vin = of.vin[:1] * capacity  # constant; see `Ticks.renew`
+        self._own = set(vars(self))
+
+    def take(self, lanes: Numbers) -> None:
+        self._lanes[:] = lanes
+        for name in set(vars(self)) - self._own - {"_own"}:
+            delattr(self, name)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._of, name)
+        if isinstance(value, np.ndarray) and value.ndim:
+            # What has a column for each cell or sensor is a view whose transpose is contiguous, as the signals want it.
+            value = value[self._lanes] if value.ndim == 1 else value.T[:, self._lanes].T
+            setattr(self, name, value)
+        return value
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
+
 class _Instants:
     """Stands for `simulator.ticks.Model`: as many vehicles as instants fit."""
 
     def __init__(self, model: Model, capacity: int) -> None:
         self.state = State(capacity)
         self.state.block[:] = model.state.block[:, :1]  # what is not filled yet is some car too
-        self.who = copy.copy(model.who)
-        self.who.vehicles = capacity
-        self.who.vin = self.who.vin[:1] * capacity  # constant; see `Ticks.renew`
-        self._of = model.who
-        self._each = [name for name, value in vars(model.who).items() if _of_each(value, model.who.vehicles)]
-        self.take(np.zeros(capacity, np.intp))
-
-    def take(self, lanes: Numbers) -> None:
-        """The vehicles that the instants are of."""
-        for name in self._each:
-            whole: NDArray[Any] = getattr(self._of, name)
-            # What has a column for each cell or sensor is a view whose transpose is contiguous, as the signals want it.
-            setattr(self.who, name, whole[lanes] if whole.ndim == 1 else whole.T[:, lanes].T)
+        self.whose = _Whose(model.who, capacity)
+        self.who = cast(Individuals, self.whose)
 
     def step(self, dt_s: float = 1.0) -> None:
         raise NotImplementedError("instants do not move")
-
-
-def _of_each(value: Any, vehicles: int) -> bool:
-    return isinstance(value, np.ndarray) and value.ndim > 0 and value.shape[0] == vehicles
 
 
 class Samples:
@@ -76,7 +87,7 @@ class Samples:
 
     def read(self) -> NDArray[np.float32]:
         """(signals, filled) of what was added since the last call; overwritten by the next one."""
-        self._instants.take(self.lane)
+        self._instants.whose.take(self.lane)
         self._ticks.renew(self._lanes, self.lane)
         self._ticks.seconds += 1  # numbers the noise
         self._ticks.now(self._values)
