@@ -38,7 +38,7 @@ DRIVES: Mapping[str, _Drive] = {
     "drive_winter": _Drive("winter", 1800),
     "drive_summer": _Drive("summer", 1800),
     "charging_ac": _Drive("charging_ac", 8 * 3600),
-    "charging_dc": _Drive("charging_dc", 2700),
+    "charging_dc": _Drive("charging_dc", 3600, 3),
     "week": _Drive("week", 7 * 86_400),
     "coolant_leak_drive": _Drive("coolant_leak", 600),
     "sensor_faults": _Drive("sensor_faults", 420),
