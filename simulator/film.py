@@ -19,7 +19,7 @@ from simulator.signals import Signals
 from simulator.state import Array
 from simulator.trip import Trip
 
-__all__ = ["Film", "Track"]
+__all__ = ["Film", "Reel", "Track", "most_telling"]
 
 MOST_SAMPLES = 7200  # finer than a picture's points
 SIGNALS_SHOWN = 2  # of each physical fault
@@ -49,6 +49,24 @@ class Track:
     other_words: str = ""
 
 
+class Reel:
+    """What a picture is drawn from.
+
+    time_s     of each value
+    panels     what is drawn of every drive, by name
+    severities of each physical fault
+    signals    that tell of a fault, each with its number in the schema
+    """
+
+    def __init__(self, truth: Truth) -> None:
+        self.truth = truth
+        self.time_s: list[float] = []
+        self.panels: dict[str, list[Track]] = {}
+        codes = [fault["fault_code"] for fault in truth.faults if fault["group"] == "physical"]
+        self.severities = [Track(code, "") for code in dict.fromkeys(codes)]
+        self.signals: list[tuple[int, Track]] = []
+
+
 class _Healthy:
     """The same car on the same roads without its faults: what a fault changes is the difference."""
 
@@ -68,34 +86,31 @@ class _Healthy:
         return values
 
 
-class Film:
+class Film(Reel):
     """Looks at a trip after each second."""
 
     def __init__(self, trip: Trip, truth: Truth) -> None:
-        self.trip, self.truth = trip, truth
-        self.time_s: list[float] = []
+        super().__init__(truth)
+        self.trip = trip
         self._step_s = truth.duration_s / MOST_SAMPLES
         self._next_s, self._mode = 0.0, -1.0
         schema = trip.schema
-        self.panels: dict[str, list[Track]] = {
+        self.panels = {
             "speed": [Track(words, "km/h") for _, _, words in SPEED],
             "power": [Track(words, "kW") for _, _, words in POWER],
             "temperature": [Track(words, "°C") for _, _, words in TEMPERATURES],
             "charge": [Track(words, "%") for _, _, words in CHARGE],
         }
         self._columns = dict(zip(self.panels, (SPEED, POWER, TEMPERATURES, CHARGE), strict=True))
-        codes = [fault["fault_code"] for fault in truth.faults if fault["group"] == "physical"]
-        self.severities = [Track(code, "") for code in dict.fromkeys(codes)]
-        self.signals: list[tuple[int, Track]] = []
         sent = []
         for fault in truth.faults:
-            for name in _most_telling(fault):
+            for name in most_telling(fault):
                 number = schema.index(name)
                 if number not in [known for known, _ in self.signals]:
                     self.signals.append((number, Track(name.rpartition(".")[2], schema.units[number])))
                 if fault["group"] != "physical":
                     sent.append(number)
-        self._healthy = _Healthy(trip) if codes else None
+        self._healthy = _Healthy(trip) if self.severities else None
         for number, track in self.signals:
             track.other_words = "sent" if number in sent else "without the fault"
         self._decoder = Decoder(trip.compiled) if sent else None
@@ -130,8 +145,8 @@ class Film:
             self._sent[number] = float(of[-1]) if len(of) else float("nan")
 
 
-def _most_telling(fault: dict[str, Any]) -> list[str]:
+def most_telling(fault: dict[str, Any], most: int = SIGNALS_SHOWN) -> list[str]:
     """A few of the signals that a fault shows in; of those for each wheel first the one that has it."""
     wheel = "".join(part.capitalize() for part in str(fault.get("place")).split("_"))
     signals: list[str] = sorted(fault["affected_signals"], key=lambda name: not name.endswith(wheel))
-    return signals[:SIGNALS_SHOWN]
+    return signals[:most]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,13 @@ __all__ = ["Disturbances", "Play", "TickDisturbances"]
 class Play:
     """The cars of a scenario. Before each step their severities are set to those of its end. Stands wherever `Cars` stands."""
 
-    def __init__(self, what: Scenario, seed: int, vehicles: Sequence[int] = (0,), start_ns: int | None = None) -> None:
+    def __init__(
+        self, what: Scenario, seed: int, vehicles: Sequence[int] = (0,), start_ns: int | None = None, later_s: Sequence[float] = ()
+    ) -> None:
+        """later_s: where each begins later in the scenario (`simulator.cast.Cast`); a vehicle may then be there more than once."""
         self.what, self.seed, self.vehicles = what, seed, tuple(vehicles)
         self.courses = what.courses(seed, vehicles)
-        self.cars = Cars(what.cast(seed, vehicles, start_ns), _places(self.courses))
+        self.cars = Cars(replace(what.cast(seed, vehicles, start_ns), later_s=tuple(later_s)), _places(self.courses))
         self._several = {course.kind.code for course in self.courses}
 
     @property
@@ -128,6 +132,26 @@ class TickDisturbances:
         for column, signals, window in self._silent:
             inside = (time_s[:, column] >= window.from_s) & (time_s[:, column] < window.from_s + window.for_s)
             values[np.ix_(np.flatnonzero(inside), signals, np.array([column]))] = np.nan
+
+    def within(self, begin_s: Array, end_s: Array) -> None:
+        """Leave out what cannot happen: each vehicle (n,) is only looked at between these times."""
+
+        def may(column: int, from_s: float, for_s: float) -> bool:
+            return bool(from_s < end_s[column] and from_s + for_s > begin_s[column])
+
+        self._values = [one for one in self._values if may(one[0], one[2].plan.from_ns / 1e9, one[2].plan.for_s)]
+        self._silent = [one for one in self._silent if may(one[0], one[2].from_s, one[2].for_s)]
+
+    def apply_to(self, values: NDArray[Any], column: NDArray[np.intp], time_s: NDArray[np.float64]) -> None:
+        """Change (signals, k) ticks of some vehicles at some times (k,) in place; each vehicle's come in order."""
+        for mine, signal, injection in self._values:
+            at = np.flatnonzero(column == mine)
+            if len(at):
+                elapsed = time_s[at] - injection.plan.from_ns / 1e9
+                values[signal, at] = injection.apply(elapsed, values[signal, at].astype(np.float64))
+        for mine, signals, window in self._silent:
+            inside = (column == mine) & (time_s >= window.from_s) & (time_s < window.from_s + window.for_s)
+            values[np.ix_(signals, np.flatnonzero(inside))] = np.nan
 
 
 def _signals_of(schema: Schema, target: Target) -> NDArray[np.intp]:

@@ -16,7 +16,7 @@ import numpy as np
 from simulator.drive_truth import Truth
 from simulator.errors import SimulatorError
 from simulator.fault_kinds import DEVELOPED, FAILED
-from simulator.film import Film, Track
+from simulator.film import Reel, Track
 
 __all__ = ["check_plot_path", "draw"]
 
@@ -40,7 +40,7 @@ def check_plot_path(path: Path) -> None:
         raise SimulatorError(f"{path}: cannot be written: there is no folder {path.parent}")
 
 
-def draw(film: Film, path: Path) -> None:
+def draw(film: Reel, path: Path) -> None:
     """Raises SimulatorError where the file cannot be written."""
     truth = film.truth
     panels = [*film.panels, *(("severity",) if film.severities else ()), *(str(number) for number in range(len(film.signals)))]

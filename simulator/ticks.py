@@ -110,6 +110,10 @@ class Ticks:
             self.now(values[number])
         return values
 
+    def renew(self, of: Ticks, vehicles: NDArray[np.intp]) -> None:
+        """The vehicles are now these ones of another run: what stays the same for a run is theirs."""
+        np.take(of._constants, vehicles, axis=1, out=self._constants)
+
     def now(self, out: NDArray[Any]) -> None:
         """The signals (signals, n) of the model as it is, without moving it."""
         out[self._constant] = self._constants

@@ -5,6 +5,7 @@ import click
 from cansight.commands.sim_dataset import dataset
 from cansight.commands.sim_drive import drive, scenario
 from cansight.commands.sim_fleet import fleet, fleet_ledger
+from cansight.commands.sim_gallery import gallery
 from cansight.commands.sim_inject import inject
 from cansight.commands.sim_replay import replay
 
@@ -14,5 +15,5 @@ def sim() -> None:
     """The workbench: simulated drives with their truth, faults in recorded logs, replay, fleets."""
 
 
-for command in (drive, scenario, dataset, inject, replay, fleet, fleet_ledger):
+for command in (drive, scenario, gallery, dataset, inject, replay, fleet, fleet_ledger):
     sim.add_command(command)

@@ -20,6 +20,13 @@ from cansight.errors import UsageError
     "--duration", "duration_s", type=duration, metavar="DURATION", help="Simulated time, like 10m, 2h, 30d.  [default: the scenario's]"
 )
 @click.option("--signals", metavar="GLOB,...", multiple=True, help="Only these signals, e.g. 'TMS_*,BMS_Thermal.*'.  [default: all]")
+@click.option(
+    "--ticks/--minutes",
+    "ticks",
+    default=None,
+    help="Every second; or every minute, and every second of faults and of one healthy drive a week."
+    "  [default: minutes for scenarios of days, ticks for others]",
+)
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes; the bytes do not depend on it.")
 @click.option("-o", "--output", "folder", required=True, type=click.Path(file_okay=False, path_type=Path), help="The folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -29,28 +36,36 @@ def dataset(
     vehicles: int | None,
     duration_s: int | None,
     signals: tuple[str, ...],
+    ticks: bool | None,
     workers: int,
     folder: Path,
     as_json: bool,
 ) -> None:
-    """Vehicles of a scenario once a second: a Parquet file and a truth file for each, and manifest.json. The same seed, the same bytes.
+    """Vehicles of a scenario as Parquet, with the truth of each and manifest.json. The same seed gives the same bytes.
 
-    While a car sleeps there is no row; while it charges there is one a minute.
+    While a car sleeps there is no row; while it charges there is one a minute. Three of five vehicles are for training, one is for
+    calibration, one for tests.
     """
     import simulator
 
     try:
-        from simulator.dataset import DatasetRequest, make_dataset
+        from simulator.dataset import MINUTES, TICKS, DatasetRequest, make_dataset
     except ModuleNotFoundError as error:
         raise UsageError(f"Parquet needs the {error.name} package: install cansight[log]") from error
     what = simulator.scenario(name)
     globs = tuple(part.strip() for text in signals for part in text.split(",") if part.strip())
-    request = DatasetRequest(what, seed, vehicles or what.vehicles, duration_s or what.duration_s, folder, globs, __version__)
+    if ticks is None:
+        ticks = what.table.plan != "calendar"
+    if not ticks and what.table.plan != "calendar":
+        raise UsageError(f'--minutes: is for scenarios of days (plan = "calendar"), and {what.name} is none; leave it out, or give --ticks')
+    request = DatasetRequest(
+        what, seed, vehicles or what.vehicles, duration_s or what.duration_s, folder, TICKS if ticks else MINUTES, globs, __version__
+    )
     began = time.monotonic()
     with click.progressbar(length=request.vehicles, label=what.name, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         manifest = make_dataset(request, workers, bar.update)
     took_s = time.monotonic() - began
-    rows = sum(vehicle["rows"] for vehicle in manifest["vehicles"])
+    rows = {kind: sum(vehicle["rows"].get(kind, 0) for vehicle in manifest["vehicles"]) for kind in (TICKS, MINUTES)}
     size = sum(file["bytes"] for vehicle in manifest["vehicles"] for file in vehicle["files"].values())
     if as_json:
         summary = {
@@ -63,4 +78,10 @@ def dataset(
         }
         click.echo(json.dumps(summary))
         return
-    click.echo(f"{folder}: {request.vehicles} vehicles, {length(request.duration_s)}, {rows:,} rows, {size / 1e6:,.1f} MB, {took_s:,.0f} s")
+    click.echo(
+        f"{folder}: {request.vehicles} vehicles, {length(request.duration_s)}, {_counted(rows)}, {size / 1e6:,.1f} MB, {took_s:,.0f} s"
+    )
+
+
+def _counted(rows: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {kind}" for kind, count in rows.items() if count)
