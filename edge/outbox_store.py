@@ -90,6 +90,7 @@ class OutboxStore:
         self._live_until_s = float("inf")
         self._cursor_s = self._age_s = float("-inf")
         self._cursors: bytes = b""
+        self._cursors_durable = False
         self._offered = False
         self._failing = False
         self._no_space = False
@@ -195,9 +196,9 @@ class OutboxStore:
         self._take_answers()
         for consent_class in list(self._current):
             self._end_stream(consent_class)
-        self._close_streams()
         if self._unsaid or self._lost:
             return  # what a gap is owed for stays, and the next run finds it again
+        self._close_streams()
         for lane in self._lanes.values():
             if lane.cursor == lane.log.next:
                 try:
@@ -235,13 +236,19 @@ class OutboxStore:
             self._streams[stream] = {name: lane.log.next for name, lane in self._lanes.items()}
 
     def _close_streams(self) -> None:
-        """Remove the announcements of ended streams of which nothing is left, unless one still waits for its own receipt."""
-        for stream, ends in list(self._streams.items()):
-            if ends is None or any(self._lanes[name].cursor < end for name, end in ends.items()):
-                continue
+        """Remove the announcements of ended streams of which nothing is left, unless one still waits for its own receipt.
+
+        The cursors are on the flash first: without them a crash would bring batches back whose announcement is gone.
+        """
+        ended = []
+        for stream, ends in self._streams.items():
             batch = self._announced.get(stream)
-            if batch is not None and batch.answered is None:
-                continue
+            waits = batch is not None and batch.answered is None
+            if ends is not None and not waits and all(self._lanes[name].cursor >= end for name, end in ends.items()):
+                ended.append(stream)
+        if not ended or not self._write_cursors(durable=True):
+            return
+        for stream in ended:
             self._files.remove(stream)
             del self._streams[stream]
             self._announced.pop(stream, None)
@@ -407,14 +414,17 @@ class OutboxStore:
         except (OSError, msgspec.DecodeError):
             return _Cursors(-1, -1)  # without cursors everything that is left is sent again
 
-    def _write_cursors(self) -> None:
+    def _write_cursors(self, *, durable: bool = False) -> bool:
+        """Whether the flash has them now; durable: also after a power cut."""
         bulk, reserved = self._lanes[Lane.BULK], self._lanes[Lane.RESERVED]
         done = [lane.done.runs[:MAX_DONE_RUNS] for lane in (bulk, reserved)]
         cursors = msgspec.json.encode(_Cursors(bulk.cursor, reserved.cursor, *done))
-        if cursors == self._cursors:
-            return
+        if cursors == self._cursors and (self._cursors_durable or not durable):
+            return True
         try:
-            replace_file(self.folder / "cursors", cursors, durable=False)
-            self._cursors = cursors
+            replace_file(self.folder / "cursors", cursors, durable=durable)
+            self._cursors, self._cursors_durable = cursors, durable
         except OSError as error:  # costs duplicates after the next start, no data
             logger.warning("%s: cannot be written: %s", self.folder / "cursors", error.strerror)
+            return False
+        return True

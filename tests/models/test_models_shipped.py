@@ -76,7 +76,7 @@ def test_a_leak_becomes_one_finding_before_the_drive_ends_and_says_why(coolant: 
     score = [runtime.score(tick.value[columns], tick.tick_ns // 10**6) for tick in ticks][-1]
     flow, inlet = (coolant.manifest.names.index(f"{LOOP}{name}") for name in ("Flow", "InletTemperature"))
     truth = healthy[-1].value[columns]
-    assert score.expected[flow] == pytest.approx(truth[flow], rel=0.02)
+    assert score.expected[flow] == pytest.approx(truth[flow], rel=0.03)
     assert score.expected[inlet] == pytest.approx(truth[inlet], abs=0.8)
 
 

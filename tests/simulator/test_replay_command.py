@@ -1,6 +1,7 @@
 """`cansight sim replay` as its user runs it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -163,13 +164,14 @@ def command(*arguments: object) -> list[str]:
 
 
 GROUP = "239.74.163.77"
+PORT = 40_000 + os.getpid() % 20_000  # tests run in several processes at once, and each hears only its own
 
 
 @pytest.fixture
 def multicast() -> Iterator[Any]:
     """The other end of a bus that other processes can send to."""
     try:
-        bus = can.Bus(interface="udp_multicast", channel=GROUP, port=43_117)
+        bus = can.Bus(interface="udp_multicast", channel=GROUP, port=PORT)
     except (OSError, can.CanError) as error:
         servers.leave_out(f"no multicast on this machine: {error}")
     yield bus
@@ -178,7 +180,7 @@ def multicast() -> Iterator[Any]:
 
 def test_from_a_pipe_to_another_process(log: Path, multicast: Any) -> None:
     with subprocess.Popen(
-        command("-", "--to", f"udp_multicast:{GROUP},port=43117"), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        command("-", "--to", f"udp_multicast:{GROUP},port={PORT}"), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
     ) as replay:
         assert replay.stdin is not None
         replay.stdin.write(log.read_bytes())
@@ -191,7 +193,7 @@ def test_from_a_pipe_to_another_process(log: Path, multicast: Any) -> None:
 
 @pytest.mark.parametrize(("options", "code"), [(["--loop"], 0), (["--loop", "--fast"], 0), (["--speed", "0.001"], 130)])
 def test_ctrl_c_ends_it_with_the_summary(log: Path, options: list[str], code: int, multicast: Any) -> None:
-    line = command(log, "--to", f"udp_multicast:{GROUP},port=43117", "--json", *options)
+    line = command(log, "--to", f"udp_multicast:{GROUP},port={PORT}", "--json", *options)
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as replay:
         assert multicast.recv(30) is not None
         replay.send_signal(signal.SIGINT)
