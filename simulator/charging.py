@@ -20,6 +20,7 @@ COLD_C, WARM_C, LEAST = 0.0, 24.0, 0.12  # power rises from LEAST at COLD_C to a
 OLD_CURVE = (0.86, 0.95, 1.0)  # by software version
 PHASE_V = 230.0
 HANDSHAKE_S = 12.0  # from the plug to the first current
+PORT_K_PER_SUN = 0.004  # an unplugged port's warming, K by W/m²
 STATION_W = (60e3, 120e3, 150e3, 150e3)
 
 
@@ -78,7 +79,8 @@ class Charging:
         s["charging.pilot"][:] = np.where(running, 2.0, 1.0 * plugged)
         s["charging.lid"][:] = plugged
         contact = np.where(direct, 2.6e-4, 1.2e-3) * np.where(direct, s["charging.current_a"] ** 2, (into / (phases * PHASE_V)) ** 2)
-        relax(s["charging.port_c"], s["world.ambient_c"] + contact * np.where(direct, 1.0, 6.0), m.keep(240.0))
+        warmer = np.where(plugged, contact * np.where(direct, 1.0, 6.0), PORT_K_PER_SUN * s["world.solar"])
+        relax(s["charging.port_c"], s["world.ambient_c"] + warmer, m.keep(240.0))
         s["charging.session_kwh"][:] += np.maximum(0.0, into - load_w) * plugged * (m.dt_s / 3.6e6)
         left = np.maximum(0.0, s["charging.target"] - charge) * s["battery.capacity_a_h"] * s["battery.voltage"] * 3600
         s["charging.remaining_s"][:] = np.where(running, left / np.maximum(500.0, 0.85 * (into - load_w)), 0.0)
@@ -86,10 +88,10 @@ class Charging:
 
     def _idle(self, m: Moment) -> None:
         s = self.state
-        relax(s["charging.port_c"], s["world.ambient_c"] + 0.004 * s["world.solar"], m.keep(240.0))
+        relax(s["charging.port_c"], s["world.ambient_c"] + PORT_K_PER_SUN * s["world.solar"], m.keep(240.0))
         if not s["charging.state"].any():
             return
         self.into_w[:] = 0.0
         self.loss_w = np.zeros_like(self.into_w)
-        for name in ("power_w", "current_a", "grid_w", "limit_a", "grid_v", "kind", "state", "pilot", "lid", "remaining_s"):
+        for name in ("power_w", "current_a", "grid_w", "limit_a", "grid_v", "kind", "state", "pilot", "lid", "remaining_s", "session_s"):
             s[f"charging.{name}"][:] = 0.0

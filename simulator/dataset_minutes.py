@@ -21,6 +21,7 @@ from dbc.vehicles import DBC_FILES
 from simulator.dataset_file import WideFile
 from simulator.dataset_plan import DatasetRequest, Member, chosen, fitting
 from simulator.journeys import DAY_S, Phase
+from simulator.lanes import narrowed
 from simulator.minutes import Minutes
 from simulator.play import Play, TickDisturbances
 from simulator.samples import Samples
@@ -31,6 +32,8 @@ from simulator.ticks import BUS_COLUMNS
 
 __all__ = ["make_minutes"]
 
+Numbers = NDArray[np.intp]
+
 WEEK_S = 7 * DAY_S
 SLICE_S = 2 * WEEK_S
 SAMPLE_S = 10.0
@@ -38,13 +41,14 @@ CAPACITY = 8192  # samples that are made into signals together
 GROUP_ROWS = 1 << 16
 SHORT_KM = 12.0  # of the week's healthy drive; in the last two days of a week without such a drive any will do
 LAST_DAYS_S = 2 * DAY_S
+LEFT, FEW = 0.75, 64  # when so many of the lanes are left they go on alone, unless they are few
 
+LEFT_OUT = ("BMS_ModuleVoltage.*",)  # sums of four cells; a ninth of the bytes
 # Kept once a minute alone: cells and modules one by one (their least, greatest and spread stay: BMS_CellStatistics), what gateways repeat,
 # and driver assistance.
 COARSE = (
     "BMS_CellVoltages.*",
     "BMS_CellTemperatures.*",
-    "BMS_ModuleVoltage.*",
     "BMS_ModuleResistance.*",
     "GW_Motion.*",
     "GW_Powertrain.*",
@@ -100,6 +104,10 @@ class _Week:
         self._before = play.cars.journeys.phase.copy()
         self.on: Mask = np.zeros(lanes, np.bool_)
 
+    def go_on(self, play: Play, lanes: Numbers) -> None:
+        self._play = play
+        self._seen, self._before, self.on = self._seen[lanes], self._before[lanes], self.on[lanes]
+
     def look(self, healthy: Mask) -> None:
         journeys, time_s = self._play.cars.journeys, self._play.state["time_s"]
         phase = journeys.phase
@@ -125,6 +133,7 @@ class _Year:
         slices = int(np.ceil(request.duration_s / SLICE_S))
         self.whose = np.repeat(np.arange(len(batch)), slices)
         later_s = np.tile(SLICE_S * np.arange(slices), len(batch))
+        self.lane = np.arange(len(self.whose))  # of what runs; in the end fewer than there were
         self.end_s: Array = np.minimum(later_s + SLICE_S, request.duration_s)
         seed, numbers = batch[0].seed, [batch[number].number for number in self.whose.tolist()]
         self.play = Play(request.what, seed, numbers, request.start_ns, later_s.tolist())
@@ -137,7 +146,8 @@ class _Year:
         self.disturbances = TickDisturbances(request.what, seed, numbers, compiled)
         self.disturbances.within(later_s, self.end_s)
         self._kinds = np.zeros((2, self.samples.capacity), np.bool_)  # of each sample: for the minutes, for the ticks
-        self.columns = chosen(compiled, request.signals)
+        columns = chosen(compiled, request.signals)
+        self.columns = np.array([at for at in columns if request.signals or not fitting(schema.names[at], LEFT_OUT)], np.intp)
         names = [schema.names[at] for at in self.columns]
         self.fine = np.array([row for row, name in enumerate(names) if not fitting(name, COARSE)], np.intp)  # of the columns
         self._bus_rows = [int(np.argmax(schema.channel == channel)) for channel in range(len(schema.channels))]  # a signal of each bus
@@ -152,34 +162,46 @@ class _Year:
 
     def run(self) -> None:
         """All lanes to the end of their time."""
-        play, state, samples = self.play, self.play.state, self.samples
-        phase_of_sampling = np.arange(state.vehicles) % SAMPLE_S  # so that each step has as many
+        samples, phase_of_sampling = self.samples, self.lane % SAMPLE_S  # so that each step has as many
         while True:
+            play, state = self.play, self.play.state
             steps = play.advance()
             now = state["time_s"]
             live = now <= self.end_s
-            if not live.any():
+            left = int(np.count_nonzero(live))
+            if not left:
                 break
-            live &= np.logical_or.reduce([state[bus] > 0 for bus in BUS_COLUMNS])
+            awake = live & np.logical_or.reduce([state[bus] > 0 for bus in BUS_COLUMNS])
             faulty = ((now > self.windows[0]) & (now <= self.windows[1])).any(axis=0)
             self.week.look(~faulty)
-            tick = live & (faulty | self.week.on)
-            minute = live & ((now % SAMPLE_S == phase_of_sampling) | (steps > 1.0))
+            tick = awake & (faulty | self.week.on)
+            minute = awake & ((now % SAMPLE_S == phase_of_sampling) | (steps > 1.0))
             lanes = np.flatnonzero(tick | minute)
             if not samples.room(len(lanes)):
                 self._flush()
             at = samples.add(lanes)
             self._kinds[0, at], self._kinds[1, at] = minute[lanes], tick[lanes]
+            if left < LEFT * len(live) and left > FEW:
+                self._narrow(np.flatnonzero(live))
+                phase_of_sampling = self.lane % SAMPLE_S
         self._flush()
         rows = self.minutes.finish()
         self.minutes_spool.add(self.whose[rows.lane], rows.begin_s, rows.value)
+
+    def _narrow(self, lanes: Numbers) -> None:
+        """These go on alone; the others are done."""
+        self._flush()
+        self.play = narrowed(self.play, lanes)
+        self.week.go_on(self.play, lanes)
+        self.samples.go_on(self.play)
+        self.lane, self.end_s, self.windows = self.lane[lanes], self.end_s[lanes], self.windows[:, :, lanes]
 
     def _flush(self) -> None:
         samples = self.samples
         filled = samples.filled
         if not filled:
             return
-        lane, time_s, kinds = samples.lane[:filled], samples.time_s[:filled], self._kinds[:, :filled]
+        lane, time_s, kinds = self.lane[samples.lane[:filled]], samples.time_s[:filled], self._kinds[:, :filled]
         values = samples.read()
         asleep = np.isnan(values[self._bus_rows]).T
         self.disturbances.apply_to(values, lane, time_s)

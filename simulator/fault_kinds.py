@@ -72,6 +72,7 @@ _PHYSICAL = (
             *_of("TMS_BatteryLoop", "BatteryCoolantPressure", "BatteryCoolantLevel"),
             *_of("TMS_BatteryPump", "BatteryPumpCurrent", "BatteryPumpPower", "BatteryPumpTemperature"),
             "TMS_Radiator.BatteryRadiatorHeat",
+            "TMS_Detail.BatteryHeatRejected",
         ),
     ),
     FaultKind(
@@ -120,7 +121,12 @@ _PHYSICAL = (
         "the pack cannot give the power of an overtaking any more",
         90 * DAY_S,
         45 * DAY_S,
-        signals=_of("BMS_Resistance", "PackResistance"),
+        signals=(
+            "BMS_Resistance.PackResistance",
+            *_of("BMS_Estimator", "OhmicResistance", "HealthByResistance"),
+            *_of("BMS_Limits", "DischargePowerLimit", "DischargeCurrentLimit"),
+            *_of("BMS_ModuleResistance", *(f"ModuleResistance{number:02d}" for number in range(1, 25))),
+        ),
     ),
     FaultKind(
         "insulation_low",
@@ -131,7 +137,7 @@ _PHYSICAL = (
         "below 100 ohm/V: the contactors stay open",
         14 * DAY_S,
         5 * DAY_S,
-        signals=_of("BMS_Insulation", "InsulationResistance"),
+        signals=("BMS_Insulation.InsulationResistance", *_of("BMS_PackDetail", "InsulationPositive", "InsulationNegative")),
     ),
     FaultKind(
         "battery_ageing",
@@ -142,7 +148,11 @@ _PHYSICAL = (
         "state of health below 70 %",
         180 * DAY_S,
         180 * DAY_S,
-        signals=(*_of("BMS_State", "StateOfHealth"), *_of("BMS_Resistance", "CapacityRemaining")),
+        signals=(
+            *_of("BMS_State", "StateOfHealth", "RemainingEnergy"),
+            "BMS_Resistance.CapacityRemaining",
+            *_of("BMS_Estimator", "CapacityEstimate", "HealthByCapacity", "EnergyAvailable"),
+        ),
     ),
     FaultKind(
         "brake_drag",
@@ -189,7 +199,10 @@ _PHYSICAL = (
         "the blower cannot clear the windscreen",
         60 * DAY_S,
         60 * DAY_S,
-        signals=_of("CLIM_Filter", "FilterPressureDrop", "FilterEfficiency"),
+        signals=(
+            *_of("CLIM_Filter", "FilterPressureDrop", "FilterEfficiency", "ParticlesCabin"),
+            *_of("CLIM_Air", "AirFlow", "VentTemperature"),
+        ),
     ),
     FaultKind(
         "low_voltage_battery_weak",
@@ -211,7 +224,11 @@ _PHYSICAL = (
         "the bearing seizes, the motor is switched off",
         30 * DAY_S,
         10 * DAY_S,
-        signals=(*_of("MCU_Temperatures", "GearOilTemperature", "RotorTemperature"), *_of("MCU_Losses", "MotorLoss", "DriveEfficiency")),
+        signals=(
+            *_of("MCU_Bearing", "BearingVibration", "BearingTemperature"),
+            *_of("MCU_Temperatures", "GearOilTemperature", "RotorTemperature"),
+            *_of("MCU_Losses", "MotorLoss", "DriveEfficiency"),
+        ),
     ),
 )
 _SENSOR = (

@@ -21,7 +21,7 @@ class _Whose:
     """Stands for `Individuals`: of each instant its vehicle's. What nobody asks for is not gathered."""
 
     def __init__(self, of: Individuals, capacity: int) -> None:
-        self._of, self._lanes = of, np.zeros(capacity, np.intp)
+        self.of, self._lanes = of, np.zeros(capacity, np.intp)
         self.vehicles = capacity
         self.vin = of.vin[:1] * capacity  # constant; see `Ticks.renew`
         self._own = set(vars(self))
@@ -32,7 +32,7 @@ class _Whose:
             delattr(self, name)
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._of, name)
+        value = getattr(self.of, name)
         if isinstance(value, np.ndarray) and value.ndim:
             # What has a column for each cell or sensor is a view whose transpose is contiguous, as the signals want it.
             value = value[self._lanes] if value.ndim == 1 else value.T[:, self._lanes].T
@@ -64,13 +64,20 @@ class Samples:
 
     def __init__(self, model: Model, schema: Schema, start_ns: int, seed: tuple[int, ...], capacity: int) -> None:
         self.model, self.capacity = model, capacity
+        self._made_of = (schema, start_ns, seed, np.float32)
         self.filled = 0
         self.lane = np.zeros(capacity, np.intp)
         self.time_s = np.zeros(capacity)
         self._instants = _Instants(model, capacity)
-        self._lanes = Ticks(model, schema, start_ns, seed, np.float32)
-        self._ticks = Ticks(self._instants, schema, start_ns, seed, np.float32)
+        self._lanes = Ticks(model, *self._made_of)
+        self._ticks = Ticks(self._instants, *self._made_of)
         self._values = np.zeros((len(schema), capacity), np.float32)
+
+    def go_on(self, model: Model) -> None:
+        """With these vehicles. What was added must have been read."""
+        self.model = model
+        self._lanes = Ticks(model, *self._made_of)
+        self._instants.whose.of = model.who
 
     def room(self, instants: int) -> bool:
         return self.filled + instants <= self.capacity

@@ -15,6 +15,7 @@ __all__ = ["BatteryLoop", "DriveLoop", "FrontEnd", "coolant_capacity_flow"]
 GLYCOL_J_L_K = 3620.0  # density x specific heat of 50 % ethylene glycol at 30 °C (ASHRAE Fundamentals 2017, chapter 31)
 STILL_PLATE_W_K = 8.0  # battery to coolant that stands
 STILL_RADIATOR_W_K = 3.0
+STARVED_SHARE = 0.2  # of the reference flow, below which chiller and heater have too little coolant to give or take their heat
 PACK_LOSS_W_K = 2.5  # battery to the air around the car, at rest
 LEAK_FLOW, LEAK_RISE_C, LEAK_LEVEL = 0.03, 1.2, 9.0  # at severity 1
 PUMP_WEAR, PUMP_DRAW = 0.15, 0.20  # less flow, more power, at severity 1
@@ -116,10 +117,11 @@ class BatteryLoop:
         radiator = STILL_RADIATOR_W_K + car.radiator_w_k * self.who["radiator_gain"] * share**0.3 * (s["front.air_m_s"] * 0.25) ** 0.45
         valve = np.minimum(1.0, np.maximum(0.0, (battery - 36) * 0.125)) * awake
         relax(s["loop.chiller_valve"], valve, m.keep(8.0))
-        chiller = np.multiply(s["loop.chiller_valve"], 2600.0, out=s["loop.chiller_w"])
+        flowing = np.minimum(1.0, share * (1 / STARVED_SHARE))
+        chiller = np.multiply(s["loop.chiller_valve"] * flowing, 2600.0, out=s["loop.chiller_w"])
         # A fast charge wants a warm battery; a drive only one that can recuperate a little.
         cold_limit, most = np.where(s["mode"] == 3, 22.0, 2.0), np.where(s["mode"] == 3, 4000.0, 1500.0)
-        warming = most * np.minimum(1.0, np.maximum(0.0, (cold_limit - battery) * (1 / 6))) * awake
+        warming = most * np.minimum(1.0, np.maximum(0.0, (cold_limit - battery) * (1 / 6))) * awake * flowing
         heater = s["loop.heater_w"]
         relax(heater, warming, m.keep(5.0))
         nominal = np.multiply(radiator, coolant - ambient, out=s["loop.radiator_nominal_w"])

@@ -1,0 +1,63 @@
+"""Cars that go on alone are the same cars."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from simulator.lanes import narrowed
+from simulator.play import Play
+from simulator.scenario import scenario
+from simulator.state import State
+
+DAY_S = 86_400.0
+LATER_S = [DAY_S * day for day in (0, 20, 30, 200, 272, 276, 279, 281, 283)]
+
+
+@pytest.mark.parametrize("kept", [[0, 2, 3, 8], [5], [1, 4, 6, 7, 8]])
+def test_some_of_the_cars_go_on_as_they_do_among_all(kept: list[int]) -> None:
+    what = scenario("fleet_year")
+    numbers = [0, 10, 22, 47, 0, 31, 52, 68, 0]
+    plays = [Play(what, 3, numbers, None, LATER_S) for _ in range(2)]
+    for play in plays:
+        for _ in range(2000):
+            play.advance()
+    whole, few = plays[0], narrowed(plays[1], np.array(kept))
+    phases = set()
+    for step in range(2500):
+        # to the rounding of vector and scalar arithmetic, which a lane meets by its place
+        assert np.allclose(whole.state.block[:, kept], few.state.block, rtol=1e-9, atol=1e-9, equal_nan=True), step
+        steps = whole.advance()
+        assert np.array_equal(steps[kept], few.advance())
+        phases |= set(whole.cars.journeys.phase[kept].tolist())
+    assert len(phases) >= 3
+
+
+def test_whatever_a_car_is_lies_in_arrays_over_the_vehicles() -> None:
+    """What `narrowed` stands on: besides such arrays the model has only what is the same for all, or lasts for one step."""
+    vehicles = 7
+    play = Play(scenario("fleet_year"), 3, range(vehicles), None, LATER_S[:vehicles])
+    before = _others(play.cars, vehicles, set())
+    for _ in range(300):
+        play.advance()
+    assert _others(play.cars, vehicles, set()) == before
+
+
+def _others(of: Any, vehicles: int, seen: set[int]) -> dict[str, Any]:
+    """Numbers and texts that are not in such arrays, by the path of attributes."""
+    if id(of) in seen or isinstance(of, State):
+        return {}
+    seen.add(id(of))
+    found: dict[str, Any] = {}
+    parts = of.items() if isinstance(of, dict) else enumerate(of) if isinstance(of, list | tuple) else vars(of).items()
+    for key, value in parts:
+        if isinstance(value, np.ndarray):
+            if vehicles not in value.shape and str(key) != "new_day":
+                found[str(key)] = value.tolist()
+        elif isinstance(value, int | float | str | None):
+            found[str(key)] = value
+        elif isinstance(value, dict | list | tuple) or (type(value).__module__.startswith("simulator.") and hasattr(value, "__dict__")):
+            found |= {f"{key}.{name}": other for name, other in _others(value, vehicles, seen).items()}
+    return found
