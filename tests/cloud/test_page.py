@@ -17,6 +17,7 @@ from cloud.tickets.service import TicketService
 
 sync_api = pytest.importorskip("playwright.sync_api")
 expect = sync_api.expect
+expect.set_options(timeout=30_000)  # ms: a loaded machine draws its first chart in seconds
 
 # No update, sync or safe-browsing traffic: a request to another host would then be the page's own.
 ARGUMENTS = [
