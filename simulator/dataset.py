@@ -10,6 +10,7 @@ import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from simulator.dataset_minutes import make_minutes
 from simulator.dataset_plan import MINUTES, SPLITS, TICKS, DatasetRequest, Member, chosen, members
 from simulator.dataset_ticks import make_ticks
 from simulator.drive_truth import truth
-from simulator.errors import DatasetError
+from simulator.errors import DatasetError, DatasetWorkerError
 
 __all__ = ["MANIFEST", "MINUTES", "TICKS", "DatasetRequest", "make_dataset"]
 
@@ -63,7 +64,12 @@ def _worked(request: DatasetRequest, batches: Sequence[tuple[Member, ...]], work
     # Not forked: the program may have threads.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         for one in [pool.submit(_make, request, batch) for batch in batches]:
-            yield one.result()
+            try:
+                yield one.result()
+            except BrokenProcessPool as error:
+                raise DatasetWorkerError(
+                    f"{request.folder}: a worker process was ended from outside (too little memory?); fewer --workers need less"
+                ) from error
 
 
 def _make(request: DatasetRequest, batch: tuple[Member, ...]) -> list[dict[str, Any]]:

@@ -6,14 +6,24 @@
     ├── ReplayError          a replay that cannot begin: its log, its bus, its times
     │   └── ReplayFailed     a replay that began and could not go on; the work failed, exit code 1
     ├── TruthError           a truth file that cannot be written
-    └── DatasetError         a data set that cannot be made, or not there
+    └── DatasetError         a data set that cannot be made as asked, or not in this folder
+        └── DatasetWorkerError  a process that worked on it was ended; exit code 1
 
 Every message is one line.
 """
 
 from __future__ import annotations
 
-__all__ = ["DatasetError", "InjectionError", "ReplayError", "ReplayFailed", "ScenarioError", "SimulatorError", "TruthError"]
+__all__ = [
+    "DatasetError",
+    "DatasetWorkerError",
+    "InjectionError",
+    "ReplayError",
+    "ReplayFailed",
+    "ScenarioError",
+    "SimulatorError",
+    "TruthError",
+]
 
 
 class SimulatorError(Exception):
@@ -46,3 +56,9 @@ class TruthError(SimulatorError):
 
 class DatasetError(SimulatorError):
     """A data set that cannot be made as it was asked for, or not in this folder."""
+
+
+class DatasetWorkerError(DatasetError):
+    """The request was right, and a process that worked on it did not come to its end."""
+
+    exit_code = 1

@@ -78,6 +78,7 @@ class Samples:
         self.model = model
         self._lanes = Ticks(model, *self._made_of)
         self._instants.whose.of = model.who
+        self.lane[:] = 0
 
     def room(self, instants: int) -> bool:
         return self.filled + instants <= self.capacity
