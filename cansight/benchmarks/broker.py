@@ -1,0 +1,63 @@
+"""The broker of a benchmark, a real mosquitto, and behind it the least cloud that gives receipts."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from cansight.errors import WorkFailed
+
+READY_S = 60.0
+SEARCH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"))
+
+
+def find_mosquitto(benchmark: str) -> str | None:
+    """Its path; None, and a line that says so, where it is not installed."""
+    found = shutil.which("mosquitto", path=SEARCH)
+    if found is None:
+        click.echo(f"{benchmark}: left out, mosquitto is not installed (Debian package mosquitto)", err=True)
+    return found
+
+
+@contextlib.contextmanager
+def broker_and_receipts(folder: Path, mosquitto: str) -> Iterator[tuple[Path, int]]:
+    """PKI folder and port of a mosquitto as `cansight cloud mosquitto` sets it up, and behind it the cloud that gives receipts.
+
+    Raises WorkFailed when one does not start.
+    """
+    from cloud import pki as keys
+    from cloud.mosquitto_config import mosquitto_config
+
+    pki = folder / "pki"
+    keys.init(pki)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    config = mosquitto_config(pki, folder, "127.0.0.1", port)
+    with contextlib.ExitStack() as stack:
+        broker = stack.enter_context(subprocess.Popen([mosquitto, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        stack.callback(broker.terminate)
+        deadline_s = time.monotonic() + READY_S
+        while not _listens(port):
+            if broker.poll() is not None or time.monotonic() > deadline_s:
+                raise WorkFailed(f"bench: {mosquitto} did not start")
+            time.sleep(0.05)
+        command = [sys.executable, "-m", "cansight.benchmarks.fleet_cloud", str(pki), str(port)]
+        cloud = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        stack.callback(cloud.kill)
+        assert cloud.stdout is not None
+        if cloud.stdout.readline().strip() != "ready":
+            raise WorkFailed("bench: the side that gives receipts did not start")
+        yield pki, port
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
