@@ -7,6 +7,7 @@ A bus log (ASAM MDF bus logging associated standard) has channel groups of frame
 from __future__ import annotations
 
 import contextlib
+import io
 import shutil
 import tempfile
 import time
@@ -56,7 +57,7 @@ def read_mf4(path: Path, name: str, block_frames: int, damaged: Callable[[str], 
     try:
         # An open file, not a path: by its path asammdf would look at the extension, and may unpack or delete.
         options: Any = {"process_bus_logging": False}  # its own index of all identifiers: not needed
-        with _quiet(), _finalisable(path) as file, asammdf.MDF(file, **options) as mdf:
+        with _quiet(), _finalisable(path) as file, _opened(asammdf, file, options) as mdf:
             for share, block in _read(mdf, name, block_frames, damaged):
                 yield share, block
                 read = share
@@ -275,6 +276,12 @@ def _finalisable(path: Path) -> Iterator[Any]:
             shutil.copyfileobj(file, copy)
             copy.seek(0)
             yield copy
+
+
+def _opened(asammdf: Any, file: Any, options: dict[str, Any]) -> Any:
+    """asammdf prints a traceback where it cannot complete a header: the one line that we raise or tell says it."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        return asammdf.MDF(file, **options)
 
 
 def _let_go(error: BaseException | None) -> None:
