@@ -276,6 +276,7 @@ class Agent:
             self._store.commit()
         if self._store.offered():
             self._parts.uplink.wake()
+        self._parts.ledger.durable(self._recorder.waiting)
 
     def _report(self, now_s: float) -> None:
         status, store = self._status, self._store
@@ -312,6 +313,7 @@ class Agent:
         if self._status.ticks and not self._status.source_finished:
             self._append(self._recorder.message(heartbeat(self._status, self._tick_ms, stopping=True), time.monotonic()))
         self._store.commit()
+        self._parts.ledger.durable(0)
         self._stop.set()
         self._parts.uplink.stop(GOODBYE_S)
         self._store.close()

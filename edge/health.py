@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections import deque
 from io import TextIOWrapper
 from pathlib import Path
 from types import TracebackType
@@ -76,11 +77,16 @@ class StatusFile:
 
 class Ledger:
     """CSV `tick_ms,entered_ns,samples`: each tick, the wall clock at which its first frame entered the source, and how many valid values
-    were recorded of it: a tick without any is not in a store. "" keeps none."""
+    were recorded of it: a tick without any is not in a store. "" keeps none.
+
+    A line is the vehicle's word: it is written when the tick's batches are durable (where the flash failed, a gap stands for them), so from
+    there on the tick is owed to the cloud, whatever is killed.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._file: TextIOWrapper | None = None
+        self._waiting: deque[str] = deque()  # lines of ticks that are not durable yet
 
     def __enter__(self) -> Self:
         if self._path:
@@ -97,5 +103,12 @@ class Ledger:
             self._file.close()
 
     def add(self, tick_ns: int, entered_ns: int, samples: int) -> None:
+        """Note a tick that was recorded."""
         if self._file is not None:
-            self._file.write(f"{tick_ns // NS_PER_MS},{entered_ns},{samples}\n")
+            self._waiting.append(f"{tick_ns // NS_PER_MS},{entered_ns},{samples}\n")
+
+    def durable(self, but: int) -> None:
+        """Write all that was noted but the newest `but` ticks, which still wait for a full batch."""
+        if self._file is not None:
+            while len(self._waiting) > but:
+                self._file.write(self._waiting.popleft())

@@ -102,6 +102,11 @@ class Recorder:
         self._previous: Snapshot | None = None
         self._limit = FindingLimit()
 
+    @property
+    def waiting(self) -> int:
+        """The newest ticks that wait for a full batch."""
+        return max(len(kept.tick_ms) for kept in self._classes.values())
+
     def snapshot(self, snapshot: Snapshot, now_s: float) -> list[Record]:
         """Record one tick."""
         self._count(snapshot)
