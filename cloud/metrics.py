@@ -1,11 +1,11 @@
 """The cloud's counters as Prometheus metrics. Pure: a function of what `Cloud.stats` says."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 COUNTERS = (
@@ -16,46 +16,48 @@ COUNTERS = (
     ("receipts", "Receipts sent"),
     ("requests", "Announcements asked for"),
     ("findings", "Findings landed"),
+    ("replayed", "Messages released from the quarantine"),
 )
 GAUGES = (
+    ("held", "Messages in the quarantine"),
     ("vehicles", "Vehicles heard since the start"),
     ("connected", "1 while the broker is there"),
     ("waiting", "Messages that wait to be landed"),
 )
 
 
-def families(stats: Mapping[str, Any]) -> Iterator[Metric]:
+class CloudMetrics(Collector):
     """Every metric, its name beginning with `cansight_cloud_`; counters end in `_total` and run since the process's start."""
-    for name, words in COUNTERS:
-        yield CounterMetricFamily(f"cansight_cloud_{name}", words, value=float(stats[name]))
-    lost = sum(last - first + 1 for first, last in stats["landing_gaps"])
-    yield CounterMetricFamily("cansight_cloud_landing_damaged", "Records of the landing log that were lost to damage", value=float(lost))
-    for name, words in GAUGES:
-        yield GaugeMetricFamily(f"cansight_cloud_{name}", words, value=float(stats[name]))
-    refusals = CounterMetricFamily("cansight_cloud_refusals", "What was refused or set aside, by kind", labels=["kind"])
-    for kind, number in sorted(stats["refusals"].items()):
-        refusals.add_metric([kind], number)
-    yield refusals
-    behind = GaugeMetricFamily("cansight_cloud_sink_behind", "Landed messages that a sink has not taken", labels=["sink"])
-    away = GaugeMetricFamily("cansight_cloud_sink_away", "1 while a sink is away", labels=["sink"])
-    unreadable = CounterMetricFamily("cansight_cloud_sink_unreadable", "Landed messages that can no longer be opened", labels=["sink"])
-    for name, sink in stats["sinks"].items():
-        behind.add_metric([name], sink["behind"])
-        away.add_metric([name], float(bool(sink["error"])))
-        unreadable.add_metric([name], sink["unreadable"])
-    yield from (behind, away, unreadable)
 
+    def __init__(self, stats: Mapping[str, Any]) -> None:
+        self._stats = stats
 
-class _Families(Collector):
-    def __init__(self, found: Iterable[Metric]) -> None:
-        self._found = list(found)
-
-    def collect(self) -> Iterable[Metric]:
-        return self._found
+    def collect(self) -> Iterator[Metric]:
+        stats = self._stats
+        for name, words in COUNTERS:
+            yield CounterMetricFamily(f"cansight_cloud_{name}", words, value=float(stats[name]))
+        lost = sum(last - first + 1 for first, last in stats["landing_gaps"])
+        yield CounterMetricFamily(
+            "cansight_cloud_landing_damaged", "Records of the landing log that were lost to damage", value=float(lost)
+        )
+        for name, words in GAUGES:
+            yield GaugeMetricFamily(f"cansight_cloud_{name}", words, value=float(stats[name]))
+        refusals = CounterMetricFamily("cansight_cloud_refusals", "What was refused or set aside, by kind", labels=["kind"])
+        for kind, number in sorted(stats["refusals"].items()):
+            refusals.add_metric([kind], number)
+        yield refusals
+        behind = GaugeMetricFamily("cansight_cloud_sink_behind", "Landed messages that a sink has not taken", labels=["sink"])
+        away = GaugeMetricFamily("cansight_cloud_sink_away", "1 while a sink is away", labels=["sink"])
+        unreadable = CounterMetricFamily(
+            "cansight_cloud_sink_unreadable", "Landed messages that could not be opened and are in the quarantine", labels=["sink"]
+        )
+        for name, sink in stats["sinks"].items():
+            behind.add_metric([name], sink["behind"])
+            away.add_metric([name], float(bool(sink["error"])))
+            unreadable.add_metric([name], sink["unreadable"])
+        yield from (behind, away, unreadable)
 
 
 def exposition(stats: Mapping[str, Any]) -> bytes:
     """Prometheus' text format, version 0.0.4."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Families(families(stats)))
-    return generate_latest(registry)
+    return generate_latest(CloudMetrics(stats))

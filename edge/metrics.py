@@ -1,10 +1,10 @@
 """The agent's status as Prometheus metrics, and whether it is alive and ready. Pure: what is said follows from the status alone."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import Collector
 
 from edge.health import Status
 from edge.sources.channel import State
@@ -46,39 +46,35 @@ CHANNEL_COUNTERS = (
 )
 
 
-def families(status: Status) -> Iterator[Metric]:
-    """Every metric of the status, its name beginning with `cansight_edge_`; counters end in `_total`."""
-    for name, attribute, words in COUNTERS:
-        yield CounterMetricFamily(f"cansight_edge_{name}", words, value=getattr(status, attribute))
-    for name, attribute, words in GAUGES:
-        yield GaugeMetricFamily(f"cansight_edge_{name}", words, value=float(getattr(status, attribute)))
-    for name, attribute, words in CHANNEL_COUNTERS:
-        counter = CounterMetricFamily(f"cansight_edge_{name}", words, labels=["channel"])
+class StatusMetrics(Collector):
+    """Every metric of a status, its name beginning with `cansight_edge_`; counters end in `_total`."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._status
+        for name, attribute, words in COUNTERS:
+            yield CounterMetricFamily(f"cansight_edge_{name}", words, value=getattr(status, attribute))
+        for name, attribute, words in GAUGES:
+            yield GaugeMetricFamily(f"cansight_edge_{name}", words, value=float(getattr(status, attribute)))
+        for name, attribute, words in CHANNEL_COUNTERS:
+            counter = CounterMetricFamily(f"cansight_edge_{name}", words, labels=["channel"])
+            for channel, said in status.channels.items():
+                counter.add_metric([channel], getattr(said, attribute))
+            yield counter
+        awake = GaugeMetricFamily("cansight_edge_channel_awake", "1 while frames come on a bus", labels=["channel"])
         for channel, said in status.channels.items():
-            counter.add_metric([channel], getattr(said, attribute))
-        yield counter
-    awake = GaugeMetricFamily("cansight_edge_channel_awake", "1 while frames come on a bus", labels=["channel"])
-    for channel, said in status.channels.items():
-        awake.add_metric([channel], float(said.state is State.AWAKE))
-    yield awake
-    about = GaugeMetricFamily("cansight_edge_info", "Always 1; what runs is in the labels", labels=["version", "schema", "packs"])
-    about.add_metric([status.agent, status.schema, ",".join(status.packs)], 1.0)
-    yield about
+            awake.add_metric([channel], float(said.state is State.AWAKE))
+        yield awake
+        about = GaugeMetricFamily("cansight_edge_info", "Always 1; what runs is in the labels", labels=["version", "schema", "packs"])
+        about.add_metric([status.agent, status.schema, ",".join(status.packs)], 1.0)
+        yield about
 
 
-class _Families(Collector):
-    def __init__(self, found: Iterable[Metric]) -> None:
-        self._found = list(found)
-
-    def collect(self) -> Iterable[Metric]:
-        return self._found
-
-
-def exposition(found: Iterable[Metric]) -> bytes:
+def exposition(status: Status) -> bytes:
     """Prometheus' text format, version 0.0.4."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Families(found))
-    return generate_latest(registry)
+    return generate_latest(StatusMetrics(status))
 
 
 def troubles(status: Status, silent_s: float, patience_s: float) -> tuple[list[str], list[str]]:
