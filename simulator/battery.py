@@ -6,10 +6,11 @@ import numpy as np
 
 from simulator.ageing import Ageing
 from simulator.cells import Cells, open_circuit_voltage
+from simulator.dice import Numbers
 from simulator.individual import Individuals
 from simulator.moment import Moment, relax
 from simulator.parameters import KELVIN, CarParameters
-from simulator.state import CELLS, Array, State
+from simulator.state import CELLS, Array, Mask, State
 
 __all__ = ["Battery"]
 
@@ -17,7 +18,10 @@ ACTIVATION_K = 1800.0  # resistance rises by three quarters from 25 °C to 0 °C
 LOW_CHARGE_RISE = 0.35  # of the resistance towards empty (Plett, vol. 1, figure 2.13)
 ENTROPIC_V_K = -0.00015  # dU/dT of a cell, its mean over charge (Viswanathan et al., J. Power Sources 195 (2010))
 INSULATION_END = 1.35  # decades that severity 2 takes beyond the first
-CUT_OFF_V = 2.9  # of the weakest group
+CUT_OFF_V = 2.9  # of the weakest group: protection
+LEAST_V = 3.0  # of the weakest group: the discharge limit keeps it there
+MOST_A = 800.0
+STUCK_W = 4e3  # less does not move the car beside what its consumers take
 LIMP_W = 25e3
 
 
@@ -41,6 +45,7 @@ class Battery:
         state["battery.contactor_cycles"][:] = self.contactor_cycles
         state["battery.contactor_c"][:] = state["battery.busbar_c"][:] = state["loop.battery_c"]
         self._closed = np.zeros(n)
+        self.empty: Mask = np.zeros(n, np.bool_)  # a weak group is, so that the car stands
 
     def settle(self) -> None:
         """So that the first state is consistent: nothing flows."""
@@ -104,11 +109,29 @@ class Battery:
         discharge = 210e3 * cold * hot * np.minimum(1.0, np.maximum(0.02, weakest / 0.12))
         strong = np.sqrt(1 / s["battery.resistance_growth"])
         discharge *= strong
+        weak = np.flatnonzero(self.cells.weakness)
+        self.empty[:] = False
+        if len(weak):
+            spared = self._sparing(weak)
+            discharge[weak] = np.minimum(discharge[weak], spared)
+            self.empty[weak] = spared < STUCK_W
         np.copyto(s["battery.discharge_limit_w"], np.where(s["protection"] > 0, np.minimum(discharge, LIMP_W), discharge))
         full = np.minimum(1.0, np.maximum(0.0, (1.0 - charge) / 0.12))
         np.multiply(
             130e3 * strong * np.minimum(1.0, np.maximum(0.0, (temperature + 12) * (1 / 30))), hot * full, out=s["battery.charge_limit_w"]
         )
+
+    def _sparing(self, of: Numbers) -> Array:
+        """(k,) W at which a weak cell group has LEAST_V left: the voltage-based power limit of Plett, vol. 2, section 6.2."""
+        s = self.state
+        cell = self.cells.place[of].astype(np.intp)
+        gain = self.cells.resistance[cell, of] / CELLS  # of the group's resistance to the pack's
+        pack, polarisation = s["battery.resistance"][of], s["battery.polarisation_v"][of]
+        loaded = s.block[s.rows["cells.voltage"].start + cell, of]
+        spare_v = loaded + s["battery.current"][of] * pack * gain - LEAST_V
+        current = np.minimum(MOST_A, np.maximum(0.0, spare_v / (pack * gain)))
+        result: Array = current * np.maximum(0.0, s["battery.open_circuit_v"][of] - polarisation - current * pack)
+        return result
 
     def _health(self, heat: Array, m: Moment, insulation: Array) -> None:
         """Contactors, busbars, insulation, ageing."""

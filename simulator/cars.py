@@ -16,12 +16,12 @@ from simulator.driver import Driver
 from simulator.electrics import LowVoltage
 from simulator.errors import ScenarioError
 from simulator.individual import Individuals
-from simulator.journeys import Journeys
+from simulator.journeys import Journeys, Phase
 from simulator.moment import Moment
 from simulator.parameters import CarParameters
 from simulator.powertrain import Powertrain
 from simulator.route import Road
-from simulator.state import CELLS, WHEELS, Array, State
+from simulator.state import CELLS, WHEELS, Array, Mask, State
 from simulator.steering import Steering
 from simulator.surroundings import Surroundings
 from simulator.thermal import BatteryLoop, DriveLoop, FrontEnd
@@ -55,6 +55,8 @@ RED = 0.5  # derating that lights the red lamp
 FAILED = 1.95  # severity from which the part is taken for failed
 HEAT_OF_PUMP_STOP = 0.35  # share of the nominal flow under which the loop is taken for failed
 LOW_LEVEL = 20.0
+STANDS_M_S = 0.1
+SEIZED_N_M = 1500.0  # at the wheels, of a seized bearing's rotor: some 2 m/s²
 
 
 class Cars:
@@ -147,8 +149,10 @@ class Cars:
         speed = s["drive.speed"]
         follow = self.traffic.step(m, speed, moving, gusts[6])
         demand = self.driver.step(speed, follow, self.traffic.wave, moving)
-        drag = drag_torque(self.severity["brake_drag"])
-        self.powertrain.step(demand, m, moving, drag, self.severity["motor_bearing_worn"])
+        bearing = self.severity["motor_bearing_worn"]
+        seized = bearing >= FAILED
+        drag = drag_torque(self.severity["brake_drag"]) + SEIZED_N_M * seized
+        self.powertrain.step(demand, m, moving, drag, bearing, seized)
         moved = self.powertrain.moved_m
         self.road.advance(moved)
         self.traffic.move(m, moved)
@@ -190,6 +194,17 @@ class Cars:
         wanted = ((s["key"] >= 2) * self.who["climate_on"]).astype(np.float64)
         self.climate.step(wanted, m, self.severity["cabin_filter_clogged"])
 
+    def _strand(self, stuck: Mask, leaking: Mask) -> None:
+        """Who is stuck comes to rest and is towed; nor does he drive off again. With too little insulation the contactors stay open at
+        the next start, but nobody is stopped on a motorway for it."""
+        journeys = self.journeys
+        journeys.stands_empty = self.battery.empty
+        journeys.refused = stuck | leaking
+        if stuck.any():
+            stands = np.flatnonzero(stuck & (journeys.phase == Phase.DRIVING) & (self.state["drive.speed"] < STANDS_M_S))
+            if len(stands):
+                journeys.tow(stands, self.battery.empty[stands])
+
     def _protect(self) -> None:
         """Power is withheld where something is too hot, empty or failed."""
         s = self.state
@@ -198,12 +213,16 @@ class Cars:
         inverter, empty = (s["drive_loop.inverter_c"] - 90) * 0.05, (EMPTY - s["battery.charge"]) * (1 / EMPTY)
         starved = (self.loop.nominal_l_min > 3) & (s["loop.flow_l_min"] < HEAT_OF_PUMP_STOP * self.loop.nominal_l_min)
         failed = starved | (s["loop.level"] < LOW_LEVEL) | (self.severity["coolant_pump_degraded"] >= FAILED)
-        failed |= s["battery.insulation_kohm"] * 1000 < OHM_PER_V * s["battery.voltage"]
+        leaking = s["battery.insulation_kohm"] * 1000 < OHM_PER_V * s["battery.voltage"]
+        failed |= leaking
+        self.charging.refused = failed & used
         weak = self.severity["cell_imbalance"]
         if weak.any():
-            failed |= (weak >= FAILED) | ((weak > 0.5) & (self.battery.weakest_v() < CUT_OFF_V))
-        failed |= self.severity["motor_bearing_worn"] >= FAILED
+            failed |= (weak >= FAILED) | self.battery.empty | ((weak > 0.5) & (self.battery.weakest_v() < CUT_OFF_V))
+        seized = self.severity["motor_bearing_worn"] >= FAILED
+        failed |= seized
         np.logical_and(failed, used, out=failed)
+        self._strand(self.battery.empty | seized, leaking)
         np.copyto(s["protection"], failed)
         worst = np.maximum(np.maximum(battery, motor), np.maximum(inverter, empty))
         withheld = np.minimum(1.0, np.maximum(0.0, worst))

@@ -46,6 +46,7 @@ class Cells:
         self.resistance = np.ascontiguousarray(who.cell_resistance.T)
         self.sensor = np.ascontiguousarray(who.sensor_place_c.T)  # (24, n)
         self._healthy = self.offset.copy(), self.swing.copy(), self.resistance.copy()
+        self._weak: Numbers = np.arange(0)  # vehicles with a weak group
         self.weakness = np.zeros(n)  # severity that the arrays have
         self.lowest = self.offset.min(axis=0) - self.swing.max(axis=0) * 0.5  # (n,) about the weakest group's charge, from the mean
         self._work = np.empty((CELLS, n))
@@ -69,6 +70,7 @@ class Cells:
         self.swing[cell, of] = swing[cell, of] + 1 / (1 - WEAK_CAPACITY * severity - 0.05 * beyond) - 1
         self.resistance[cell, of] = resistance[cell, of] * (1 + WEAK_RESISTANCE * severity + 0.6 * beyond)
         self.weakness[of] = severity
+        self._weak = np.flatnonzero(self.weakness)
         self.lowest[of] = self.offset[:, of].min(axis=0) - self.swing[:, of].max(axis=0) * 0.5
         self._write()
 
@@ -84,6 +86,20 @@ class Cells:
         np.multiply(charge, slope, out=self._work)
         voltage += self._work
         voltage += cell_v
+        if len(self._weak):
+            self._bend(self._weak, slope[self._weak])
         temperature = state.block[rows["cells.temperature_c"]]
         np.multiply(self.sensor, 1.2 + heat_w * 1e-3, out=temperature)
         temperature += battery_c
+
+    def _bend(self, of: Numbers, slope: Array) -> None:
+        """A weak group is far from the mean: what sets it apart from its healthy self follows the curve of open-circuit voltage, not its
+        slope at the pack's charge; below empty, its steepest part."""
+        state, cell = self.state, self.place[of].astype(np.intp)
+        offset, swing, _ = self._healthy
+        pack = state["battery.charge"][of]
+        sound = offset[cell, of] + swing[cell, of] * (pack - 1)
+        weak = state.block[state.rows["cells.charge"]][cell, of]
+        empty = np.minimum(0.0, pack + weak)
+        apart = open_circuit_voltage(pack + weak)[0] + SLOPES[0] * empty - open_circuit_voltage(pack + sound)[0]
+        state.block[state.rows["cells.voltage"].start + cell, of] += apart - (weak - sound) * slope

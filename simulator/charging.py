@@ -43,6 +43,7 @@ class Charging:
         self.loss_w = np.zeros(who.vehicles)
         self.curve = np.array(OLD_CURVE)[who["software"].astype(np.intp) - 1]
         self.into_w = np.zeros(who.vehicles)
+        self.refused = np.zeros(who.vehicles, np.bool_)  # the battery may not be charged
         state["charging.port_c"][:] = state["world.ambient_c"]
 
     def step(self, load_w: Array, m: Moment) -> Array:
@@ -57,7 +58,7 @@ class Charging:
         running = plugged & (s["charging.session_s"] > HANDSHAKE_S)
         charge, temperature = s["battery.charge"], s["loop.battery_c"]
         full = np.minimum(1.0, np.maximum(0.0, (s["charging.target"] + 0.004 - charge) / 0.004))
-        accepts = taper_w(charge, temperature) * self.curve / np.sqrt(s["battery.resistance_growth"]) * (s["protection"] == 0)
+        accepts = taper_w(charge, temperature) * self.curve / np.sqrt(s["battery.resistance_growth"]) * ~self.refused
         station = np.asarray(STATION_W)[(self.dice.uniform("station", 0, 4, s["battery.fast_charges"].astype(np.int64))).astype(np.intp)]
         wallbox = self.who["wallbox_w"]
         most_ac = np.minimum(wallbox, self.car.charger_w)

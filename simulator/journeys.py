@@ -29,6 +29,7 @@ DIVERT_M = 1500.0
 NIGHT_H = 23.0
 LONGEST_STEP_S = 3600.0
 CHARGING_STEP_S = 60.0
+TOWED_S = 2 * 3600.0  # to a charging point at home
 NEVER = np.inf
 
 
@@ -67,6 +68,8 @@ class Journeys:
         self.rest_m = np.zeros(n)  # of a journey that charging interrupts
         self.charge_from_s = np.full(n, NEVER)  # when a plugged car begins to charge at home
         self.target = who["charge_target"].copy()
+        self.refused: Mask = np.zeros(n, np.bool_)  # does not get ready: it is not driven off
+        self.stands_empty: Mask = np.zeros(n, np.bool_)  # for want of charge in a weak cell group
         self.trip = (who["odometer_km"] / 12).astype(np.int64)  # number of this trip in the car's life
         everyone = np.arange(n)
         self.urban, self.motorway = who["urban"].copy(), who["motorway"].copy()
@@ -164,8 +167,19 @@ class Journeys:
         """These cars do not wake up: they stay where they are, this drive is not made."""
         self._enter(of, Phase.ASLEEP)
 
+    def tow(self, of: Numbers, charge: Mask) -> None:
+        """These cars stand and do not drive on: they are brought home, today's drives are not made. charge: those to be charged there."""
+        self._enter(of, Phase.LEAVING)
+        self.place[of] = HOME
+        self.rest_m[of] = 0.0
+        self.departs_s[of] = NEVER
+        self.charge_from_s[of] = np.where(charge, self.state["time_s"][of] + TOWED_S, NEVER)
+
     def _drive_off(self, of: Numbers) -> None:
-        self._enter(of, Phase.DRIVING)
+        refused = self.refused[of]
+        self._enter(of[~refused], Phase.DRIVING)
+        if refused.any():
+            self.tow(of[refused], self.stands_empty[of[refused]])
 
     def _arrive(self, of: Numbers) -> None:
         self.driver.arrived[of] = False

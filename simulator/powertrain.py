@@ -60,8 +60,9 @@ class Powertrain:
         mass = self.car.mass_kg + self.who["load_kg"] + OCCUPANT_KG * s["body.occupants"]
         np.add(mass, s["body.trailer"] * self.who["trailer_kg"], out=s["drive.mass_kg"])
 
-    def step(self, demand: Array, m: Moment, moving: Mask, drag_n_m: Array, bearing: Array) -> None:
-        """demand: acceleration asked for, m/s². moving: (n,) bool, driving. drag_n_m: of brakes that do not release. bearing: severity."""
+    def step(self, demand: Array, m: Moment, moving: Mask, drag_n_m: Array, bearing: Array, seized: Mask) -> None:
+        """demand: acceleration asked for, m/s². moving: (n,) bool, driving. drag_n_m: at the wheels, of what does not turn freely.
+        bearing: severity. seized: the motor is switched off."""
         s, car = self.state, self.car
         self.load()
         mass, before, gradient = s["drive.mass_kg"], s["drive.speed"].copy(), s["world.gradient"]
@@ -92,7 +93,7 @@ class Powertrain:
         most = np.minimum(curve, battery)
         fade = np.minimum(1.0, np.maximum(0.0, (middle - self.fade_from_m_s) / 2.5))  # the motor cannot brake to a standstill
         limit = fade * np.minimum(self.regeneration_n_m, s["battery.charge_limit_w"] / turning)
-        asked = np.minimum(most, np.maximum(-limit, wanted)) * goes
+        asked = np.minimum(most, np.maximum(-limit, wanted)) * (goes & ~seized)
         s["drive.regeneration_limit"][:] = limit
         s["drive.torque_request"][:] = asked
         s["drive.torque"][:] = asked

@@ -115,7 +115,8 @@ def test_insulation_falls_by_a_decade_and_then_below_the_standard() -> None:
     insulation = by_level(cars, "battery.insulation_kohm")
     assert insulation[2] / insulation[0] == pytest.approx(0.1, abs=0.01)
     assert insulation[3] * 1000 / 355 < 100  # ohm/V of ISO 6469-3
-    assert by_level(cars, "protection") == [0, 0, 0, 1]
+    assert by_level(cars, "protection")[:3] == [0, 0, 0]
+    assert by_level(cars, "battery.contactor") == [2, 2, 2, 0]  # it does not start
 
 
 def test_a_dragging_brake_heats_its_disc_and_costs_energy() -> None:
@@ -175,7 +176,42 @@ def test_a_worn_bearing_shakes_rubs_and_warms() -> None:
     assert loss[2] - loss[0] == pytest.approx(400 * turning / 1047, rel=0.15)  # 400 W at 10,000/min
     assert by_level(cars, "drive.vibration_g")[2] > 1.5 * by_level(cars, "drive.vibration_g")[0]
     assert by_level(cars, "drive_loop.bearing_c")[2] > by_level(cars, "drive_loop.bearing_c")[0] + 2
-    assert by_level(cars, "protection")[3] == 1
+    assert turning_and_ready(cars)[3] == (0, 0)
+
+
+def turning_and_ready(cars: Recording) -> list[tuple[float, float]]:
+    return list(zip(by_level(cars, "drive.motor_rad_s"), by_level(cars, "ready"), strict=True))
+
+
+def test_a_bearing_that_seizes_on_the_way_stops_the_car_and_it_is_not_driven_again() -> None:
+    cars = Cars(Cast(seed=1, vehicles=(0,), plan="calendar", fixed=CALM))
+    speed: list[float] = []
+    while cars.state["time_s"][0] < 2 * 86_400:
+        if len(speed) == 100:
+            cars.severity["motor_bearing_worn"][:] = 2.0
+        cars.advance()
+        if cars.state["ready"][0]:
+            speed.append(float(cars.state["drive.speed"][0]))
+    assert speed[99] > 5
+    assert 2 < len(speed) - 100 < 30  # to a standstill
+    assert speed[-1] == 0
+    assert cars.state["body.trips"][0] > cars.who["odometer_km"][0] // 12 + 1  # he tried again
+
+
+def test_a_weak_cell_that_runs_empty_stops_the_car_before_it_is_destroyed() -> None:
+    cars = Cars(Cast(seed=1, vehicles=(0, 0), fixed=CALM | {"state_of_charge": 0.305}), {"cell_imbalance": np.array([7.0, 7.0])})
+    cars.severity["cell_imbalance"][:] = (0.0, 2.0)
+    least, on = np.full(2, 9.0), np.zeros(2)
+    for _ in range(900):
+        cars.step()
+        least = np.minimum(least, cars.state["cells.voltage"][:, 7])
+        on = cars.state["ready"].copy()
+        if cars.state["time_s"][1] > 20 and not on[1]:
+            break
+    assert on.tolist() == [1, 0]
+    assert least[0] > 3.3
+    assert 2.85 < least[1] < 3.05
+    assert cars.journeys.charge_from_s[1] > cars.state["time_s"][1]  # it is towed to where it is charged
 
 
 def test_a_place_that_is_none_is_refused() -> None:
