@@ -16,10 +16,8 @@ COUNTERS = (
     ("receipts", "Receipts sent"),
     ("requests", "Announcements asked for"),
     ("findings", "Findings landed"),
-    ("replayed", "Messages released from the quarantine"),
 )
 GAUGES = (
-    ("held", "Messages in the quarantine"),
     ("vehicles", "Vehicles heard since the start"),
     ("connected", "1 while the broker is there"),
     ("waiting", "Messages that wait to be landed"),
