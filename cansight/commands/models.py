@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
+from cansight.commands.models_evaluate import evaluate
 from cansight.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 @click.group()
 def models() -> None:
-    """Train, score and inspect detectors."""
+    """Train, score, evaluate and inspect detectors."""
+
+
+models.add_command(evaluate)
 
 
 @models.command()

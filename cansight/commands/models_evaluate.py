@@ -1,0 +1,178 @@
+"""`cansight models evaluate`: how good a pack is on data whose faults are known."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cansight.errors import UsageError
+
+if TYPE_CHECKING:
+    from models.evaluation.confidence import Figure
+    from models.evaluation.figures import Evaluation
+    from models.manifest import Manifest
+
+
+@click.command()
+@click.argument("pack_dir", metavar="PACK_DIR", type=click.Path(path_type=Path))
+@click.argument("data", metavar="DATA...", nargs=-1, required=True)
+@click.option("--dbc", "dbc_files", metavar="FILE[@CHANNEL]", multiple=True, help="Decodes DATA that are CAN logs; may be repeated.")
+@click.option("--labels", metavar="COLUMN", help="Column of the tables that is not 0 where the machine is faulty.")
+@click.option("--truth", "truths", metavar="FILE", multiple=True, help="Truth of the simulator, one for each DATA.  [default: beside it]")
+@click.option("--healthy", is_flag=True, help="Nothing in DATA is faulty: every finding is false.")
+@click.option(
+    "--split",
+    default="test",
+    show_default=True,
+    type=click.Choice(["train", "calibration", "test", "all"]),
+    help="Of a data set's folder: these vehicles.",
+)
+@click.option("--rows", metavar="A:B", default=":", help="Of each recording, only these rows count; those before are seen.  [default: all]")
+@click.option(
+    "--rebase",
+    metavar="ROWS",
+    type=click.IntRange(60),
+    help="Learn the baseline anew on the first ROWS of each recording, with the pack's settings; these rows do not count. For tables.",
+)
+@click.option("--vus-window", metavar="TICKS", type=click.IntRange(0, 3600), default=100, show_default=True, help="Widest slope of VUS-PR.")
+@click.option(
+    "--month-hours",
+    metavar="H",
+    type=click.FloatRange(1, 744),
+    default=100.0,
+    show_default=True,
+    help="Hours of DATA that make a vehicle-month: 40 where DATA are drives alone, 60 more with charging.",
+)
+@click.option("--spare", metavar="HOURS", type=click.FloatRange(0), default=48.0, show_default=True, help="Found so long before it failed.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with what each recording counted.")
+def evaluate(
+    pack_dir: Path,
+    data: tuple[str, ...],
+    dbc_files: tuple[str, ...],
+    labels: str | None,
+    truths: tuple[str, ...],
+    healthy: bool,
+    split: str,
+    rows: str,
+    rebase: int | None,
+    vus_window: int,
+    month_hours: float,
+    spare: float,
+    as_json: bool,
+) -> None:
+    """Evaluate a pack on DATA whose faults are known, as the vehicle would judge them.
+
+    DATA: tables (.csv, .parquet), CAN logs (with --dbc), or folders of `cansight sim dataset`, of which the test vehicles' ticks are taken.
+    What is faulty: --labels, --truth, --healthy, or the truth files beside DATA. Intervals are 95 %, two-sided.
+    """
+    from models.evaluation.judging import Request, run
+    from models.evaluation.truth import recordings
+    from models.pack import Pack
+
+    if sum([labels is not None, bool(truths), healthy]) > 1:
+        raise UsageError("--labels, --truth and --healthy: each says what is faulty; give one of them")
+    first, last = _rows(rows)
+    pack = Pack.load(pack_dir)
+    found = recordings(data, split, truths)
+    request = Request(
+        pack=pack,
+        recordings=found,
+        dbc_files=dbc_files,
+        labels=labels,
+        healthy=healthy,
+        first_row=first,
+        last_row=last,
+        rebase=rebase,
+        vus_window=vus_window,
+        month_hours=month_hours,
+        spare_s=spare * 3600,
+    )
+    result = run(request, _progress(len(found)))
+    if sys.stderr.isatty():
+        click.echo("\r\x1b[K", nl=False, err=True)
+    if as_json:
+        drives = [
+            {
+                "source": one.source,
+                "ticks": one.ticks,
+                "judged": one.judged,
+                "events": one.events,
+                "found": one.found,
+                "findings": one.findings,
+                "right": one.right,
+                "wrong_code": one.wrong_code,
+                "false": one.false,
+                "delay_s": list(one.delay_s),
+            }
+            for one in result.drives
+        ]
+        about = {"pack": pack.manifest.pack_id, "version": pack.manifest.version, "fault_code": pack.manifest.fault_code}
+        click.echo(json.dumps(about | {"figures": result.evaluation.to_dict(), "drives": drives}, indent=2, default=float))
+    else:
+        click.echo("\n".join(describe(pack.manifest, result.evaluation)))
+
+
+def describe(manifest: "Manifest", figures: "Evaluation") -> list[str]:
+    """The figures as lines of text."""
+    rate, counted = figures.false_findings_per_month, figures.false_findings_per_month.of
+    nab = ", ".join(f"{name} {_plain(figure, 1)}" for name, figure in figures.nab.items())
+    lines = [
+        f"{manifest.pack_id} {manifest.version}, fault {manifest.fault_code}: {figures.drives} recordings, {figures.ticks} ticks, "
+        f"{figures.months:.3g} healthy vehicle-months; {_share(figures.judged)} of the ticks judged",
+        f"events    recall {_share(figures.event_recall)} of {figures.event_recall.of} events",
+        f"          precision {_share(figures.event_precision)} of {figures.event_precision.of} findings"
+        + (f", {figures.wrong_code} of them in a fault of another code" if figures.wrong_code else ""),
+        f"          false findings {counted}: {_plain(rate, 3)} a vehicle-month"
+        + (f", one-sided 95 % upper bound {figures.false_findings_upper:.3g}" if figures.false_findings_upper is not None else ""),
+    ]
+    if figures.before_failure.of:
+        lines.append(
+            f"          before failure {_share(figures.before_failure)} of {figures.before_failure.of}; "
+            f"{figures.spare_s / 3600:g} h before it {_share(figures.with_spare)}"
+        )
+    if figures.event_recall.of:
+        always = f"; always alarming would reach {figures.always_alarm_f1:.3f}" if figures.always_alarm_f1 is not None else ""
+        lines += [
+            f"          delay in s: median {_plain(figures.delay_median_s, 1)}, 90 % within {_plain(figures.delay_p90_s, 1)}, of those found",
+            f"points    F1 {_plain(figures.point_f1, 3)}{always}",
+            f"          false alarms {_share(figures.false_alarm_rate)}, misses {_share(figures.miss_rate)}, "
+            f"precision {_share(figures.point_precision)}",
+            f"scores    VUS-PR {_plain(figures.vus_pr, 3)}; {figures.labelled or 0:.3f} of the ticks are labelled; "
+            f"event AUROC {_plain(figures.event_auroc, 3)}",
+            f"NAB       {nab}",
+        ]
+    else:
+        lines.append(f"points    false alarms {_share(figures.false_alarm_rate)} of the ticks")
+    return lines
+
+
+def _share(figure: "Figure") -> str:
+    if figure.value is None:
+        return "none"
+    interval = "" if figure.low is None or figure.high is None else f" ({figure.low:.1%} … {figure.high:.1%})"
+    return f"{figure.value:.1%}{interval}"
+
+
+def _plain(figure: "Figure", digits: int) -> str:
+    if figure.value is None:
+        return "none"
+    low, high = ("…" if bound is None else f"{bound:.{digits}f}" for bound in (figure.low, figure.high))
+    return f"{figure.value:.{digits}f}" + (f" ({low} … {high})" if figure.low is not None or figure.high is not None else "")
+
+
+def _rows(text: str) -> tuple[int, int | None]:
+    first, colon, last = text.partition(":")
+    if not colon or not all(part == "" or (part.isascii() and part.isdigit()) for part in (first, last)):
+        raise UsageError(f"--rows {text}: expected A:B, like 400: or :1000, counted from 0")
+    if last and int(last) <= int(first or 0):
+        raise UsageError(f"--rows {text}: expected A under B")
+    return int(first or 0), int(last) if last else None
+
+
+def _progress(count: int) -> Any:
+    if not sys.stderr.isatty():
+        return None
+    done = iter(range(1, count + 1))
+    return lambda path: click.echo(f"\r\x1b[Kevaluating {next(done)}/{count} {path}", nl=False, err=True)
