@@ -18,7 +18,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 KERNEL = CACHE / "cansight" / "guest-kernel"
 TIMEOUT_S = 480.0  # it takes 80 s on two cores of which one is free, and minutes on a machine that has other work
 
-pytestmark = [pytest.mark.xdist_group("guest"), pytest.mark.timeout(TIMEOUT_S + 30)]
+pytestmark = pytest.mark.timeout(TIMEOUT_S + 30)
 
 
 class Suite:
