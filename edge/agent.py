@@ -55,7 +55,8 @@ POLL_S = 0.1  # how late a stop, a receipt or a partial batch is seen when no fr
 MAINTAIN_S = 0.1
 STATUS_S = 1.0
 NS_PER_MS = 1_000_000
-GRACE_NS = 1_000_000_000  # frames of a bus that have been stamped may be this long on their way here
+GRACE_NS = 700_000_000  # frames of a bus that have been stamped may be this long on their way here; a source hands over four times a second
+HANDOVER_S = 0.7  # how long the source has for its last block, from SIGTERM on
 GOODBYE_S = 0.5  # of the 2 s that an ignition-off leaves; sealing and syncing come first
 
 log = logging.getLogger(__name__)
@@ -157,7 +158,7 @@ def assembled(config: EdgeConfig, stop: threading.Event, stack: ExitStack, super
         renewal=Renewal(identity, keys, lambda most: random.uniform(0, most)),
         ledger=stack.enter_context(Ledger(config.health.ledger)),
         status=status,
-        status_file=StatusFile(state),
+        status_file=StatusFile(state, _runtime(), config.health.status_s),
         health=stack.enter_context(HealthServer(config.health.listen, status)),
         supervisor=supervisor,
     )
@@ -198,7 +199,8 @@ class Agent:
                 if block is not None:
                     self._frames(block, now_s)
                 elif self._parts.reader.finished and not self._status.source_finished:
-                    self._finish(now_s)
+                    if not self._stop.is_set():  # told to stop, a source ends, too
+                        self._finish(now_s)
                 else:
                     self._silent(now_s)
                     self._append(self._recorder.flush(now_s))
@@ -210,6 +212,8 @@ class Agent:
                         break
                     if broken is not None and not self._config.stop_when_drained:
                         break
+            else:
+                self._hand_over()
         finally:
             self._end()
         if broken is not None:
@@ -223,11 +227,26 @@ class Agent:
         for snapshot in self._parts.sampler.feed(block, signals):
             self._tick(snapshot, now_s)
 
-    def _silent(self, now_s: float) -> None:
-        """No frames: on a live bus time goes on all the same."""
-        if self._parts.live is not None:
-            for snapshot in self._parts.sampler.pass_time(self._parts.live.now_ns() - GRACE_NS, time.time_ns()):
-                self._tick(snapshot, now_s)
+    def _silent(self, now_s: float, grace_ns: int = GRACE_NS) -> None:
+        """No frames: on a live bus time goes on all the same.
+
+        A tick with frames that none after it has closed is the last one before a silence, and its computer may be switched off next:
+        within 2 s of its first frame it is sealed, without waiting for a full batch.
+        """
+        if self._parts.live is None:
+            return
+        for snapshot in self._parts.sampler.pass_time(self._parts.live.now_ns() - grace_ns, time.time_ns()):
+            self._tick(snapshot, now_s)
+            if snapshot.count.any():
+                self._append(self._recorder.flush())
+
+    def _hand_over(self) -> None:
+        """Told to stop: take what the source had from its bus until then, and the ticks that are over."""
+        deadline_s = time.monotonic() + HANDOVER_S
+        while not self._parts.reader.finished and (now_s := time.monotonic()) < deadline_s:
+            if (block := self._parts.reader.get(POLL_S)) is not None:
+                self._frames(block, now_s)
+        self._silent(time.monotonic(), grace_ns=0)
 
     def _finish(self, now_s: float) -> None:
         for snapshot in self._parts.sampler.finish():
@@ -296,7 +315,7 @@ class Agent:
         status.connected = self._parts.uplink.connected
         status.clock_offset_s = self._parts.live.offset_s() if self._parts.live is not None else 0.0
         status.channels = {channel.name: channel.status for channel in self._parts.channels}
-        self._parts.status_file.write(status)
+        self._parts.status_file.write(status, now_s)
 
     def _renew(self, now_s: float) -> None:
         uplink, renewal = self._parts.uplink, self._parts.renewal
@@ -318,6 +337,7 @@ class Agent:
         self._parts.uplink.stop(GOODBYE_S)
         self._store.close()
         self._status_s = float("-inf")
+        self._status.stopped = True
         self._report(time.monotonic())
 
 
@@ -341,6 +361,12 @@ def _asking(config: EdgeConfig, schema: Schema, stop: threading.Event, stack: Ex
     except ImportError as error:
         raise ConfigError(f"polling.requests: are set, but {error.name} is not installed; `pip install can-isotp python-can`") from error
     return open_poller(config.polling, schema, stop, stack)
+
+
+def _runtime() -> Path | None:
+    """The folder in memory that systemd gives a service with RuntimeDirectory=, or another init its own way; systemd.exec(5)."""
+    folder = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    return Path(folder) if folder else None
 
 
 def _make_folder(state: Path) -> None:

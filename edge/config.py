@@ -107,11 +107,13 @@ class HealthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the agent says of itself.
 
     listen: `HOST:PORT` on which /healthz, /readyz and /metrics are served; empty: nowhere. heartbeat_s: between the status messages
-    that the cloud gets. ledger: CSV `tick_ms,entered_ns,samples`, one line for each durable tick, to measure latency with; empty: none.
+    that the cloud gets. status_s: the longest between two writings of status.json where it stands on the flash. ledger: CSV
+    `tick_ms,entered_ns,samples`, one line for each durable tick, to measure latency with; empty: none.
     """
 
     listen: Annotated[str, msgspec.Meta(pattern=r"^$|^(\[[0-9a-fA-F:]+\]|[^:\s\[\]]+):[0-9]{1,5}$")] = ""
     heartbeat_s: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 60.0
+    status_s: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 60.0
     ledger: str = ""
 
 

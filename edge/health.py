@@ -1,4 +1,4 @@
-"""What the agent says of itself: status.json, replaced once a second, and the ledger of ticks that latency is measured with."""
+"""What the agent says of itself: status.json, and the ledger of ticks that latency is measured with."""
 
 import logging
 import os
@@ -55,24 +55,61 @@ class Status(msgspec.Struct):
     channels: dict[str, ChannelStatus] = msgspec.field(default_factory=dict)  # of a live source
     source_finished: bool = False
     drained: bool = False
+    stopped: bool = False  # ended in order: everything is sealed and synced
+    every_s: float = 0.0  # this file is written at least so often; 0 = every second
 
 
 class StatusFile:
-    """Writes the status beside the outbox. A file that cannot be written is said once and does not stop the agent."""
+    """Writes the status, and does not wear the flash with it: a small file a second is 350 MB a day, more than the outbox itself writes.
 
-    def __init__(self, state: Path) -> None:
-        self.path = state / STATUS_FILE
+    In `runtime`, a folder in memory (systemd's RuntimeDirectory), it is written at every call, and a link in `state` leads there. Without
+    one it stands beside the outbox, and is written when something has changed that someone waits for, else every `every_s`.
+    A file that cannot be written is said once and does not stop the agent.
+    """
+
+    def __init__(self, state: Path, runtime: Path | None, every_s: float) -> None:
+        self.path = (runtime or state) / STATUS_FILE
+        self.every_s = 0.0 if runtime else every_s
+        self._link = state / STATUS_FILE if runtime else None
+        self._due_s = float("-inf")
+        self._news: tuple[object, ...] = ()
         self._failed = False
 
-    def write(self, status: Status) -> None:
+    def write(self, status: Status, now_s: float) -> None:
+        """now_s: monotonic."""
+        news = _news(status)
+        if now_s < self._due_s and news == self._news:
+            return
+        self._due_s, self._news = now_s + self.every_s, news
         status.updated_utc_ms = time.time_ns() // NS_PER_MS
+        status.every_s = self.every_s
         try:
+            if self._link is not None:
+                _lead(self._link, self.path)
+                self._link = None
             replace_file(self.path, msgspec.json.format(msgspec.json.encode(status)) + b"\n", durable=False)
             self._failed = False
         except OSError as error:
             if not self._failed:
                 log.error("%s: cannot be written: %s", self.path, error.strerror)
             self._failed = True
+
+
+def _news(status: Status) -> tuple[object, ...]:
+    """What someone waits for; the counters that always run are not among it."""
+    counted = status.findings, status.gaps, status.batches_quarantined, status.batches_refused, status.receipts_forged
+    states = [channel.state for channel in status.channels.values()]
+    return (status.connected, status.source_finished, status.drained, status.stopped, *counted, *states)
+
+
+def _lead(link: Path, to: Path) -> None:
+    """Make `link` a symbolic link to `to`, whatever it was. Raises OSError."""
+    if link.is_symlink() and link.readlink() == to:
+        return
+    temporary = link.with_name(f".{link.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(to)
+    temporary.replace(link)
 
 
 class Ledger:

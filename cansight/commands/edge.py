@@ -23,7 +23,7 @@ CONFIG = click.option(
     show_default=True,
     help="settings",
 )
-SILENT_S = 5.0  # the agent writes its status once a second
+SILENT_S = 5.0  # so much later than it says the agent may write its status
 
 
 @click.group()
@@ -70,7 +70,8 @@ def status(config_file: Path, as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2))
         return
     age_s = max(0.0, time.time() - said.updated_utc_ms / 1000)
-    state = "drained" if said.drained else f"silent for {age_s:.0f} s" if age_s > SILENT_S else "running"
+    silent = age_s > max(said.every_s, 1.0) + SILENT_S
+    state = "drained" if said.drained else "stopped" if said.stopped else f"silent for {age_s:.0f} s" if silent else "running"
     click.echo(f"vehicle {said.vehicle}: {state}, {'connected' if said.connected else 'not connected'}")
     for key, value in found.items():
         if isinstance(value, int) and not isinstance(value, bool) and not key.endswith("_utc_ms"):

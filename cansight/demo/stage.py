@@ -141,7 +141,7 @@ class Stage:
             "packs": {"folders": [str(folder) for folder in packs], "trusted_key": str(self.pki / "pack.pub.pem")},
             "broker": self._broker(f"vehicles/{vehicle}"),
             "recipients": {"files": [str(self.pki / "recipient.json")]},
-            "health": {"ledger": str(state / "ticks.csv")},
+            "health": {"ledger": str(state / "ticks.csv"), "status_s": 1.0},
             "run": {"stop_when_drained": True},
         }
         config = self._write(f"{vehicle}.toml", document)

@@ -10,6 +10,7 @@ from dbc.frames import FrameBlock
 from dbc.logs import LogReader, open_log
 from edge.config import STDIN, SourceConfig
 from edge.errors import SourceError
+from edge.sources.mf4_log import Mf4Log, is_mf4
 from edge.sources.pacing import paced
 
 log = logging.getLogger(__name__)
@@ -32,16 +33,21 @@ def check_log(config: SourceConfig) -> None:
 
 
 def log_frames(config: SourceConfig, stop: Event) -> Iterator[FrameBlock]:
-    """The log's frames, paced if `speed` is set. Raises dbc's LogFormatError, at the latest where the log stops being one."""
-    blocks = _counting(open_log(config.log))
+    """The log's frames, paced if `speed` is set, until told to stop. Raises dbc's LogFormatError, at the latest where the log stops being
+    one."""
+    blocks = _counting(Mf4Log(config.log) if is_mf4(config.log) else open_log(config.log), stop)
     if config.speed <= 0:
         return blocks
     return paced(blocks, config.speed, time.monotonic, time.time_ns, stop.wait)
 
 
-def _counting(reader: LogReader) -> Iterator[FrameBlock]:
+def _counting(reader: LogReader | Mf4Log, stop: Event) -> Iterator[FrameBlock]:
     """The reader's blocks; what it left aside is said at the end. Raises SourceError behind what could be read of a damaged log."""
-    yield from reader
+    with reader:
+        for block in reader:
+            yield block
+            if stop.is_set():
+                return
     if reader.skipped:
         log.warning("%s: %d lines are no frames, the first of them line %d", reader.path, reader.skipped, reader.first_skipped)
     if reader.damage:

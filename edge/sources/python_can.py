@@ -67,18 +67,19 @@ class PythonCan:
             self._bus = None
 
     def frames(self) -> Iterator[FrameBlock]:
-        """Blocks until told to stop. Closes the bus at its end."""
+        """Blocks until told to stop; the last one is what came until then. Closes the bus at its end."""
         channel = self.channels[0]
         messages: list[Any] = []
         entered_ns, due_s = 0, float("inf")
         try:
-            while not self._stop.is_set():
+            while True:
+                ending = self._stop.is_set()
                 try:
                     if self._bus is None:
-                        if self._stop.wait(REOPEN_S):
+                        if self._stop.wait(REOPEN_S) and not messages:
                             return
                         self._connect()
-                    count = self._drain(messages, IDLE_S if not messages else 0.0)
+                    count = self._drain(messages, IDLE_S if not messages and not ending else 0.0)
                 except Exception as error:  # noqa: BLE001 - drivers raise more than CanError when their hardware goes
                     channel.lost(_line(error))
                     self.close()
@@ -87,7 +88,7 @@ class PythonCan:
                 if count and due_s == float("inf"):
                     entered_ns, due_s = time.time_ns(), now_s + BLOCK_S
                 full = len(messages) >= CAPACITY
-                if full or now_s >= due_s:
+                if full or now_s >= due_s or (ending and messages):
                     block, due_s = self._block(messages, entered_ns), float("inf")
                     messages = []
                     channel.heard(len(block), now_s)
@@ -95,6 +96,8 @@ class PythonCan:
                         yield block
                 elif not count:
                     channel.heard(0, now_s)
+                if ending and not full:
+                    return
                 if messages and not full:
                     time.sleep(DRAIN_S)
         finally:

@@ -8,10 +8,14 @@ from dbc.frames import FrameBlock
 
 BLOCKS = 4  # read ahead; more would only be memory, and age
 POLL_S = 0.2  # how late the thread sees that it should end
+GOODBYES = 3  # after that, nobody takes the blocks any more: it is tried so often
 
 
 class Reader:
-    """Hands a source's blocks over in order. What the source raises, `get` raises."""
+    """Hands a source's blocks over in order. What the source raises, `get` raises.
+
+    A source ends by itself when it is told to stop; until `finished`, what it took from the bus before that still comes.
+    """
 
     def __init__(self, blocks: Iterator[FrameBlock], stop: threading.Event) -> None:
         self._blocks = blocks
@@ -47,10 +51,12 @@ class Reader:
         self._put(end)
 
     def _put(self, item: FrameBlock | Exception | None) -> bool:
-        while not self._stop.is_set():
+        left = GOODBYES
+        while left:
             try:
                 self._queue.put(item, timeout=POLL_S)
             except queue.Full:
+                left -= self._stop.is_set()
                 continue
             return True
         return False

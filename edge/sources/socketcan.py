@@ -71,21 +71,24 @@ class SocketCan:
             port.close()
 
     def frames(self) -> Iterator[FrameBlock]:
-        """Blocks, in the order of their stamps, until told to stop. Closes the sockets at its end."""
+        """Blocks, in the order of their stamps, until told to stop; the last one is what came until then. Closes the sockets at its end."""
         with ExitStack() as stack:
             stack.callback(self.close)
             due_s = 0.0
-            while not self._stop.is_set():
+            while True:
+                ending = self._stop.is_set()
                 count = self._drain()
                 now_s = time.monotonic()
                 full = self._buffer.used == CAPACITY
-                if full or (self._buffer.used and now_s >= due_s):
+                if full or (self._buffer.used and (ending or now_s >= due_s)):
                     block = self._block(now_s)
                     due_s = now_s + BLOCK_S
                     if len(block):
                         yield block
                 if full:
                     continue  # there is more
+                if ending:
+                    return
                 if count or self._buffer.used:
                     time.sleep(self._pace_s)
                 else:

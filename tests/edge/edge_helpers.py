@@ -122,6 +122,7 @@ class Car:
                 "key": f"{certificate}.key",
             },
             "recipients": {"files": [str(self.pki / "recipient.json")]},
+            "health": {"status_s": 1.0},
             "run": {"stop_when_drained": True},
         }
         for section, values in self.overrides.items():

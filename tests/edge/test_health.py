@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import servers
 from edge.errors import ConfigError
-from edge.health import Status
+from edge.health import STATUS_FILE, Status, StatusFile
 from edge.health_server import HealthServer
 from edge.heartbeat import heartbeat
 from edge.metrics import troubles
@@ -109,3 +109,28 @@ def test_a_port_in_use_is_one_line() -> None:
             HealthServer(address, Status("x")),
         ):
             pass
+
+
+def test_on_the_flash_the_status_is_written_for_news_and_now_and_then(tmp_path: Path) -> None:
+    file, status, written = StatusFile(tmp_path, None, 60.0), Status("0123456789abcdef"), []
+    for now_s, ticks, connected in ((0.0, 0, False), (1.0, 1, False), (2.0, 2, True), (61.0, 61, True), (62.0, 62, True), (63.0, 63, True)):
+        status.ticks, status.connected = ticks, connected
+        file.write(status, now_s)
+        written.append(json.loads((tmp_path / STATUS_FILE).read_bytes())["ticks"])
+    assert written == [0, 0, 2, 2, 62, 62]
+
+
+def test_in_memory_it_is_written_every_time_and_found_beside_the_outbox(tmp_path: Path) -> None:
+    state, runtime = tmp_path / "state", tmp_path / "run"
+    state.mkdir()
+    runtime.mkdir()
+    (state / STATUS_FILE).write_text("of an earlier run, on the flash")
+    file, status = StatusFile(state, runtime, 60.0), Status("0123456789abcdef")
+    for ticks in range(3):
+        status.ticks = ticks
+        file.write(status, float(ticks))
+        assert json.loads((state / STATUS_FILE).read_bytes())["ticks"] == ticks
+    assert not any(path.is_file() and not path.is_symlink() for path in state.iterdir())
+    (runtime / STATUS_FILE).unlink()  # the computer was started anew
+    StatusFile(state, None, 60.0).write(status, 0.0)
+    assert (state / STATUS_FILE).is_file()

@@ -42,6 +42,7 @@ def test_an_agent_on_two_buses_seals_what_they_say(tmp_path: Path) -> None:
         "dbc": {"files": [f"{CAR}/{file}" for file in FILES]},
         "broker": {"port": 1, "ca": f"{pki}/fleet-ca.pem", "certificate": f"{certificate}.pem", "key": f"{certificate}.key"},
         "recipients": {"files": [f"{pki}/recipient.json"]},
+        "health": {"status_s": 1.0},
     }
     (tmp_path / "edge.toml").write_text(tomli_w.dumps(settings))
     status_file = tmp_path / "state" / "status.json"

@@ -1,0 +1,98 @@
+"""The whole agent on a live bus (socket pairs): what it has when the bus falls silent, and when it is told to stop in mid-stream."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+from can_bus import PairBus, classic, until
+from edge_helpers import Car, MakeCar
+
+from cansight.settings import load
+from edge.agent import Agent, assembled
+from edge.config import EdgeConfig, resolved
+from edge.sources import choice
+from edge.sources.socketcan import SocketCan
+
+MOTOR = 0x100
+FRAMES = 50
+
+
+@pytest.fixture
+def bus(monkeypatch: pytest.MonkeyPatch) -> Iterator[PairBus]:
+    made = PairBus()
+    monkeypatch.setattr(choice, "SocketCan", partial(SocketCan, opener=made.open))
+    yield made
+    made.close()
+
+
+def settings(car: Car) -> EdgeConfig:
+    return resolved(load(car.settings(), EdgeConfig), car.folder)
+
+
+@contextmanager
+def running(car: Car) -> Iterator[Agent]:
+    """The agent, until the block ends; then it is told to stop, and has ended in order."""
+    stop = threading.Event()
+    with ExitStack() as stack:
+        agent = assembled(settings(car), stop, stack)
+        thread = threading.Thread(target=agent.run)
+        thread.start()
+        try:
+            yield agent
+        finally:
+            stop.set()
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+def send(bus: PairBus, first: int) -> None:
+    bus.send("can0", *[classic(MOTOR, number.to_bytes(8, "little")) for number in range(first, first + FRAMES)])
+
+
+def live(make_car: MakeCar) -> Car:
+    # A batch that is never full: only what is tested seals it.
+    return make_car("", source={"socketcan": ["can0"]}, batch={"ticks": 300}, broker={"port": 1})
+
+
+def next_tick() -> None:
+    """Waits for the second to end."""
+    now_s = int(time.time())
+    until(lambda: int(time.time()) > now_s, "the next second")
+
+
+def said(car: Car) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((car.state / "status.json").read_bytes())
+    return found
+
+
+def test_frames_from_just_before_the_end_are_handed_over_and_their_tick_is_durable(make_car: MakeCar, bus: PairBus) -> None:
+    car = live(make_car)
+    with running(car):
+        next_tick()
+        send(bus, 0)
+        next_tick()  # their tick is over, and no frame behind it says so
+    status = said(car)
+    assert status["frames"] == FRAMES
+    assert status["ticks"] == 1
+    assert status["batches_recorded"] == 2 + 2 + 1  # a stream for each of two classes with its rows, and the word that it stops
+
+
+def test_frames_of_the_last_moment_are_taken_though_their_tick_is_open(make_car: MakeCar, bus: PairBus) -> None:
+    car = live(make_car)
+    with running(car):
+        send(bus, 0)
+    assert said(car)["frames"] == FRAMES
+
+
+def test_what_a_bus_said_last_is_sealed_and_durable_without_waiting_for_a_full_batch(make_car: MakeCar, bus: PairBus) -> None:
+    car = live(make_car)
+    with running(car) as agent:
+        send(bus, 0)
+        until(lambda: agent._status.ticks, "the tick that ends in silence")
+        until(lambda: agent._status.bytes_sealed, "its batch", 1.0)
+        assert agent._status.ticks <= 2
