@@ -62,7 +62,8 @@ def status(config_file: Path, as_json: bool) -> None:
     try:
         said = msgspec.json.decode(path.read_bytes(), type=Status)
     except FileNotFoundError as error:
-        raise UsageError(f"{path}: is not there; the agent has not run with {config_file} yet") from error
+        since = "since this computer was started" if path.is_symlink() else "yet"  # a link into memory
+        raise UsageError(f"{path}: is not there; the agent has not run with {config_file} {since}") from error
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read as the agent's status: {getattr(error, 'strerror', None) or error}") from error
     found = msgspec.to_builtins(said)
