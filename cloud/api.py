@@ -53,8 +53,8 @@ def make_app(
     """The application, to be run on a loopback address (`require_loopback`).
 
     `store` and `tickets` are open and stay the caller's. `stats` is called from the event loop and must not block; its key "online_ms", if
-    there is one, maps vehicles to the UTC ms at which they were last heard. `models` maps a vehicle model's name to schema and catalogue.
-    `heard` gives each vehicle's newest status message; it may block.
+    there is one, maps vehicles to the UTC ms at which they were last heard, "gone_ms" those whose connection broke since to when it did.
+    `models` maps a vehicle model's name to schema and catalogue. `heard` gives each vehicle's newest status message; it may block.
     """
     api = _Api(store, tickets, stats, models, heard)
     assets = Assets()
@@ -129,7 +129,8 @@ class _Api:
     async def vehicles(self, request: web.Request) -> web.Response:
         """Every vehicle that has values."""
         _known(request)
-        heard = self._stats().get("online_ms", {})
+        stats = self._stats()
+        heard, gone = stats.get("online_ms", {}), stats.get("gone_ms", {})
 
         def ask() -> list[dict[str, Any]]:
             tickets = self._tickets.open_counts()
@@ -143,6 +144,7 @@ class _Api:
                     "signals": self._count(one.vehicle),
                     "open_tickets": tickets.get(one.vehicle, 0),
                     "online_ms": heard.get(one.vehicle),
+                    "gone_ms": gone.get(one.vehicle),
                 }
                 for one in there
             ]

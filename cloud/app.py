@@ -261,3 +261,4 @@ async def _beat(alive: Callable[[], None]) -> None:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
+            "gone_ms": {one: ms for one, ms in self._inlet.gone_ms.copy().items() if ms > self._aggregator.heard_ms.get(one, 0)},

@@ -1,8 +1,8 @@
 """A broker in this process for the demonstration, with the rules of the mosquitto for production (mosquitto_config.py).
 
 Whoever connects has a certificate of the fleet's CA that is not revoked; its common name is the client id and decides the topics: a
-vehicle writes its own `up` and `renew` and reads its own `down` and `certificate`, the aggregator reads every `up` and writes every
-`down`, the registrar reads every `renew` and writes every `certificate`.
+vehicle writes its own `up`, `renew` and `will` and reads its own `down` and `certificate`, the aggregator reads every `up` and `will` and
+writes every `down`, the registrar reads every `renew` and writes every `certificate`.
 """
 
 import asyncio
@@ -25,11 +25,12 @@ from amqtt.session import Session
 from cloud.errors import CloudError
 from cloud.mosquitto_config import AGGREGATOR, NEEDED, REGISTRAR, require
 from wire.errors import WireError
-from wire.topics import CERTIFICATE_FILTER, DOWN_FILTER, RENEW_FILTER, UP_FILTER, certificate, down, renew, up
+from wire.topics import CERTIFICATE_FILTER, DOWN_FILTER, RENEW_FILTER, UP_FILTER, WILL_FILTER, certificate, down, renew, up, will
 
 CONNECT_S = 10.0  # for a client to say who it is
 MAX_CONNECT_BYTES = 4096
-_SERVICES = {AGGREGATOR: (UP_FILTER, DOWN_FILTER), REGISTRAR: (RENEW_FILTER, CERTIFICATE_FILTER)}  # what they read, what they write
+# what they read, what they write
+_SERVICES = {AGGREGATOR: ((UP_FILTER, WILL_FILTER), DOWN_FILTER), REGISTRAR: ((RENEW_FILTER,), CERTIFICATE_FILTER)}
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +41,9 @@ def may(client: str, action: Action, topic: str) -> bool:
         reads, writes = _SERVICES[client]
         if action is Action.PUBLISH:
             return _is_one_of(writes, topic)
-        return topic == reads or _is_one_of(reads, topic)
+        return topic in reads or any(_is_one_of(filter_, topic) for filter_ in reads)
     try:
-        return topic in ((up(client), renew(client)) if action is Action.PUBLISH else (down(client), certificate(client)))
+        return topic in ((up(client), renew(client), will(client)) if action is Action.PUBLISH else (down(client), certificate(client)))
     except WireError:
         return False  # its name is no vehicle's
 

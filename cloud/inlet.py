@@ -29,7 +29,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from cloud.aggregator import Arrival
 from cloud.config import BrokerConfig
 from cloud.errors import CloudError
-from wire.topics import UP_FILTER
+from wire.topics import UP_FILTER, WILL_FILTER, gone
 
 CLIENT_ID = "aggregator"  # the common name of its certificate
 UNACKNOWLEDGED = 1000
@@ -64,6 +64,7 @@ class Inlet:
         self.tls: ssl.SSLContext | None = None
         self.out: deque[tuple[str, bytes]] = deque(maxlen=100_000)  # receipts that are lost here are given again when the batch comes again
         self.acknowledged: deque[_Token] = deque()
+        self.gone_ms: dict[str, int] = {}  # vehicle -> UTC ms of its last will: its connection ended without a goodbye
         self.waiting = 0  # messages delivered and not acknowledged; the thread's own
         self.stopping = threading.Event()
         self.wake_read: socket.socket | None = None
@@ -257,10 +258,10 @@ class _Session:
             self.refused_version = reason.value in UNSUPPORTED_VERSIONS
             self._reason = f"refused: {reason}"
             return
-        client.subscribe(UP_FILTER, qos=1)
+        client.subscribe([(UP_FILTER, 1), (WILL_FILTER, 1)])
 
     def _on_subscribe(self, client: mqtt.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any) -> None:
-        if any(reason.is_failure for reason in reasons):
+        if not reasons or reasons[0].is_failure:  # a broker whose rules know no last wills carries batches all the same
             self._reason = f"may not subscribe to {UP_FILTER}; is the certificate the aggregator's?"
             client.disconnect()
             return
@@ -268,13 +269,18 @@ class _Session:
         self.inlet.came_back()
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
-        self.inlet.waiting += 1
-        token = _Token(self, message.mid if message.qos else 0)
+        now_ms = time.time_ns() // 1_000_000
         try:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""  # refused, counted and acknowledged like any other topic that is not ours
-        self.inlet.deliver(Arrival(topic, bytes(message.payload), time.time_ns() // 1_000_000, token))
+        self.inlet.waiting += 1
+        token = _Token(self, message.mid if message.qos else 0)
+        if (vehicle := gone(topic)) is not None:  # a state and no data: nothing lands, and no ticket comes of it
+            self.inlet.gone_ms[vehicle] = now_ms
+            self.inlet.acknowledged.append(token)
+            return
+        self.inlet.deliver(Arrival(topic, bytes(message.payload), now_ms, token))
 
     def _on_disconnect(self, _client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
         if not self._reason:

@@ -12,7 +12,7 @@ from pathlib import Path
 from cloud.errors import CloudError
 from cloud.pki_revocation import revoked_names
 from wire.envelope import MAX_BATCH_BYTES
-from wire.topics import CERTIFICATE_FILTER, DOWN_FILTER, RENEW_FILTER, UP_FILTER, VEHICLE_PATTERN
+from wire.topics import CERTIFICATE_FILTER, DOWN_FILTER, RENEW_FILTER, UP_FILTER, VEHICLE_PATTERN, WILL_FILTER
 
 AGGREGATOR = "aggregator"
 REGISTRAR = "registrar"
@@ -52,9 +52,9 @@ def write_rules(pki_folder: Path, folder: Path) -> Path:
 
 def rules(revoked: Iterable[str]) -> str:
     """The access rules. Who is revoked and still connected is denied its topics: mosquitto judges certificates at the handshake only."""
-    text = "".join(f"pattern write {filter_.replace('+', '%u')}\n" for filter_ in (UP_FILTER, RENEW_FILTER))
+    text = "".join(f"pattern write {filter_.replace('+', '%u')}\n" for filter_ in (UP_FILTER, RENEW_FILTER, WILL_FILTER))
     text += "".join(f"pattern read {filter_.replace('+', '%u')}\n" for filter_ in (DOWN_FILTER, CERTIFICATE_FILTER))
-    text += f"user {AGGREGATOR}\ntopic read {UP_FILTER}\ntopic write {DOWN_FILTER}\n"
+    text += f"user {AGGREGATOR}\ntopic read {UP_FILTER}\ntopic read {WILL_FILTER}\ntopic write {DOWN_FILTER}\n"
     text += f"user {REGISTRAR}\ntopic read {RENEW_FILTER}\ntopic write {CERTIFICATE_FILTER}\n"
     return text + "".join(f"user {name}\ntopic deny #\n" for name in sorted(revoked) if VEHICLE_PATTERN.fullmatch(name))
 

@@ -154,7 +154,7 @@ def assembled(config: EdgeConfig, stop: threading.Event, stack: ExitStack, super
         recorder=Recorder(schema, catalogue.consent_class, identity, journey, config.batch.ticks),
         outbox=outbox,
         store=store,
-        uplink=Uplink(config.broker, identity, outbox, store.lock),
+        uplink=Uplink(config.broker, identity, outbox, store.lock, config.upload),
         renewal=Renewal(identity, keys, lambda most: random.uniform(0, most)),
         ledger=stack.enter_context(Ledger(config.health.ledger)),
         status=status,

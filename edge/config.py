@@ -4,7 +4,7 @@ A path is absolute, or relative to the settings file's folder (`resolved` makes 
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -85,6 +85,29 @@ class BrokerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: Port = 8883
 
 
+Share = Literal["nothing", "findings", "live", "all"]
+
+
+class UploadConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What may go over the link. bytes_per_s: cap on what goes up, with what MQTT, TLS and TCP put around it; 0: none.
+
+    conditions: a file in which the vehicle's computer says how the link is (edge/upload.py); empty: nobody says. metered, weak_signal
+    (below weak_below, 0 to 100), ignition_off: what may go then. live: findings
+    and live rows, no backlog; findings: also gaps and status.
+    """
+
+    bytes_per_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 0.0
+    conditions: str = ""
+    metered: Share = "live"
+    weak_signal: Share = "live"
+    weak_below: Annotated[float, msgspec.Meta(ge=0, le=100)] = 20.0
+    ignition_off: Share = "all"
+
+    def __post_init__(self) -> None:
+        if 0 < self.bytes_per_s < 100:
+            raise ValueError("Expected bytes_per_s of at least 100, or 0 for no cap")
+
+
 class RecipientsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Signed documents of the keys that may read this vehicle's streams; at most three."""
 
@@ -142,6 +165,7 @@ class EdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def resolved(config: EdgeConfig, base: Path) -> EdgeConfig:
     """`config` with every relative path made absolute against `base` (the settings file's folder)."""
+    upload: UploadConfig = msgspec.field(default_factory=UploadConfig)
 
     def absolute(path: str) -> str:
         return str((base / path).absolute()) if path else ""
@@ -160,3 +184,4 @@ def resolved(config: EdgeConfig, base: Path) -> EdgeConfig:
         recipients=replace(config.recipients, files=[absolute(path) for path in config.recipients.files]),
         health=replace(config.health, ledger=absolute(config.health.ledger)),
     )
+        upload=replace(config.upload, conditions=absolute(config.upload.conditions)),

@@ -18,10 +18,11 @@ answer for a batch whose key it lacks. What the cloud asks for is sent at once.
 import heapq
 import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from edge.bandwidth import TokenBucket
 from wire.receipts import Status, tags_match
 
 MAX_IN_FLIGHT = 16
@@ -124,7 +125,9 @@ class Outbox:
         self._silence_s = -math.inf
         self._quiet_until_s = -math.inf
         self._probe_fresh = False
+        self._allowed: Set[Turn] = frozenset(Turn)
         self._answered: list[Batch] = []
+        self.cap: TokenBucket | None = None
         self.forged = 0  # receipts whose tag was wrong
 
     @property
@@ -156,15 +159,19 @@ class Outbox:
         del self._held[batch.key]
         return True
 
-    def due(self, now_s: float) -> list[Batch]:
-        """The batches to send now; they are in flight from here on."""
+    def allow(self, turns: Set[Turn]) -> None:
+        """What may go over the link as it is now."""
+        self._allowed = turns
+
+    def due(self, now_s: float, most: int = MAX_IN_FLIGHT) -> list[Batch]:
+        """The batches to send now, at most so many; they are in flight from here on."""
         if not self._connected:
             return []
         while self._in_flight and (oldest := next(iter(self._in_flight.values()))).sent_s + RECEIPT_S <= now_s:
             self._missed(oldest, now_s)
         self._age(now_s)
-        chosen = []
-        while (batch := self._choose(now_s)) is not None:
+        chosen: list[Batch] = []
+        while len(chosen) < most and (batch := self._choose(now_s)) is not None:
             self._send(batch, now_s)
             chosen.append(batch)
         return chosen
@@ -218,6 +225,12 @@ class Outbox:
         """The broker took the batch but says that it went to nobody (MQTT 5: 0x10), or refused it: as good as no receipt."""
         if (batch := self._in_flight.get(key)) is not None:
             self._missed(batch, now_s)
+
+    def hold_back(self, key: Key, now_s: float) -> None:
+        """This broker cannot take the batch. It says nothing about the others."""
+        if (batch := self._in_flight.get(key)) is not None:
+            self._take_back(batch)
+            self._wait(batch, now_s + MAX_BACK_OFF_S, now_s)
 
     def connect(self) -> None:
         """The broker is there, and receipts can arrive."""
@@ -283,7 +296,11 @@ class Outbox:
         retries = sum(batch.attempts > 1 for batch in self._in_flight.values())
         may_retry = bool(self._silence) or not something_new or retries < MAX_RETRIES_IN_FLIGHT
         for turn in Turn:
+            if turn not in self._allowed:
+                continue
             from_s = self._quiet_until_s
+            if self.cap is not None:
+                from_s = max(from_s, self.cap.ready_s(backlog=turn.is_backlog))
             if turn.is_backlog and not self._silence:
                 if self._backlog_in_flight >= MAX_BACKLOG_IN_FLIGHT or self._backlog_bytes >= MAX_BACKLOG_BYTES:
                     return
@@ -306,6 +323,8 @@ class Outbox:
         batch.attempts += 1
         batch.sent_s = now_s
         self._in_flight[batch.key] = batch
+        if self.cap is not None:
+            self.cap.take(len(batch.data), now_s)
         batch.as_backlog = batch.turn(now_s).is_backlog
         if batch.as_backlog:
             self._backlog_in_flight += 1

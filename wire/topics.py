@@ -1,4 +1,4 @@
-"""MQTT topics: one up and one down per vehicle; the vehicle's part is its certificate's common name."""
+"""MQTT topics: up and down, renew and certificate, and last will; the vehicle's part is its certificate's common name."""
 
 import re
 
@@ -8,8 +8,11 @@ UP_FILTER = "cansight/1/+/up"
 DOWN_FILTER = "cansight/1/+/down"
 RENEW_FILTER = "cansight/1/+/renew"
 CERTIFICATE_FILTER = "cansight/1/+/certificate"
+WILL_FILTER = "cansight/1/+/will"
+WILL = b"\1"  # a last will's payload: its version
 VEHICLE_PATTERN = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _UP = re.compile(r"cansight/1/([0-9a-f]{16})/up", re.ASCII)
+_WILL = re.compile(r"cansight/1/([0-9a-f]{16})/will", re.ASCII)
 _RENEW = re.compile(r"cansight/1/([0-9a-f]{16})/renew", re.ASCII)
 
 
@@ -38,6 +41,17 @@ def renew(vehicle: str) -> str:
 def certificate(vehicle: str) -> str:
     """The topic a vehicle reads its new certificate from."""
     return f"cansight/1/{check_vehicle(vehicle)}/certificate"
+
+
+def will(vehicle: str) -> str:
+    """The topic on which the broker says that a vehicle went away without a word."""
+    return f"cansight/1/{check_vehicle(vehicle)}/will"
+
+
+def gone(topic: str) -> str | None:
+    """The vehicle that a will topic belongs to; None for any other topic."""
+    match = _WILL.fullmatch(topic)
+    return None if match is None else match[1]
 
 
 def renewing(topic: str) -> str:

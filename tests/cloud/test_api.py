@@ -64,6 +64,7 @@ def test_vehicles_are_listed_with_what_is_known_of_them(fleet: tuple[str, Store,
         "signals": len(store.signals(VEHICLE)),
         "open_tickets": 1,
         "online_ms": first["online_ms"],
+        "gone_ms": None,
     }
     assert (second["vehicle"], second["open_tickets"], second["online_ms"]) == (OTHER, 0, None)
 

@@ -74,3 +74,20 @@ def test_what_is_delivered_again_after_a_lost_connection_does_not_pile_up(
         told += len(arrivals)
         inlet.acknowledge(arrivals)
         processes.until(lambda seen=told: len(got) > seen or seen >= SENT, "the rest")
+
+
+def test_a_last_will_is_a_state_and_no_data(pki: Path, mosquitto: servers.Server, inlet: Inlet, got: list[Arrival]) -> None:
+    from cloud.pki import vehicle as enrol
+
+    vehicle = enrol(pki)
+    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=vehicle, protocol=mqtt.MQTTv5)
+    client.tls_set(str(pki / "fleet-ca.pem"), str(pki / "vehicles" / f"{vehicle}.pem"), str(pki / "vehicles" / f"{vehicle}.key"))
+    client.will_set(f"cansight/1/{vehicle}/will", b"\1", qos=1)
+    client.connect("localhost", mosquitto.port)
+    client.loop_start()
+    processes.until(client.is_connected, "the vehicle")
+    client.loop_stop()
+    client._sock_close()  # without a goodbye
+    processes.until(lambda: vehicle in inlet.gone_ms, "its last will")
+    processes.until(lambda: inlet.waiting == 0, "its acknowledgement")
+    assert got == []

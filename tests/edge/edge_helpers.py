@@ -93,13 +93,14 @@ class Car:
     broker_port: int
     log: str
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
+    vehicle: str = VEHICLE
     process: subprocess.Popen[str] | None = None
 
     def __post_init__(self) -> None:
         from cloud import pki
 
         self.folder.mkdir(exist_ok=True)
-        pki.vehicle(self.pki, VEHICLE)
+        pki.vehicle(self.pki, self.vehicle)
         (self.folder / "car.dbc").write_text(DBC)
         (self.folder / "catalogue.toml").write_text(CATALOGUE)
 
@@ -109,9 +110,9 @@ class Car:
 
     @property
     def document(self) -> dict[str, Any]:
-        certificate = self.pki / "vehicles" / VEHICLE
+        certificate = self.pki / "vehicles" / self.vehicle
         document: dict[str, Any] = {
-            "vehicle": VEHICLE,
+            "vehicle": self.vehicle,
             "state": str(self.state),
             "source": {"log": self.log},
             "dbc": {"files": ["car.dbc"], "catalogue": "catalogue.toml"},
