@@ -30,6 +30,7 @@ from dbc.protocols import Reassembler
 from dbc.sampler import Sampler, Snapshot
 from dbc.schema import Schema
 from dbc.validity import Reason
+from edge.boot_clock import BootClockFile
 from edge.config import EdgeConfig
 from edge.detectors import Detectors
 from edge.errors import ConfigError
@@ -45,7 +46,7 @@ from edge.recorder import Recorder
 from edge.renewal import Renewal
 from edge.sources.channel import Channel
 from edge.sources.choice import check, open_source
-from edge.sources.clock import SteadyClock
+from edge.sources.clock import SteadyClock, system_instant
 from edge.sources.reader import Reader
 from edge.streams import Journey, Record
 from edge.uplink import Uplink
@@ -92,6 +93,7 @@ class Parts:
 
     reader: Reader
     live: SteadyClock | None
+    boot_clock: BootClockFile
     channels: Sequence[Channel]
     reassembler: Reassembler
     decoder: Decoder
@@ -124,9 +126,11 @@ def assembled(config: EdgeConfig, stop: threading.Event, stack: ExitStack, super
     catalogue.check(schema.names)  # a misspelt name would record what its owner has called private
     detectors = _detectors(config, schema)
     answers = {config.polling.channel: identifier(config.polling.answer_id)} if config.polling.requests else {}
-    source = open_source(config.source, compiled, stop, answers)
+    issued_ms = int(identity.certificate.not_valid_before_utc.timestamp() * 1000)
+    boot_clock = BootClockFile(state, config.clock.trust, issued_ms, system_instant)
+    source = open_source(config.source, compiled, stop, boot_clock, answers)
     journey = Journey(
-        boot_id=os.urandom(16),
+        boot_id=source.boot_id,
         clock=source.clock,
         schema_id=schema.schema_id,
         pack_ids=detectors.pack_ids,
@@ -145,6 +149,7 @@ def assembled(config: EdgeConfig, stop: threading.Event, stack: ExitStack, super
     parts = Parts(
         reader=Reader(source.frames, stop),
         live=source.live,
+        boot_clock=boot_clock,
         channels=source.channels,
         reassembler=Reassembler(compiled),
         decoder=Decoder(compiled, schema.channels),
@@ -287,6 +292,8 @@ class Agent:
         self._store.commit()
         if now_s - self._maintain_s >= MAINTAIN_S:
             self._maintain_s = now_s
+            if self._parts.live is not None and (clock := self._parts.boot_clock.look()) is not None:
+                self._append(self._recorder.place(clock, now_s))
             # A clock that the broker's certificate was good by can be relied on.
             for gap in self._store.maintain(now_s, time.time() if self._parts.uplink.connected else None):
                 log.warning("gap: batches %d to %d of a stream are lost: %s", gap.first, gap.last, gap.reason)

@@ -140,6 +140,14 @@ class HealthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ledger: str = ""
 
 
+class ClockConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """trust: which clock says UTC. `kernel`: only one that the kernel says is kept (adjtimex); `system`: the computer's, whoever sets it;
+    `auto`: the kernel's word on a vehicle where it has ever been kept, else the computer's.
+    """
+
+    trust: Literal["auto", "kernel", "system"] = "auto"
+
+
 class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """stop_when_drained: end with exit code 0 once the source is finished and every batch has its receipt."""
 
@@ -160,6 +168,7 @@ class EdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch: BatchConfig = msgspec.field(default_factory=BatchConfig)
     outbox: OutboxConfig = msgspec.field(default_factory=OutboxConfig)
     health: HealthConfig = msgspec.field(default_factory=HealthConfig)
+    clock: ClockConfig = msgspec.field(default_factory=ClockConfig)
     run: RunConfig = msgspec.field(default_factory=RunConfig)
 
 

@@ -6,7 +6,7 @@ deltas. The first row of a drive is the worst of all to be relative to (signals 
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from edge.finding_limit import FindingLimit
 from edge.identity import Identity
 from edge.streams import Journey, Record, Stream
 from wire.codec import with_expected_widths
-from wire.messages import FindingMessage, Gap, Rows, StatusMessage
+from wire.messages import Clock, FindingMessage, Gap, Rows, StatusMessage
 
 IDENTITY = "identity"  # who the owner or the vehicle is (VIN): never recorded
 TECHNICAL = "technical"  # also carries findings, gaps and status
@@ -139,7 +139,23 @@ class Recorder:
         messages = self._limit.admit(message) if isinstance(message, FindingMessage) else [message]
         return [record for one in messages for record in self._say(one, now_s)]
 
-    def _say(self, message: FindingMessage | Gap | StatusMessage, now_s: float) -> list[Record]:
+    def place(self, clock: Clock, now_s: float) -> list[Record]:
+        """UTC is known, or known better: from here on streams are announced with this clock.
+
+        What was announced without one is placed by the message that says it. What was announced with another stays where it is, and its
+        streams end.
+        """
+        known = self._journey.clock is not None
+        self._journey = replace(self._journey, clock=clock)
+        if not known:
+            return self._say(clock, now_s)
+        records: list[Record] = []
+        for kept in self._classes.values():
+            records += self._flush(kept)
+            kept.stream = None
+        return records
+
+    def _say(self, message: Clock | FindingMessage | Gap | StatusMessage, now_s: float) -> list[Record]:
         kept = self._classes[TECHNICAL]
         records = []
         if kept.stream is None:

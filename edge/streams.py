@@ -82,7 +82,7 @@ class Stream:
         return Record(Lane.BULK, self.consent_class, self._sealer.seal(MessageKind.ROWS, body), is_rows=True)
 
     def message(self, message: Message) -> Record:
-        """A finding, gap or status."""
+        """A finding, gap, status or clock."""
         kind, body = encode_message(message)
         gap = message if isinstance(message, Gap) else None
         return Record(Lane.RESERVED, self.consent_class, self._sealer.seal(kind, body), gap=gap)

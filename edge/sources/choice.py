@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from threading import Event
 
 from dbc.frames import FrameBlock
 from dbc.plan import CompiledDbc
+from edge.boot_clock import BootClockFile
 from edge.config import STDIN, SourceConfig
 from edge.errors import SourceError
 from edge.sources.channel import Channel
@@ -27,7 +29,8 @@ class Source:
     """Frames, and what their stamps mean."""
 
     frames: Iterator[FrameBlock]
-    clock: Clock  # maps the stamps' axis to UTC
+    clock: Clock | None  # places the stamps' axis on UTC; None: that is not known yet
+    boot_id: bytes  # the axis: 16 bytes
     live: SteadyClock | None = None  # of a bus: time goes on when no frames come. None: time is the log's
     channels: Sequence[Channel] = field(default=())
 
@@ -38,16 +41,19 @@ def check(config: SourceConfig) -> None:
         check_log(config)
 
 
-def open_source(config: SourceConfig, compiled: CompiledDbc, stop: Event, answers: Mapping[str, int] | None = None) -> Source:
+def open_source(
+    config: SourceConfig, compiled: CompiledDbc, stop: Event, boot_clock: BootClockFile, answers: Mapping[str, int] | None = None
+) -> Source:
     """Open it. Raises SourceError; for a log that is a file also dbc's LogFormatError.
 
     answers: of channels that are polled, the identifier (with EFF_FLAG) of the answers, which no DBC need know.
     """
     if config.log:
         frames = _first_checked(config, log_frames(config, stop))
-        return Source(frames, Clock(boot_ms=0, utc_ms=0, source="log"))  # a log's stamps are UTC already, and its own
+        return Source(frames, Clock(boot_ms=0, utc_ms=0, source="log"), os.urandom(16))  # a log's stamps are UTC already, and its own
+    boot = boot_clock.open()
     clock = SteadyClock()
-    start_ms = clock.start() // NS_PER_MS
+    start_ms = clock.start(boot.offset_ns) // NS_PER_MS
     bus: SocketCan | PythonCan
     if config.socketcan:
         _check_channels(config.socketcan, compiled)
@@ -57,8 +63,7 @@ def open_source(config: SourceConfig, compiled: CompiledDbc, stop: Event, answer
         channel = {"channel": config.channel} if config.channel != "" else {}
         bus = PythonCan(config.interface, config.options | channel, _name(config, compiled), clock, stop)
     bus.open()
-    # The axis is UTC as the system had it at this start, carried on by the boot clock.
-    return Source(bus.frames(), Clock(boot_ms=start_ms, utc_ms=start_ms, source="system"), clock, bus.channels)
+    return Source(bus.frames(), boot.clock(start_ms), boot.axis_id, clock, bus.channels)
 
 
 def _first_checked(config: SourceConfig, blocks: Iterator[FrameBlock]) -> Iterator[FrameBlock]:

@@ -1,7 +1,8 @@
-"""The time axis of a live source: UTC as the system had it at the start, carried on by the boot clock.
+"""The time axis of a live source: UTC as the system had it at the first start in this boot, carried on by the boot clock.
 
 The kernel stamps frames with CLOCK_REALTIME, which is set forward or back when the computer learns the time. Ticks must not repeat or go
-back within a run, so stamps are moved to an axis that only passes: CLOCK_BOOTTIME, which also counts while the computer is suspended.
+back within a boot, so stamps are moved to an axis that only passes: CLOCK_BOOTTIME, which also counts while the computer is suspended, plus
+an offset. What the axis is in UTC is `edge/boot_clock.py`'s.
 """
 
 import logging
@@ -46,22 +47,25 @@ class SteadyClock:
 
     def __init__(self, instant: Callable[[], Instant] = system_instant) -> None:
         self._instant = instant
-        self._start: Instant | None = None
+        self._offset_ns: int | None = None  # the axis less CLOCK_BOOTTIME
         self._shift_ns = 0  # what takes CLOCK_REALTIME to the axis
         self._seen_ns = 0  # the axis at the last `place`
 
-    def start(self) -> int:
-        """Fix the axis; returns its time, ns."""
-        self._start = self._instant()
-        self._seen_ns = self._start.real_ns
-        return self._start.real_ns
+    def start(self, offset_ns: int | None = None) -> int:
+        """Fix the axis at CLOCK_BOOTTIME + offset_ns, of an earlier start in this boot, or at UTC as it is now; returns its time, ns."""
+        now = self._instant()
+        self._offset_ns = now.real_ns - now.boot_ns if offset_ns is None else offset_ns
+        self._seen_ns = self._axis(now)
+        shift = self._seen_ns - now.real_ns
+        self._shift_ns = shift if abs(shift) >= STEP_NS else 0  # less is that the clocks are not read at once
+        return self._seen_ns
 
     def now_ns(self) -> int:
         """The axis now."""
         return self._axis(self._instant())
 
     def offset_s(self) -> float:
-        """CLOCK_REALTIME less the axis, s: how far the system's clock was set since `start`."""
+        """CLOCK_REALTIME less the axis, s: how far the system's clock was set since the first start in this boot."""
         instant = self._instant()
         return (instant.real_ns - self._axis(instant)) / 1e9
 
@@ -81,5 +85,5 @@ class SteadyClock:
         return np.where((new >= before) & (new <= now), new, np.clip(old, before, now))
 
     def _axis(self, instant: Instant) -> int:
-        assert self._start is not None, "start comes first"
-        return instant.boot_ns - self._start.boot_ns + self._start.real_ns
+        assert self._offset_ns is not None, "start comes first"
+        return instant.boot_ns + self._offset_ns

@@ -18,11 +18,12 @@ from cansight import settings
 from cansight.errors import UsageError
 from dbc.compiler import CompiledDbc, compile_dbc
 from dbc.frames import CANFD_BRS, CANFD_FDF, EFF_FLAG, RTR_FLAG, filled_flags
+from edge.boot_clock import BootClockFile
 from edge.config import EdgeConfig, SourceConfig
 from edge.errors import SourceError
 from edge.sources.channel import State
 from edge.sources.choice import open_source
-from edge.sources.clock import SteadyClock
+from edge.sources.clock import SteadyClock, system_instant
 from edge.sources.python_can import PythonCan
 
 can: Any = pytest.importorskip("can")
@@ -216,9 +217,15 @@ def compiled(tmp_path: Path) -> CompiledDbc:
     return compile_dbc([str(tmp_path / "a.dbc")])
 
 
-def test_a_bus_takes_the_name_of_the_only_dbc_channel(compiled: CompiledDbc, stop: threading.Event) -> None:
-    source = open_source(SourceConfig(interface="virtual", channel="PCAN_USBBUS1"), compiled, stop)
+@pytest.fixture
+def boot_clock(tmp_path: Path) -> BootClockFile:
+    return BootClockFile(tmp_path, "system", 0, system_instant)
+
+
+def test_a_bus_takes_the_name_of_the_only_dbc_channel(compiled: CompiledDbc, stop: threading.Event, boot_clock: BootClockFile) -> None:
+    source = open_source(SourceConfig(interface="virtual", channel="PCAN_USBBUS1"), compiled, stop, boot_clock)
     assert [channel.name for channel in source.channels] == ["can0"]
+    assert source.clock is not None
     assert source.clock.source == "system"
     assert source.live is not None
     assert abs(source.clock.utc_ms - time.time_ns() // 1_000_000) < 60_000
@@ -226,6 +233,6 @@ def test_a_bus_takes_the_name_of_the_only_dbc_channel(compiled: CompiledDbc, sto
     assert list(source.frames) == []
 
 
-def test_a_channel_that_no_dbc_is_for_is_refused(compiled: CompiledDbc, stop: threading.Event) -> None:
+def test_a_channel_that_no_dbc_is_for_is_refused(compiled: CompiledDbc, stop: threading.Event, boot_clock: BootClockFile) -> None:
     with pytest.raises(SourceError, match=r"^source\.socketcan: no DBC is for can1; dbc\.files names can0 \(FILE@CHANNEL\)$"):
-        open_source(SourceConfig(socketcan=["can1"]), compiled, stop)
+        open_source(SourceConfig(socketcan=["can1"]), compiled, stop, boot_clock)

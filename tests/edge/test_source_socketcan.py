@@ -14,11 +14,12 @@ from can_bus import Collector, PairBus, classic, fd, frames_of, until
 
 from dbc.compiler import compile_dbc
 from dbc.frames import CANFD_BRS, CANFD_ESI, CANFD_FDF, EFF_FLAG, ERR_FLAG, RTR_FLAG, filled_flags
+from edge.boot_clock import BootClockFile
 from edge.config import SourceConfig
 from edge.errors import SourceError
 from edge.sources import choice
 from edge.sources.channel import ASLEEP_S, Channel, State
-from edge.sources.clock import Instant, SteadyClock
+from edge.sources.clock import Instant, SteadyClock, system_instant
 from edge.sources.filters import MOST_FILTERS, TRANSPORT_GROUPS, Filter, wanted
 from edge.sources.receive_buffer import ReceiveBuffer
 from edge.sources.socketcan import CAPACITY, SocketCan
@@ -321,7 +322,13 @@ def test_a_polled_channel_is_opened_with_a_filter_for_the_answers(tmp_path: Path
 
     monkeypatch.setattr(choice, "SocketCan", Kept)  # this machine's kernel may have no CAN
     compiled = compile_dbc([f"{tmp_path}/a.dbc@can0", f"{tmp_path}/a.dbc@can1"])
-    choice.open_source(SourceConfig(socketcan=["can0", "can1"]), compiled, threading.Event(), {"can1": 0x7E8})
+    choice.open_source(
+        SourceConfig(socketcan=["can0", "can1"]),
+        compiled,
+        threading.Event(),
+        BootClockFile(tmp_path, "auto", 0, system_instant),
+        {"can1": 0x7E8},
+    )
     assert [[one.frame_id for one in made[name]] for name in ("can0", "can1")] == [[0x100], [0x7E8, 0x100]]
 
 
