@@ -27,10 +27,10 @@ def find_mosquitto(benchmark: str) -> str | None:
 
 
 @contextlib.contextmanager
-def broker_and_receipts(folder: Path, mosquitto: str) -> Iterator[tuple[Path, int]]:
+def broker_and_receipts(folder: Path, mosquitto: str, pids: list[int] | None = None) -> Iterator[tuple[Path, int]]:
     """PKI folder and port of a mosquitto as `cansight cloud mosquitto` sets it up, and behind it the cloud that gives receipts.
 
-    Raises WorkFailed when one does not start.
+    pids: those of the two are put there. Raises WorkFailed when one does not start.
     """
     from cloud import pki as keys
     from cloud.mosquitto_config import mosquitto_config
@@ -55,6 +55,8 @@ def broker_and_receipts(folder: Path, mosquitto: str) -> Iterator[tuple[Path, in
         assert cloud.stdout is not None
         if cloud.stdout.readline().strip() != "ready":
             raise WorkFailed("bench: the side that gives receipts did not start")
+        if pids is not None:
+            pids += [broker.pid, cloud.pid]
         yield pki, port
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from simulator.fleet import Fleet, Outage, Rules
     from simulator.fleet.drives import Drives, Walks
 
-DRIVE_S = 300
-DRIVES = 4  # individual cars that are driven for each scenario of a mix; vehicles share them, each begins at a moment of its own
 ASK_S = 0.5
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -100,8 +98,8 @@ def fleet(
     trust = Trust(pki_folder)
     trust.read()
     with _progress(as_json) as progress:
-        schema, columns, values, scenarios = _car(signals, vehicles, seed, duration_s, mix_file, progress)
-        run = Fleet(plan, schema, columns, values, trust, Endpoint(host, port), rules(), None, scenarios)
+        schema, columns, values, scenarios, out = _car(signals, vehicles, seed, duration_s, mix_file)
+        run = Fleet(plan, schema, columns, values, trust, Endpoint(host, port), rules(), None, scenarios, out)
         issue(pki_folder, run.ids, progress)
         ready = []
         if prepared:
@@ -208,15 +206,15 @@ def issue(pki_folder: Path, vehicles: list[str], progress: Callable[[str, float]
 
 
 def _car(
-    signals: int, vehicles: int, seed: int, duration_s: int, mix_file: Path | None, progress: Callable[[str, float], None]
-) -> tuple[Any, Any, "Walks | Drives", list[str]]:
-    """Schema, columns, values and scenarios of the project's own car."""
+    signals: int, vehicles: int, seed: int, duration_s: int, mix_file: Path | None
+) -> tuple[Any, Any, "Walks | Drives", list[str], list[list[tuple[float, float]]]]:
+    """Schema, columns, values, scenarios and places without network of the project's own car."""
     import numpy as np
 
     from dbc.catalogue import Catalogue
     from dbc.compiler import compile_dbc
     from dbc.vehicles import CATALOGUE, DBC_FILES
-    from simulator.fleet.drives import Drives, Walks, assign, recorded
+    from simulator.fleet.drives import Drives, Walks, assign, holes
     from simulator.fleet.sealing import CONSENT_CLASS
 
     compiled = compile_dbc(DBC_FILES)
@@ -226,22 +224,17 @@ def _car(
         raise UsageError(f"signals: the car has {len(technical)} of the class {CONSENT_CLASS}, found {signals}")
     columns = np.array(technical[:signals], dtype=np.intp)
     if mix_file is None:
-        return schema, columns, Walks(schema, columns, seed), []
+        return schema, columns, Walks(schema, columns, seed), [], []
     from cansight import settings
+    from simulator.scenario import scenario
 
     mix = settings.load(mix_file, Mix)
+    played = {one.scenario: scenario(one.scenario) for one in mix.vehicles}
     scenarios = assign([(one.scenario, one.share) for one in mix.vehicles], vehicles, seed)
-    drives: list[Any] = []
-    plays = np.zeros(vehicles, dtype=np.intp)
-    for name in sorted(set(scenarios)):
-        numbers = [number for number, scenario in enumerate(scenarios) if scenario == name]
-        individuals = min(DRIVES, len(numbers))
-        plays[numbers] = len(drives) + np.arange(len(numbers)) % individuals
-        for individual in range(individuals):
-            progress(f"driving {name}", individual / individuals)
-            drives.append(recorded(name, seed * DRIVES + individual, min(DRIVE_S, duration_s), compiled, columns))
-    begins = np.random.default_rng([seed, vehicles]).integers(0, DRIVE_S, vehicles)
-    return schema, columns, Drives(tuple(drives), plays, begins), scenarios
+    names = list(played)
+    plays = np.array([names.index(name) for name in scenarios], np.intp)
+    out = [holes(played[name], seed, number, duration_s) for number, name in enumerate(scenarios)]
+    return schema, columns, Drives(tuple(played.values()), plays, columns, compiled, seed), scenarios, out
 
 
 def _run(run: "Fleet", ready: list[Any], progress: Callable[[str, float], None]) -> Any:

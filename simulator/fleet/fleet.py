@@ -14,6 +14,7 @@ import select
 import socket
 import time
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -70,7 +71,10 @@ def probe_of(schema: Schema, columns: NDArray[np.intp]) -> int:
 
 
 class Fleet:
-    """`Fleet(...).run()`. columns: (m,) signals that every vehicle records. scenarios: (n) names, for the ledger."""
+    """`Fleet(...).run()`. columns: (m,) signals that every vehicle records. scenarios: (n) names, for the ledger.
+
+    holes: (n) of each vehicle when it has no network, (begin, end) s since the first tick; beside the plan's outages of many at once.
+    """
 
     def __init__(
         self,
@@ -83,6 +87,7 @@ class Fleet:
         rules: Rules,
         ledger: Ledger | None = None,
         scenarios: Sequence[str] = (),
+        holes: Sequence[Sequence[tuple[float, float]]] = (),
     ) -> None:
         self.plan = plan
         self.endpoint = endpoint
@@ -95,6 +100,7 @@ class Fleet:
         self._rules = rules
         self.ledger = ledger
         self._scenarios = scenarios
+        self._holes = sorted((begin, end, number) for number, mine in enumerate(holes) for begin, end in mine)
         self._probe = probe_of(schema, columns)
         self._first_ms = plan.first_ms()
         self._share: list[float] = plan.share().tolist()
@@ -259,6 +265,7 @@ class Fleet:
         order = sorted(range(plan.vehicles), key=self._share.__getitem__)
         share_s = [share * plan.ticks_per_batch for share in self._share]
         outages = sorted(plan.outages, key=lambda outage: outage.start_s)
+        holes = deque(self._holes)
         said_s = 0.0
         for batch in range(plan.batches):
             if batch:
@@ -271,6 +278,10 @@ class Fleet:
                     now_s = time.monotonic()
                     while outages and now_s >= self._started_s + outages[0].start_s / plan.speed:
                         self._break(outages.pop(0), now_s)
+                    while holes and now_s >= self._started_s + holes[0][0] / plan.speed:
+                        _, end, inside = holes.popleft()
+                        self._vehicles[inside].lose_network(now_s, self._started_s + end / plan.speed)
+                        self.counts.holes += 1
                     if self._stop:
                         return
                     if now_s >= due_s:

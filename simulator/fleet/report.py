@@ -29,6 +29,7 @@ class Counts:
     values: int = 0  # signal-samples sealed
     connections: int = 0
     breaks: int = 0  # connections that ended by themselves, and attempts that failed
+    holes: int = 0  # times a vehicle's scenario took its network away
     reasons: Counter[str] = field(default_factory=Counter)
 
     def note(self, status: Status) -> None:
@@ -118,6 +119,8 @@ class Report:
                 f"connections: {counts.connections:,} made, {counts.breaks:,} broken or failed ({said}); {counts.undelivered} batches that"
                 f" nobody listened to, {counts.strange} strange messages, {self.forged} forged receipts"
             )
+        if counts.holes:
+            lines.append(f"coverage: {counts.holes:,} times a vehicle had no network, as its scenario says")
         for outage in self.outages:
             back = "not all came back" if outage.reconnected_s is None else f"all back in {outage.reconnected_s:.1f} s"
             drained = "not drained" if outage.drained_s is None else f"drained in {outage.drained_s:.1f} s"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dbc.schema import Kind, Schema
 
-__all__ = ["Physical", "RandomWalk", "Recorded", "Source"]
+__all__ = ["Physical", "RandomWalk", "Raw", "Source"]
 
 Raw = NDArray[np.int64]
 
@@ -60,25 +60,6 @@ class RandomWalk:
         return self._raw
 
 
-class Recorded:
-    """Vehicles that play recorded or simulated drives over and over.
-
-    drives: each (ticks, m) int64. plays: (n,) which drive each vehicle plays. begins: (n,) at which of its ticks it begins.
-    """
-
-    def __init__(self, drives: Sequence[Raw], plays: NDArray[np.intp], begins: NDArray[np.intp]) -> None:
-        self._values = np.concatenate(list(drives))
-        lengths = np.array([len(drive) for drive in drives])
-        self._first = (np.cumsum(lengths) - lengths)[plays]
-        self._length = lengths[plays]
-        self._at = begins % self._length
-
-    def next(self) -> Raw:
-        raw: Raw = self._values[self._first + self._at]
-        self._at = (self._at + 1) % self._length
-        return raw
-
-
 class Physical:
     """Physical values, as the vectorised model gives them, turned into the DBC's raw integers.
 
@@ -95,9 +76,13 @@ class Physical:
     def next(self) -> Raw:
         values = self._next_values(1)[0][self._columns].T.astype(np.float64)
         seen = np.isfinite(values)
-        raw = np.rint((np.where(seen, values, self._offset) - self._offset) / self._scale).astype(np.int64)
+        values -= self._offset
+        values /= self._scale
+        np.rint(values, out=values)
+        np.copyto(values, 0.0, where=~seen)
+        raw: Raw = values.astype(np.int64)
         if self._raw is not None:
-            raw = np.where(seen, raw, self._raw)
+            np.copyto(raw, self._raw, where=~seen)
         self._raw = raw
         return raw
 

@@ -1,6 +1,7 @@
 """The fleet's pure parts: values, outages, shares, the comparison of ledger and store."""
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,12 +9,15 @@ import pytest
 from dbc.compiler import compile_dbc
 from dbc.schema import Schema
 from dbc.vehicles import DBC_FILES
+from simulator.cars import Cars
+from simulator.cast import Cast
 from simulator.fleet import FleetError, Ledger, Outage, Plan, Reading, compare, parse, verify
-from simulator.fleet.drives import Drives, Walks, assign
+from simulator.fleet.drives import Drives, Walks, assign, holes
 from simulator.fleet.ledger import Written
 from simulator.fleet.prepared import Work
-from simulator.fleet.sources import Physical, Recorded
+from simulator.fleet.sources import Physical
 from simulator.fleet.verify import Found
+from simulator.scenario import scenario
 from wire.codec import decode_rows
 from wire.envelope import StreamOpener
 from wire.receipts import Status
@@ -45,12 +49,41 @@ def test_a_walk_stays_in_the_declared_ranges_and_moves(schema: Schema) -> None:
     assert 0.2 < changing < 0.7
 
 
-def test_recorded_drives_are_played_over_and_over_each_vehicle_from_its_moment() -> None:
-    drives = (np.arange(6).reshape(3, 2), 100 + np.arange(4).reshape(2, 2))
-    source = Drives(drives, plays=np.array([0, 1, 0]), begins=np.array([0, 1, 2]))([0, 1, 2])
-    assert isinstance(source, Recorded)
-    played = [source.next().tolist() for _ in range(3)]
-    assert played == [[[0, 1], [102, 103], [4, 5]], [[2, 3], [100, 101], [0, 1]], [[4, 5], [102, 103], [2, 3]]]
+def test_a_mix_drives_the_cars_of_its_scenarios(tmp_path: Path) -> None:
+    stuck = tmp_path / "stuck.toml"
+    stuck.write_text("words = 'x'\n[[faults]]\ncode = 'sensor_stuck'\nsignal = 'ESP_Motion.VehicleSpeed'\nonset = '20s'\nfor = '20s'\n")
+    compiled = compile_dbc(DBC_FILES)
+    speed = compiled.schema.index("ESP_Motion.VehicleSpeed")
+    columns, plays = np.array([speed, speed + 1]), np.array([0, 1, 1, 0])
+    drives = Drives((scenario("healthy"), scenario(stuck)), plays, columns, compiled, 3)
+    whole, part = drives(range(4)), pickle.loads(pickle.dumps(drives))([1, 2])  # a worker's share
+    raw = np.stack([whole.next() for _ in range(38)])
+    other = np.stack([part.next() for _ in range(38)])
+    assert raw.shape == (38, 4, 2)
+    true = Cars(Cast(seed=3, vehicles=(0, 1, 2, 3)))
+    for second in range(38):
+        true.step()
+        if second in (10, 15, 37):
+            seen = compiled.schema.physical(raw[second, :, 0][:, None] * np.ones(len(compiled.schema), np.int64))[:, speed]
+            healthy = slice(None) if second < 19 else slice(0, 4, 3)
+            assert np.abs(seen - true.state["drive.speed"] * 3.6)[healthy].max() < 1.0
+    assert (raw[21:, 1:3, 0] == raw[21, 1:3, 0]).all()
+    assert (np.abs(other - raw[:, 1:3])[:, :, 0] < 40).all()  # the same cars; noise depends on who is beside them
+    assert raw[-1, 0, 0] != raw[21, 0, 0]
+
+
+def test_a_scenario_takes_the_network_away_for_its_outages_and_what_its_coverage_leaves_out(tmp_path: Path) -> None:
+    def of(text: str, number: int = 0) -> list[tuple[float, float]]:
+        path = tmp_path / "holes.toml"
+        path.write_text(f"words = 'x'\n[connectivity]\n{text}\n")
+        return holes(scenario(path), 1, number, 3600.0)
+
+    assert of("") == []
+    assert of("outages = [['1m', '30s'], ['2h', '1m']]") == [(60.0, 90.0)]
+    assert of("coverage = 0") == [(0.0, 3600.0)]
+    away = [sum(end - begin for begin, end in of("coverage = 0.9", number)) / 3600 for number in range(200)]
+    assert np.mean(away) == pytest.approx(0.1, abs=0.015)
+    assert of("coverage = 0.9", 5) == of("coverage = 0.9", 5) != of("coverage = 0.9", 6)
 
 
 def test_physical_values_become_the_raw_integers_of_the_dbc(schema: Schema) -> None:
