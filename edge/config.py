@@ -165,6 +165,7 @@ class EdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recipients: RecipientsConfig
     packs: PacksConfig = msgspec.field(default_factory=PacksConfig)
     polling: PollingConfig = msgspec.field(default_factory=PollingConfig)
+    upload: UploadConfig = msgspec.field(default_factory=UploadConfig)
     batch: BatchConfig = msgspec.field(default_factory=BatchConfig)
     outbox: OutboxConfig = msgspec.field(default_factory=OutboxConfig)
     health: HealthConfig = msgspec.field(default_factory=HealthConfig)
@@ -174,7 +175,6 @@ class EdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def resolved(config: EdgeConfig, base: Path) -> EdgeConfig:
     """`config` with every relative path made absolute against `base` (the settings file's folder)."""
-    upload: UploadConfig = msgspec.field(default_factory=UploadConfig)
 
     def absolute(path: str) -> str:
         return str((base / path).absolute()) if path else ""
@@ -191,6 +191,6 @@ def resolved(config: EdgeConfig, base: Path) -> EdgeConfig:
         packs=replace(packs, folders=[absolute(folder) for folder in packs.folders], trusted_key=absolute(packs.trusted_key)),
         broker=replace(broker, ca=absolute(broker.ca), certificate=absolute(broker.certificate), key=absolute(broker.key)),
         recipients=replace(config.recipients, files=[absolute(path) for path in config.recipients.files]),
+        upload=replace(config.upload, conditions=absolute(config.upload.conditions)),
         health=replace(config.health, ledger=absolute(config.health.ledger)),
     )
-        upload=replace(config.upload, conditions=absolute(config.upload.conditions)),
