@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from models.tables import Drive
 
-__all__ = ["Detector", "Scored", "fit", "rounded", "score_drive"]
+__all__ = ["Detector", "Scored", "fit", "remainders", "rounded", "score_drive"]
 
 RIDGE = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """Penalties tried, relative to the number of rows; features have unit variance."""
@@ -32,7 +32,9 @@ LIMIT = 0.99
 DIGITS = 9
 """Significant digits of every constant of the graph: linear algebra's last bits differ between machines, and a pack should not."""
 MARGIN = 0.1
-"""Of the trained range, on either side, still counts as known."""
+"""Of the trained range of a context signal, on either side, still counts as known."""
+MARGIN_PCA = 1.0
+"""The same without context, where every signal says what is known and a fault must not be mistaken for a new operating point."""
 STEP_MS = (500, 1500)
 """Ticks this far apart follow one another; anything else begins a window anew."""
 
@@ -95,8 +97,8 @@ def fit(drives: Sequence[Drive], monitored: Sequence[int], context: Sequence[int
     everything = np.concatenate([drive.values for drive in drives])
     lowest, highest = np.nanmin(everything, axis=0), np.nanmax(everything, axis=0)
     # A fault may drive a monitored signal anywhere; only what describes the operating point decides whether that point is known. Without
-    # context every signal does, and the margin is as wide as the range, so that a fault is not mistaken for a new operating point.
-    margin = (MARGIN if len(context) else 1.0) * (highest - lowest)
+    # context every signal does.
+    margin = (MARGIN if len(context) else MARGIN_PCA) * (highest - lowest)
     low, high = np.full(columns, -np.inf), np.full(columns, np.inf)
     low[known_by], high[known_by] = (lowest - margin)[known_by], (highest + margin)[known_by]
 
@@ -147,8 +149,7 @@ def fit(drives: Sequence[Drive], monitored: Sequence[int], context: Sequence[int
 
 def score_drive(detector: Detector, drive: Drive) -> Scored:
     """The reference that the ONNX graph must agree with: score and `known` of each tick of a drive."""
-    features, target, ends = _windows(detector, drive)
-    remains = (target - (features @ detector.weights + detector.bias)) / detector.scale
+    remains, ends = remainders(detector, drive)
     score = np.full(len(drive.tick_ms), np.nan)
     score[ends] = np.einsum("ni,ij,nj->n", remains, detector.form, remains)
     known = np.zeros(len(drive.tick_ms), bool)
@@ -156,6 +157,12 @@ def score_drive(detector: Detector, drive: Drive) -> Scored:
     if len(ends):
         known[ends] = np.all(sliding_window_view(inside, detector.window), axis=1)[ends - (detector.window - 1)]
     return Scored(score, known)
+
+
+def remainders(detector: Detector, drive: Drive) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """What remains of the monitored signals (n, m), scaled, and the ticks (n,) of the drive that have it."""
+    features, target, ends = _windows(detector, drive)
+    return (target - (features @ detector.weights + detector.bias)) / detector.scale, ends
 
 
 def rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:

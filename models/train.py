@@ -22,8 +22,9 @@ from models.pack import Pack, signals_fingerprint, write
 from models.runtime import PackRuntime
 from models.screening import screen
 from models.tables import Drive, Table, fingerprint
+from models.trained import Trained
 
-__all__ = ["Options", "split_drives", "train_pca"]
+__all__ = ["Options", "split_drives", "train", "train_pca"]
 
 HELD_OUT = 0.35
 """Share of the drives that calibrate; thresholds are tails and need many drives, coefficients need fewer."""
@@ -58,6 +59,11 @@ class Options:
 
 def train_pca(table: Table, options: Options, folder: str | Path) -> Pack:
     """Train on healthy drives and write an unsigned pack into `folder`. Raises TrainingDataError or TrainingFailed."""
+    return train(table, options, folder).pack
+
+
+def train(table: Table, options: Options, folder: str | Path) -> Trained:
+    """As `train_pca`, with what its report needs."""
     _check_size(table)
     fitted, held = split_drives(table.drives, options.seed)
     described = {at for at, name in enumerate(table.names) if any(fnmatchcase(name, glob) for glob in options.context)}
@@ -78,7 +84,8 @@ def train_pca(table: Table, options: Options, folder: str | Path) -> Pack:
             f"{short.source}: {min(map(len, judged))} ticks of it can be scored, expected over {least}; "
             f"give longer drives, or drives that cover the same operating range"
         )
-    judged = [one for one in judged if len(one) > least]
+    enough = [at for at, one in enumerate(judged) if len(one) > least]
+    judged = [judged[at] for at in enough]
     threshold, calibration, budget = thresholds(judged, persistence, options.budget)
     knots = p_value_knots(np.concatenate(judged))
     model = build(detector, knots)
@@ -117,7 +124,17 @@ def train_pca(table: Table, options: Options, folder: str | Path) -> Pack:
     pack = Pack.load(folder)
     _check_agreement(pack, detector, held[0], scored[0], p_value(knots, scored[0].score))
     _check_silent(pack, held, scored)
-    return pack
+    return Trained(
+        pack=pack,
+        detector=detector,
+        table=usable,
+        fitted=tuple(fitted),
+        held=tuple(held),
+        scored=tuple(scored),
+        judged=tuple(judged),
+        judged_drives=tuple(held[at] for at in enough),
+        judged_scored=tuple(scored[at] for at in enough),
+    )
 
 
 def _check_size(table: Table) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
-from cansight.commands.models_evaluate import evaluate
+from cansight.commands.models_evaluate import evaluate, report_option
 from cansight.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ models.add_command(evaluate)
 )
 @click.option("--seed", default=0, show_default=True, type=int, metavar="N", help="Decides which drives calibrate.")
 @click.option("-o", "--output", "pack_dir", required=True, metavar="PACK_DIR", type=click.Path(path_type=Path))
+@report_option
 @json_option
 def train(
     data: tuple[str, ...],
@@ -79,6 +80,7 @@ def train(
     budget: float,
     seed: int,
     pack_dir: Path,
+    report: Path | None,
     as_json: bool,
 ) -> None:
     """Learn from healthy drives. Each DATA file is one drive: a CAN log (with --dbc) or a table, .csv or .parquet.
@@ -86,7 +88,8 @@ def train(
     With --dbc, a table's columns are signals of that DBC, and the pack runs on vehicles that have it.
     """
     from models.tables import read_table
-    from models.train import Options, train_pca
+    from models.train import Options
+    from models.train import train as train_on
 
     need, of = _persistence(persistence)
     pack_id = name or pack_dir.resolve().name
@@ -105,8 +108,13 @@ def train(
         warmup=warmup,
         budget=budget,
     )
-    pack = train_pca(table, options, pack_dir)
-    _show(pack, as_json)
+    trained = train_on(table, options, pack_dir)
+    if report is not None:
+        from models.report.page import write
+        from models.report.training import training_report
+
+        write(report, training_report(trained))
+    _show(trained.pack, as_json)
 
 
 @models.command()

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from models.evaluation.figures import Evaluation
     from models.manifest import Manifest
 
+report_option = click.option(
+    "--report", metavar="FILE.html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with plots, too."
+)
+
 
 @click.command()
 @click.argument("pack_dir", metavar="PACK_DIR", type=click.Path(path_type=Path))
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
     help="Hours of DATA that make a vehicle-month: 40 where DATA are drives alone, 60 more with charging.",
 )
 @click.option("--spare", metavar="HOURS", type=click.FloatRange(0), default=48.0, show_default=True, help="Found so long before it failed.")
+@report_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with what each recording counted.")
 def evaluate(
     pack_dir: Path,
@@ -60,6 +65,7 @@ def evaluate(
     vus_window: int,
     month_hours: float,
     spare: float,
+    report: Path | None,
     as_json: bool,
 ) -> None:
     """Evaluate a pack on DATA whose faults are known, as the vehicle would judge them.
@@ -89,7 +95,17 @@ def evaluate(
         month_hours=month_hours,
         spare_s=spare * 3600,
     )
-    result = run(request, _progress(len(found)))
+    witness = None
+    if report is not None:
+        from models.report.evaluation import Witness
+
+        witness = Witness(pack.manifest.fault_code)
+    result = run(request, _progress(len(found)), witness.see if witness is not None else None)
+    if report is not None and witness is not None:
+        from models.report.evaluation import evaluation_report
+        from models.report.page import write
+
+        write(report, evaluation_report(pack.manifest, result, witness))
     if sys.stderr.isatty():
         click.echo("\r\x1b[K", nl=False, err=True)
     if as_json:
@@ -135,7 +151,8 @@ def describe(manifest: "Manifest", figures: "Evaluation") -> list[str]:
     if figures.event_recall.of:
         always = f"; always alarming would reach {figures.always_alarm_f1:.3f}" if figures.always_alarm_f1 is not None else ""
         lines += [
-            f"          delay in s: median {_plain(figures.delay_median_s, 1)}, 90 % within {_plain(figures.delay_p90_s, 1)}, of those found",
+            f"          delay in s, of those found: median {_plain(figures.delay_median_s, 1)}, "
+            f"90 % within {_plain(figures.delay_p90_s, 1)}",
             f"points    F1 {_plain(figures.point_f1, 3)}{always}",
             f"          false alarms {_share(figures.false_alarm_rate)}, misses {_share(figures.miss_rate)}, "
             f"precision {_share(figures.point_precision)}",

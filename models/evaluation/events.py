@@ -7,7 +7,7 @@ Kim et al. 2022, AAAI 36). A tick without a judgement is a tick without an alarm
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,12 @@ class Judged:
     score: NDArray[np.float64]
     alarm: NDArray[np.bool_]
     raised: NDArray[np.int64]
+    contributions: tuple[dict[str, float], ...] = ()
+    """of each raising: signals with their shares of the score"""
+    outside: dict[str, int] = field(default_factory=dict)
+    """signals that left the trained range and its margin, with their ticks"""
+    raise_at: float = 0.0
+    """the score that alarms"""
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,15 @@ from models.errors import PackSchemaError, TrainingDataError
 from models.evaluation.events import DriveCounts, Event, Judged, block_maxima, count, healthy_scores
 from models.evaluation.figures import Evaluation, evaluate
 from models.evaluation.truth import Recording, labelled_events, read_truth
+from models.fit import MARGIN, MARGIN_PCA
 from models.manifest import Manifest
 from models.pack import Pack
 from models.runtime import PackRuntime
 from models.scoring import read_for, score_drive_ticks
 from models.tables import TABLE_SUFFIXES, Drive, Progress, Table, read_tables
 from models.train import Options, train_pca
+
+Each = Callable[[Judged, list[Event], DriveCounts], None]
 
 __all__ = ["Request", "Result", "judge", "run"]
 
@@ -56,8 +59,11 @@ class Result:
     drives: tuple[DriveCounts, ...]
 
 
-def run(request: Request, progress: Progress | None = None, each: Callable[[Judged, list[Event]], None] | None = None) -> Result:
-    """Evaluate. each: is shown every judged drive with its events. Raises ModelsError and dbc's errors for data that cannot be read."""
+def run(request: Request, progress: Progress | None = None, each: Each | None = None) -> Result:
+    """Evaluate. each: is shown every judged drive with its events and counts.
+
+    Raises ModelsError, and dbc's errors for data that cannot be read.
+    """
     counts: list[DriveCounts] = []
     healthy: list[NDArray[np.float32]] = []
     runtime = None if request.rebase else PackRuntime(request.pack)
@@ -71,7 +77,7 @@ def run(request: Request, progress: Progress | None = None, each: Callable[[Judg
         counts.append(count(judged, events, request.pack.manifest.fault_code, request.vus_window, first))
         healthy.append(healthy_scores(judged, events, first))
         if each:
-            each(judged, events)
+            each(judged, events, counts[-1])
     lengths = [ticks for one in counts for ticks in one.event_ticks]
     usual = int(np.median(lengths)) if lengths else 0
     blocks = [block_maxima(scores, usual) if usual else np.zeros(0) for scores in healthy]
@@ -83,13 +89,38 @@ def judge(runtime: PackRuntime, drive: Drive) -> Judged:
     ticks = len(drive.tick_ms)
     score, alarm = np.full(ticks, np.nan), np.zeros(ticks, bool)
     raised: list[int] = []
+    contributions: list[dict[str, float]] = []
     for row, tick in enumerate(score_drive_ticks(runtime, drive)):
         if tick.score.judged is not None:
             score[row] = tick.score.judged
         alarm[row] = tick.alarm
         if tick.transition is Transition.RAISED:
             raised.append(row)
-    return Judged(drive.source, drive.tick_ms, score, alarm, np.array(raised, np.int64))
+            contributions.append(dict(zip(runtime.names, tick.score.contributions.tolist(), strict=True)))
+    return Judged(
+        source=drive.source,
+        tick_ms=drive.tick_ms,
+        score=score,
+        alarm=alarm,
+        raised=np.array(raised, np.int64),
+        contributions=tuple(contributions),
+        outside=_outside(runtime.pack.manifest, drive),
+        raise_at=runtime.pack.manifest.threshold.raise_at,
+    )
+
+
+def _outside(manifest: Manifest, drive: Drive) -> dict[str, int]:
+    """Signals that decide whether a tick is known, with the ticks at which they were out of the trained range and its margin."""
+    context = any(signal.role == "context" for signal in manifest.signals)
+    margin = MARGIN if context else MARGIN_PCA
+    ticks: dict[str, int] = {}
+    for signal, column in zip(manifest.signals, drive.values.T, strict=True):
+        if signal.role == "context" or not context:
+            room = margin * (signal.maximum - signal.minimum)
+            out = int(((column < signal.minimum - room) | (column > signal.maximum + room)).sum())
+            if out:
+                ticks[signal.name] = out
+    return ticks
 
 
 def _drives(request: Request, progress: Progress | None) -> Iterator[tuple[Drive, list[Event]]]:

@@ -1,0 +1,297 @@
+"""The report of a training: when it alarms and why there, what its scores look like, what it looks at, and where it has been."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.calibrate import highest_persistent
+from models.fit import Detector
+from models.report.coverage import CELLS, LEAST, PAIR_CELLS, occupancy, pairs_covered
+from models.report.page import Chart, Section, Table, Tiles, axis, page
+from models.report.traces import Trace
+from models.report.traces import chart as trace_chart
+from models.trained import Trained
+
+__all__ = ["training_report"]
+
+MONTH_HOURS, DRIVE_HOURS = 40, 0.25
+MOST_SIGNALS = 24
+"""In a matrix; more cannot be read."""
+TOP = 0.01
+EULER = 0.5772156649015329
+
+
+def training_report(trained: Trained) -> str:
+    """HTML."""
+    manifest = trained.pack.manifest
+    kind = "expected value at the operating point, then PCA of what remains" if manifest.rung == "expected" else "PCA of the signals"
+    lead = (
+        f"Fault {manifest.fault_code}; {kind}. Fitted on {manifest.training.drives} drives ({manifest.training.ticks} ticks of a second), "
+        f"calibrated on {manifest.calibration.drives} drives that nothing was fitted on ({manifest.calibration.ticks} ticks)."
+    )
+    return page(
+        f"Training of {manifest.pack_id} {manifest.version}",
+        lead,
+        [_overview(trained), _threshold(trained), _scores(trained), _signals(trained), _range(trained), _dropped(trained)],
+    )
+
+
+def _overview(trained: Trained) -> Section:
+    manifest = trained.pack.manifest
+    known = sum(int((one.known & np.isfinite(one.score)).sum()) for one in trained.scored)
+    scored = sum(int(np.isfinite(one.score).sum()) for one in trained.scored)
+    covered = pairs_covered(*_operating(trained)[1:])
+    above = covered[np.triu_indices(len(covered), 1)]
+    tiles = [
+        (f"{manifest.threshold.raise_at:.3g}", f"score that alarms, in {manifest.persistence.need} of {manifest.persistence.of} ticks"),
+        (f"{manifest.calibration.highest:.3g}", "highest persistent score of a healthy calibration drive"),
+        (
+            f"{manifest.alarm_budget.per_drive * MONTH_HOURS / DRIVE_HOURS:.2g}",
+            f"false alarms budgeted for a vehicle-month of {MONTH_HOURS} h of driving",
+        ),
+        (f"{known / max(scored, 1):.1%}", "of the scored calibration ticks lie in the trained range"),
+        (f"{above.mean():.0%}" if len(above) else f"{covered.mean():.0%}", "of the operating range seen, two signals at a time"),
+    ]
+    return Section("In short", "", [Tiles(tiles)])
+
+
+def _threshold(trained: Trained) -> Section:
+    manifest = trained.pack.manifest
+    highest = np.sort([highest_persistent(score, manifest.persistence) for score in trained.judged])
+    count = len(highest)
+    over = 1 - (np.arange(1, count + 1) - 0.5) / count
+    raise_at = manifest.threshold.raise_at
+    data = [_line("calibration drives", highest, over, "--series-0", mode="markers")]
+    budget = manifest.alarm_budget
+    if budget.tail == "gumbel":
+        spread = float(highest.std(ddof=1)) * np.sqrt(6) / np.pi
+        place = float(highest.mean()) - EULER * spread
+        x = np.linspace(highest[0], max(raise_at, highest[-1]) * 1.05, 120)
+        data.append(_line("Gumbel law fitted to them", x, -np.expm1(-np.exp(-(x - place) / spread)), "--series-2"))
+    floor = min(budget.per_drive, 0.5 / count)
+    data.append(_line(f"alarm at {raise_at:.3g}", np.array([raise_at, raise_at]), np.array([floor, 1.0]), "--series-1"))
+    how = (
+        f"Set so that a healthy drive alarms with probability {budget.per_drive:g}, by the tail of the drives' highest scores."
+        if budget.tail == "gumbel"
+        else f"{count} calibration drives are too few to show a tail: twice their highest score. 8 drives and more give a promise."
+    )
+    return Section(
+        "Threshold",
+        f"{how} A drive's score here is the highest that lasted for {manifest.persistence.need} of {manifest.persistence.of} ticks.",
+        [
+            Chart(
+                "Share of healthy drives that reach a score",
+                data,
+                {
+                    "xaxis": axis("highest persistent score of a drive"),
+                    "yaxis": axis("share of drives above", type="log", dtick=1, exponentformat="power"),
+                },
+            )
+        ],
+    )
+
+
+def _scores(trained: Trained) -> Section:
+    manifest = trained.pack.manifest
+    ordered = np.sort(np.concatenate(list(trained.judged)))
+    at = np.unique(np.geomspace(1, len(ordered), 400).astype(np.int64))
+    survival = _line("healthy ticks", ordered[len(ordered) - at], at / len(ordered), "--series-0")
+    highest = [highest_persistent(score, manifest.persistence) for score in trained.judged]
+    order = np.argsort(highest)
+    chosen = {"highest": int(order[-1]), "usual": int(order[len(order) // 2])}
+    charts = [
+        trace_chart(
+            Trace(
+                f"The calibration drive with the {words} score: {trained.judged_drives[at].source}",
+                trained.judged_drives[at].tick_ms,
+                np.where(trained.judged_scored[at].known, trained.judged_scored[at].score, np.nan),
+                manifest.threshold.raise_at,
+            )
+        )
+        for words, at in chosen.items()
+        if words == "highest" or len(order) > 1
+    ]
+    return Section(
+        "Scores of healthy ticks",
+        "A tick's p-value is the share of healthy ticks that score as high: the height of the first curve at its score.",
+        [
+            Chart(
+                "Share of healthy ticks over a score (p-value)",
+                [survival],
+                {
+                    "xaxis": axis("score", type="log", dtick=1, exponentformat="power"),
+                    "yaxis": axis("share of ticks", type="log", dtick=1, exponentformat="power"),
+                },
+                280,
+            ),
+            *charts,
+        ],
+    )
+
+
+def _signals(trained: Trained) -> Section:
+    manifest = trained.pack.manifest
+    detector = trained.detector
+    shares = _contributions(trained)
+    monitored = [manifest.signals[int(at)] for at in detector.monitored]
+    order = np.argsort(shares)[-MOST_SIGNALS:]
+    bars = {
+        "type": "bar",
+        "orientation": "h",
+        "x": (100 * shares[order]).round(3).tolist(),
+        "y": [monitored[int(at)].name for at in order],
+        "marker": {"color": "--series-0"},
+        "hovertemplate": "%{y}: %{x:.1f} %<extra></extra>",
+    }
+    rows = []
+    for signal in manifest.signals:
+        explained = manifest.evaluation.explained.get(signal.name)
+        at = next((place for place, one in enumerate(monitored) if one.name == signal.name), None)
+        rows.append(
+            [
+                signal.name,
+                signal.role,
+                f"{signal.minimum:.5g} … {signal.maximum:.5g}",
+                signal.unit or "–",
+                _declared(trained, signal.name),
+                f"{explained:.1%}" if explained is not None and manifest.rung == "expected" else "",
+                f"{detector.scale[at]:.3g}" if at is not None else "",
+            ]
+        )
+    return Section(
+        "Signals",
+        "Remaining: standard deviation of what is left of a signal when its expected value is taken off, on drives that it was not "
+        "fitted on. A fault shows when it moves a signal by several of these.",
+        [
+            Chart(
+                f"Who makes the highest {TOP:.0%} of healthy scores",
+                [bars],
+                {"xaxis": axis("mean share of the score [%]", rangemode="tozero"), "yaxis": axis("")},
+                90 + 24 * len(order),
+            ),
+            Table(["signal", "role", "trained range", "unit", "declared range", "explained", "remaining"], rows),
+        ],
+    )
+
+
+def _range(trained: Trained) -> Section:
+    names, values, low, high = _operating(trained)
+    seen = occupancy(values, low, high)
+    covered = pairs_covered(values, low, high)
+    margin = "10 % of it" if len(trained.detector.context) else "its whole width"
+    scale = [[0, "--low"], [1, "--high"]]
+    cells = {
+        "type": "heatmap",
+        "z": np.log10(np.maximum(seen, 1)).round(3).tolist(),
+        "customdata": seen.tolist(),
+        "x": [round(100 * (cell + 0.5) / CELLS, 1) for cell in range(CELLS)],
+        "y": names,
+        "colorscale": scale,
+        "colorbar": {
+            "title": {"text": "seconds"},
+            "tickvals": [0, 1, 2, 3, 4, 5],
+            "ticktext": ["≤1", "10", "100", "1k", "10k", "100k"],
+            "thickness": 12,
+        },
+        "hovertemplate": "%{y}, at %{x} % of its range: %{customdata} s<extra></extra>",
+        "xgap": 1,
+        "ygap": 1,
+    }
+    matrix = {
+        "type": "heatmap",
+        "z": (100 * covered).round(1).tolist(),
+        "x": names,
+        "y": names,
+        "colorscale": scale,
+        "zmin": 0,
+        "zmax": 100,
+        "colorbar": {"title": {"text": "%"}, "thickness": 12},
+        "hovertemplate": "%{y} with %{x}: %{z} %<extra></extra>",
+        "xgap": 1,
+        "ygap": 1,
+    }
+    words = (
+        f"Outside the trained range and {margin} on either side the answer is “not known here” and no alarm. A cell counts as seen from "
+        f"{LEAST} seconds on. Two signals never fill their whole square; pale rows show what the next drives should visit."
+    )
+    parts: list[Chart] = [
+        Chart(
+            "Seconds of training in each twentieth of a signal's trained range",
+            [cells],
+            {"xaxis": axis("place in the trained range [%]", range=[0, 100]), "yaxis": axis("", autorange="reversed")},
+            110 + 26 * len(names),
+        )
+    ]
+    if len(names) > 1:
+        parts.append(
+            Chart(
+                f"Share of the {PAIR_CELLS} × {PAIR_CELLS} cells of two signals that training has seen",
+                [matrix],
+                {"xaxis": axis(""), "yaxis": axis("", autorange="reversed")},
+                220 + 26 * len(names),
+            )
+        )
+    return Section("Operating range", words, parts)
+
+
+def _dropped(trained: Trained) -> Section:
+    dropped = trained.pack.manifest.training.dropped
+    return Section(
+        "Not used",
+        f"{len(dropped)} signals were offered and left out." if dropped else "Every signal that was offered is used.",
+        [Table(["signal", "reason"], [[name, reason] for name, reason in dropped.items()])] if dropped else [],
+    )
+
+
+def _operating(trained: Trained) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """The signals that decide what is known, with their training values (n, c) and trained ranges."""
+    manifest, detector = trained.pack.manifest, trained.detector
+    columns = (
+        [at for at, signal in enumerate(manifest.signals) if signal.role == "context"]
+        if len(detector.context)
+        else detector.monitored.tolist()
+    )
+    columns = [at for at in columns if manifest.signals[at].maximum > manifest.signals[at].minimum][:MOST_SIGNALS]
+    values = np.concatenate([drive.values[:, columns] for drive in trained.fitted])
+    return (
+        [manifest.signals[at].name for at in columns],
+        values,
+        np.nanmin(values, axis=0),
+        np.nanmax(values, axis=0),
+    )
+
+
+def _contributions(trained: Trained) -> NDArray[np.float64]:
+    """(m,) mean contributions to the highest healthy scores."""
+    detector: Detector = trained.detector
+    limit = np.quantile(np.concatenate(list(trained.judged)), 1 - TOP)
+    shares = np.zeros(len(detector.monitored))
+    count = 0
+    for remains in trained.remainders():
+        score = np.einsum("ni,ij,nj->n", remains, detector.form, remains)
+        pull = remains[score >= limit] @ detector.form
+        strength = pull**2 / np.diag(detector.form)
+        total = strength.sum(axis=1, keepdims=True)
+        shares += (strength / np.where(total > 0, total, 1.0)).sum(axis=0)
+        count += len(pull)
+    return shares / max(count, 1)
+
+
+def _declared(trained: Trained, name: str) -> str:
+    schema, columns = trained.table.schema, trained.table.columns
+    if schema is None or columns is None:
+        return ""
+    at = int(columns[trained.table.names.index(name)])
+    low, high = schema.minimum[at], schema.maximum[at]
+    return f"{low:.5g} … {high:.5g}" if np.isfinite(low) and np.isfinite(high) else ""
+
+
+def _line(name: str, x: NDArray[np.float64], y: NDArray[np.float64], colour: str, mode: str = "lines") -> dict[str, object]:
+    return {
+        "type": "scatter",
+        "mode": mode,
+        "name": name,
+        "x": [float(f"{value:.5g}") for value in x],
+        "y": [float(f"{value:.5g}") for value in y],
+        "line": {"color": colour, "width": 2},
+        "marker": {"color": colour, "size": 7},
+    }

@@ -1,0 +1,37 @@
+"""What a training leaves for its report: the pack, and the data behind its threshold."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.fit import Detector, Scored, remainders
+from models.pack import Pack
+from models.tables import Drive, Table
+
+__all__ = ["Trained"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """table: the drives with the columns of the pack. fitted, held: of these, those that were fitted on and those that calibrate.
+
+    judged: the known scores of each calibration drive that had enough of them; judged_drives, judged_scored: those drives.
+    """
+
+    pack: Pack
+    detector: Detector
+    table: Table
+    fitted: tuple[Drive, ...]
+    held: tuple[Drive, ...]
+    scored: tuple[Scored, ...]
+    judged: tuple[NDArray[np.float64], ...]
+    judged_drives: tuple[Drive, ...]
+    judged_scored: tuple[Scored, ...]
+
+    def remainders(self) -> Iterator[NDArray[np.float64]]:
+        """(n, m) what remains of the monitored signals in each calibration drive, scaled, at its known ticks."""
+        for drive, scored in zip(self.judged_drives, self.judged_scored, strict=True):
+            remains, ends = remainders(self.detector, drive)
+            yield remains[scored.known[ends]]
