@@ -17,7 +17,7 @@ from cansight.commands.sim_dataset import dataset
 from dbc.compiler import CompiledDbc, compile_dbc
 from dbc.vehicles import DBC_FILES
 from models.tables import read_table
-from simulator.dataset import MANIFEST, DatasetRequest, make_dataset
+from simulator.dataset import MANIFEST, MINUTES, DatasetRequest, make_dataset
 from simulator.dataset_plan import SPLITS, members
 from simulator.errors import DatasetError, ScenarioError
 from simulator.minutes import Minutes
@@ -67,6 +67,17 @@ def test_two_processes_make_the_same_bytes(folder: Path, tmp_path: Path) -> None
     make_dataset(DatasetRequest(simulator.scenario("coolant_leak"), 4, VEHICLES, SECONDS, tmp_path), workers=2)
     for path in folder.iterdir():
         assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+
+
+def test_two_processes_make_the_same_minutes(tmp_path: Path) -> None:
+    what, folders = simulator.scenario("coolant_leak"), [tmp_path / "one", tmp_path / "two"]
+    for workers, folder in enumerate(folders, 1):
+        make_dataset(DatasetRequest(what, 4, VEHICLES, 90, folder, MINUTES), workers=workers)
+    made = sorted(folders[0].iterdir())
+    assert [path.name for path in made] == sorted(path.name for path in folders[1].iterdir())
+    assert len([path for path in made if path.name.endswith((".minutes.parquet", ".ticks.parquet"))]) == 2 * VEHICLES
+    for path in made:
+        assert path.read_bytes() == (folders[1] / path.name).read_bytes(), path.name
 
 
 def test_columns_are_signals_with_their_units_on_the_dbcs_steps(folder: Path, compiled: CompiledDbc) -> None:
