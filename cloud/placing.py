@@ -1,4 +1,10 @@
-"""From a vehicle's boot axis to UTC: an opened message becomes an event for the sinks."""
+"""From a vehicle's boot axis to UTC: an opened message becomes an event for the sinks.
+
+A message is placed by the clock that its stream was announced with, else by the first one that its boot has said. A clock is not believed
+where it says that something was sealed after it arrived here: such a vehicle's clock is ahead, and what it records waits for a better one.
+"""
+
+from collections.abc import Callable
 
 import msgspec
 
@@ -7,11 +13,38 @@ from cloud.streams import Opened
 from wire.messages import Clock, FindingMessage, Gap, Rows, StatusMessage
 
 UNKNOWN_MODEL = "unknown"
+AHEAD_MS = 600_000  # a vehicle's clock and ours may differ by so much
 
 
 def needs_clock(opened: Opened) -> bool:
     """Whether the message has times that are to be placed, or says which database it belongs to by its clock."""
     return isinstance(opened.message, Rows | FindingMessage | Gap)
+
+
+def credible(clock: Clock, received_ms: int) -> bool:
+    """Whether the clock can be right: what it was said at was before it arrived. A log's times are its own."""
+    return clock.source == "log" or clock.utc_ms <= received_ms + AHEAD_MS
+
+
+def clock_for(opened: Opened, of_its_boot: Callable[[], Clock | None]) -> Clock | None:
+    """The clock to place the message by; None: there is none that can be right."""
+    own = opened.stream.announcement.clock
+    if own is not None and _fits(opened, own):
+        return own
+    boots = of_its_boot()
+    return boots if boots is not None and _fits(opened, boots) else None
+
+
+def _fits(opened: Opened, clock: Clock) -> bool:
+    newest = _newest_ms(opened.message)
+    said = clock if newest is None else Clock(boot_ms=newest, utc_ms=newest - clock.boot_ms + clock.utc_ms, source=clock.source)
+    return credible(said, opened.received_ms)
+
+
+def _newest_ms(message: object) -> int | None:
+    if isinstance(message, Rows):
+        return int(message.tick_ms[-1]) if len(message.tick_ms) else None
+    return message.tick_ms if isinstance(message, FindingMessage | StatusMessage) else None
 
 
 def place(opened: Opened, clock: Clock | None) -> Event | None:
