@@ -39,7 +39,10 @@ class _Block:
 
     rows: slice
     offset: NDArray[Any] | None  # (rows, 1); None: all are 0
-    noisy: tuple[tuple[slice, slice], ...]  # runs of signals with noise: where in the block, where among all that have noise
+    noise: slice  # of these rows among all that have noise
+    noisy: tuple[tuple[slice, slice], ...]  # runs of signals with noise: where in the block, where among the block's that have noise
+    quiet: NDArray[np.intp]  # among the block's that have noise: those that are silent while the signal is 0
+    quiet_rows: NDArray[np.intp]  # the same, where in the block
 
 
 class Ticks:
@@ -71,28 +74,28 @@ class Ticks:
         noisy = np.flatnonzero(traits.deviation > 0)
         self._noisy = len(noisy)
         self._deviation = (noise * traits.deviation / schema.scale)[noisy].astype(np.float32)[:, None]  # in raw steps
-        self._quiet = np.flatnonzero(traits.quiet[noisy])
-        self._quiet_signals = noisy[self._quiet]
         self._flashing = np.flatnonzero(traits.flashing)
         pool = np.random.default_rng((*seed, NOISE)).standard_normal(POOL, np.float32)
         self._pool = np.lib.stride_tricks.sliding_window_view(pool, model.state.vehicles)
         self._scale = schema.scale[:, None].astype(dtype)
         self._steps = (1 / schema.scale)[:, None].astype(dtype)
         self._lowest, self._highest = (bound[:, None].astype(dtype) for bound in (traits.lowest, traits.highest))
-        self._blocks = [self._block(first, noisy) for first in range(0, len(schema), BLOCK_ROWS)]
+        self._blocks = [self._block(first, noisy, traits.quiet) for first in range(0, len(schema), BLOCK_ROWS)]
 
-    def _block(self, first: int, noisy: NDArray[np.intp]) -> _Block:
+    def _block(self, first: int, noisy: NDArray[np.intp], silent: NDArray[np.bool_]) -> _Block:
         rows = slice(first, min(first + BLOCK_ROWS, len(self.schema)))
         offset = self.schema.offset[rows]
-        begin, end = np.searchsorted(noisy, [rows.start, rows.stop]).tolist()
+        start, end = begin, _ = np.searchsorted(noisy, [rows.start, rows.stop]).tolist()
+        quiet = np.flatnonzero(silent[noisy[start:end]])
         runs = []
         while begin < end:  # of noisy signals one after the other
             last = begin
             while last + 1 < end and noisy[last + 1] == noisy[last] + 1:
                 last += 1
-            runs.append((slice(int(noisy[begin]) - first, int(noisy[last]) + 1 - first), slice(begin, last + 1)))
+            runs.append((slice(int(noisy[begin]) - first, int(noisy[last]) + 1 - first), slice(begin - start, last + 1 - start)))
             begin = last + 1
-        return _Block(rows, offset[:, None].astype(self.dtype) if offset.any() else None, tuple(runs))
+        zero = offset[:, None].astype(self.dtype) if offset.any() else None
+        return _Block(rows, zero, slice(start, end), tuple(runs), quiet, noisy[start:end][quiet] - first)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -125,18 +128,20 @@ class Ticks:
         """Noise, raw steps, limits, sleep; in place."""
         state = self.model.state
         starts = np.random.default_rng((*self._seed, NOISE, self.seconds)).integers(0, len(self._pool), self._noisy)
-        noise = self._pool[starts]
-        noise *= self._deviation
-        noise[self._quiet] *= out[self._quiet_signals] > 0
         for block in self._blocks:
             rows, part = block.rows, out[block.rows]
+            noise = self._pool[starts[block.noise]]
+            noise *= self._deviation[block.noise]
+            if len(block.quiet):
+                noise[block.quiet] *= part[block.quiet_rows] > 0
             if block.offset is not None:
                 part -= block.offset
             part *= self._steps[rows]
             for here, there in block.noisy:
                 part[here] += noise[there]
             np.rint(part, out=part)
-            np.clip(part, self._lowest[rows], self._highest[rows], out=part)
+            np.maximum(part, self._lowest[rows], out=part)  # np.clip takes twice the time
+            np.minimum(part, self._highest[rows], out=part)
             part *= self._scale[rows]
             if block.offset is not None:
                 part += block.offset
