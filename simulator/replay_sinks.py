@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from itertools import repeat
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -191,7 +192,7 @@ class PythonCan:
         self._bus: Any = None
         self._message: Any = None
         self._refused: type[Exception] = Exception
-        self._frames: list[tuple[int, int, int, NDArray[np.uint8]]] = []
+        self._frames: list[tuple[Any, ...]] = []
         # `virtual` waits for a full receiver for ever if it may; others take a time as leave to wait for the frame's acknowledgement.
         self._timeout_s = FULL_S if target.interface == "virtual" else None
 
@@ -213,35 +214,41 @@ class PythonCan:
             self._bus.shutdown()
 
     def load(self, frames: Timed) -> None:
-        flags = filled_flags(frames.flags, frames.length).tolist()
-        self._frames = list(zip(_identifier(frames.frame_id).tolist(), frames.length.tolist(), flags, frames.data, strict=True))
+        """What `can.Message` wants of each frame, in its order, made of columns: here every frame is a Python object in the end."""
+        identifier, flags = _identifier(frames.frame_id), filled_flags(frames.flags, frames.length)
+        is_fd = flags & np.uint8(CANFD_FDF) != 0
+        remote = identifier & np.uint32(RTR_FLAG) != 0
+        size = np.where(is_fd, WIRE_LENGTH.take(frames.length), frames.length)
+        begin = np.arange(len(frames)) * frames.data.shape[1]
+        kept = np.where(remote, 0, np.minimum(size, frames.data.shape[1]))
+        whole = frames.data.tobytes()
+        self._frames = list(
+            zip(
+                (identifier & np.uint32(EFF_MASK)).tolist(),
+                (identifier & np.uint32(EFF_FLAG) != 0).tolist(),
+                remote.tolist(),
+                (identifier & np.uint32(ERR_FLAG) != 0).tolist(),
+                repeat(None),  # the channel
+                size.tolist(),
+                [whole[start:end] for start, end in zip(begin.tolist(), (begin + kept).tolist(), strict=True)],
+                is_fd.tolist(),
+                repeat(True),  # is_rx, as python-can has it where nobody says otherwise
+                (flags & np.uint8(CANFD_BRS) != 0).tolist(),
+                (flags & np.uint8(CANFD_ESI) != 0).tolist(),
+            )
+        )
 
     def send(self, start: int, stop: int) -> int:
-        send, message = self._bus.send, self._message
-        for number in range(start, stop):
-            identifier, length, flags, data = self._frames[number]
-            remote, is_fd = bool(identifier & RTR_FLAG), bool(flags & CANFD_FDF)
-            try:
-                send(
-                    message(
-                        timestamp=time.time(),
-                        arbitration_id=identifier & EFF_MASK,
-                        is_extended_id=bool(identifier & EFF_FLAG),
-                        is_remote_frame=remote,
-                        is_error_frame=bool(identifier & ERR_FLAG),
-                        is_fd=is_fd,
-                        bitrate_switch=bool(flags & CANFD_BRS),
-                        error_state_indicator=bool(flags & CANFD_ESI),
-                        dlc=int(WIRE_LENGTH[length]) if is_fd else length,
-                        data=None if remote else data[: WIRE_LENGTH[length] if is_fd else length].tobytes(),
-                    ),
-                    self._timeout_s,
-                )
-            except self._refused as error:  # mostly a full queue; there is no code for it that all drivers share
-                self.why = _line(error)
-                return number - start
-            except Exception as error:
-                raise ReplayFailed(f"{self.name}: {_line(error)}") from error
+        send, message, now, timeout_s = self._bus.send, self._message, time.time, self._timeout_s
+        number = start
+        try:
+            for number in range(start, stop):
+                send(message(now(), *self._frames[number]), timeout_s)
+        except self._refused as error:  # mostly a full queue; there is no code for it that all drivers share
+            self.why = _line(error)
+            return number - start
+        except Exception as error:
+            raise ReplayFailed(f"{self.name}: {_line(error)}") from error
         return stop - start
 
 
