@@ -123,7 +123,7 @@ def _virtual(log: Path, frames: int) -> list[Result]:
     mine, player, gapless = (frames / seconds for seconds in taken)
     what = "--fast, onto python-can's virtual bus"
     return [
-        Result("replay", what, "python-can's player", "frames/s", mine, player, mine / player),
+        Result("replay", what, "python-can's player", "frames/s", mine, player, mine / player, 5.0),
         Result("replay", what, "python-can's player without its gaps", "frames/s", mine, gapless, mine / gapless),
     ]
 
