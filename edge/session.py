@@ -194,6 +194,8 @@ class Session:
             status = MQTTErrorCode.MQTT_ERR_SUCCESS
             if heard:
                 status = client.loop_read()
+            if client._in_packet["remaining_length"] > MAX_PACKET_BYTES:  # paho would gather 256 MB; it has no public name for this
+                return self._end(Ending.REJECTED, f"it sent a packet of more than {MAX_PACKET_BYTES} bytes")
             if status == MQTTErrorCode.MQTT_ERR_SUCCESS and sock in writable:
                 status = client.loop_write()
             if status == MQTTErrorCode.MQTT_ERR_SUCCESS:

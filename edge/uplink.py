@@ -17,9 +17,11 @@ from edge.bandwidth import TokenBucket
 from edge.config import BrokerConfig, UploadConfig
 from edge.identity import Identity
 from edge.outbox import Outbox
-from edge.reconnect import Ending, Pauses
+from edge.reconnect import STEADY_S, Ending, Pauses
 from edge.session import IDLE_S, Line, Session
 from edge.upload import ConditionsFile
+
+CLOSED_OFTEN = 8  # times in a row, without a word
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class Uplink:
         self._thread: threading.Thread | None = None
         self._wake_write: socket.socket | None = None
         self._said_away = ""
+        self._closed = 0
         self.certificates = self._line.certificates
         self.connected = False
 
@@ -90,6 +93,7 @@ class Uplink:
             if session.subscribed_s is None:
                 line.will = True
             ending = session.ending or Ending.LOST
+            self._closed = self._closed + 1 if ending is Ending.CLOSED and session.held_s < STEADY_S else 0
             self._say_away(ending, session.reason)
             line.stop.wait(self._pauses.next_s(ending, session.held_s))
 
@@ -106,7 +110,14 @@ class Uplink:
         return False
 
     def _say_away(self, ending: Ending, reason: str) -> None:
-        """Once for each time that the broker goes away; a session that somebody else takes is an error of its own."""
+        """Once for each time that the broker goes away; a session that somebody else takes is an error of its own.
+
+        mosquitto 2.0.11 does not say that it gives our session to somebody else: it closes the connection.
+        """
+        if self._closed == CLOSED_OFTEN:
+            log.error(
+                "broker %s: closes every connection soon; is there another agent with this vehicle's certificate?", self._line.address
+            )
         if ending is Ending.TAKEN:
             log.error(
                 "broker %s: another client has this vehicle's certificate and took its session; two agents, or a stolen key",

@@ -13,7 +13,7 @@ from uplink_parts import Answering, ScriptedBroker, connack, disconnect, vehicle
 import servers
 from edge.config import UploadConfig
 from edge.outbox import Lane
-from edge.reconnect import Ending
+from edge.reconnect import Ending, Pauses
 from link_proxy import LinkProxy
 from wire.topics import WILL, will
 
@@ -160,6 +160,28 @@ def said_by(pki: Path, answer: bytes) -> str:
     return endings[0]
 
 
+def test_a_packet_that_would_fill_the_memory_ends_the_connection(pki: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert said_by(pki, connack() + b"\x30\xff\xff\xff\x7f" + bytes(100)) == "REJECTED"
+    assert "a packet of more than 65536 bytes" in caplog.text
+
+
+def test_two_agents_with_one_certificate_are_named(pki: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As mosquitto does it: without a word."""
+
+    def script(sock: ssl.SSLSocket, _number: int) -> None:
+        sock.sendall(connack())
+        sock.sendall(bytes([0x90, 5]) + sock.recv(4096)[2:4] + bytes([0, 1, 1]))
+        sock.close()
+
+    broker = ScriptedBroker(pki, script)
+    try:
+        with vehicle(pki, broker.port) as car:
+            car.uplink._pauses = Pauses(lambda _: 0.0)
+            until(lambda: "another agent with this vehicle's certificate" in caplog.text, "a word")
+    finally:
+        broker.close()
+
+
 def test_a_hang_up_of_a_broker_that_spoke_mqtt_5_is_no_reason_to_speak_3_1_1(pki: Path) -> None:
     def script(sock: ssl.SSLSocket, number: int) -> None:
         if number == 0:
@@ -193,8 +215,7 @@ def test_only_what_the_conditions_allow_goes_over_the_link(pki: Path, mosquitto:
     with vehicle(pki, mosquitto.port, upload, cloud=mosquitto.port) as car:
         car.rows(5)
         car.record(car.writer.finding())
-        until(lambda: 6 in car.arrived, "the finding")
-        assert car.lanes() == [Lane.BULK] * 5
+        until(lambda: 6 in car.arrived and car.lanes() == [Lane.BULK] * 5, "the finding and its receipt")
         assert set(car.arrived) == {0, 6}
         say('{"metered": true, "ignition": false}')
         until(lambda: not car.uplink.connected, "the end of the connection")
