@@ -14,13 +14,14 @@ from cansight.demo.watch import read_ledger
 from cloud.app import Parts
 from cloud.config import CloudConfig
 from cloud.database import Database
-from cloud.landing import Landing, Quarantine
+from cloud.landing import Landing
 from cloud.streams import Opened, Streams
 from cloud.vehicle_models import by_schema
 from simulator.fleet.ledger import Written
 from simulator.fleet.stores import Influx
 from simulator.fleet.verify import Comparison, compare
 from wire.messages import Gap, Rows
+from wire.segment_log import SegmentLog
 
 DATABASE = "cansight_replay"
 
@@ -94,8 +95,8 @@ def _landed(cloud_config: Path, books: Books) -> dict[str, set[int]]:
 def _opened(cloud_config: Path, books: Books) -> Iterator[Opened]:
     config = settings.load(cloud_config, CloudConfig)
     parts, state = Parts(config), Path(config.state)
-    with Database(config.database_url) as database, Quarantine(state / "quarantine") as quarantine:
-        books.put_aside = len(list(quarantine.items()))
+    with Database(config.database_url) as database, SegmentLog(state / "quarantine") as quarantine:
+        books.put_aside = len(list(quarantine.read()))
         streams = Streams(database, parts.recipient_keys, parts.fleet_cas, by_schema(parts.models))
         with Landing(state / "landing", streams) as landing:
             position = 0
