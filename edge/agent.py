@@ -54,7 +54,7 @@ from models.pack import load_public_key
 
 POLL_S = 0.1  # how late a stop, a receipt or a partial batch is seen when no frames come
 MAINTAIN_S = 0.1
-STATUS_S = 1.0
+STATUS_S = LOOK_S = 1.0
 NS_PER_MS = 1_000_000
 GRACE_NS = 700_000_000  # frames of a bus that have been stamped may be this long on their way here; a source hands over four times a second
 HANDOVER_S = 0.7  # how long the source has for its last block, from SIGTERM on
@@ -184,7 +184,7 @@ class Agent:
         self._recorder = parts.recorder
         self._status = parts.status
         self._seen: NDArray[np.bool_] = np.zeros(parts.status.signals, dtype=np.bool_)
-        self._maintain_s = self._status_s = self._beat_s = 0.0
+        self._maintain_s = self._look_s = self._status_s = self._beat_s = 0.0
         self._tick_ms = 0  # the newest tick's
 
     def run(self) -> None:
@@ -292,8 +292,10 @@ class Agent:
         self._store.commit()
         if now_s - self._maintain_s >= MAINTAIN_S:
             self._maintain_s = now_s
-            if self._parts.live is not None and (clock := self._parts.boot_clock.look()) is not None:
-                self._append(self._recorder.place(clock, now_s))
+            if self._parts.live is not None and now_s - self._look_s >= LOOK_S:
+                self._look_s = now_s
+                if (clock := self._parts.boot_clock.look()) is not None:
+                    self._append(self._recorder.place(clock, now_s))
             # A clock that the broker's certificate was good by can be relied on.
             for gap in self._store.maintain(now_s, time.time() if self._parts.uplink.connected else None):
                 log.warning("gap: batches %d to %d of a stream are lost: %s", gap.first, gap.last, gap.reason)

@@ -22,6 +22,7 @@ import logging
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -204,7 +205,12 @@ def _kernel_boot_id() -> str:
         return str(uuid.uuid4())  # a kernel without /proc: each run has an axis of its own
 
 
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)  # makes classes: a fifth of an idle agent's processor time, when it was made at each look
+
+
 def kernel_keeps_time() -> bool:
     """Whether somebody keeps the kernel's clock: adjtimex(2) without modes, which needs no privilege. False where it may not be called."""
-    answer: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(TIMEX_BYTES))
+    answer: int = _libc().adjtimex(ctypes.create_string_buffer(TIMEX_BYTES))
     return answer not in (-1, TIME_ERROR)

@@ -17,6 +17,7 @@ from edge.agent import Agent, assembled
 from edge.config import EdgeConfig, resolved
 from edge.sources import choice
 from edge.sources.socketcan import SocketCan
+from wire.segment_log import SegmentLog
 
 MOTOR = 0x100
 FRAMES = 50
@@ -65,6 +66,12 @@ def next_tick() -> None:
     until(lambda: int(time.time()) > now_s, "the next second")
 
 
+def durable(car: Car, lane: str) -> int:
+    """Batches in a log of the outbox, as the next start finds them."""
+    with SegmentLog(car.state / "outbox" / lane) as log:
+        return len(list(log.read(log.first)))
+
+
 def said(car: Car) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((car.state / "status.json").read_bytes())
     return found
@@ -79,7 +86,9 @@ def test_frames_from_just_before_the_end_are_handed_over_and_their_tick_is_durab
     status = said(car)
     assert status["frames"] == FRAMES
     assert status["ticks"] == 1
-    assert status["batches_recorded"] == 2 + 2 + 1  # a stream for each of two classes with its rows, and the word that it stops
+    assert status["stopped"]
+    assert (durable(car, "bulk"), durable(car, "reserved")) == (2, 1)  # rows of two consent classes, and the word that it stops
+    assert status["batches_recorded"] == 2 + 2 + 1  # with the announcements
 
 
 def test_frames_of_the_last_moment_are_taken_though_their_tick_is_open(make_car: MakeCar, bus: PairBus) -> None:
