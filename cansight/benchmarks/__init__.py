@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from cansight.benchmarks.agent import agent
 from cansight.benchmarks.batch import batch
 from cansight.benchmarks.bulk import bulk
 from cansight.benchmarks.decode import decode
@@ -24,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[Material], list[Result]]] = {
     "log-parquet": log_parquet,
     "mf4-parquet": mf4_parquet,
     "live": live,
+    "agent": agent,
     "replay": replay,
     "sim-ticks": sim_ticks,
     "sim-frames": sim_frames,
