@@ -7,6 +7,7 @@ from cansight.benchmarks.batch import batch
 from cansight.benchmarks.bulk import bulk
 from cansight.benchmarks.decode import decode
 from cansight.benchmarks.fleet import fleet
+from cansight.benchmarks.latency import latency
 from cansight.benchmarks.lines import lines
 from cansight.benchmarks.live import live
 from cansight.benchmarks.log_tables import log_parquet, mf4_parquet
@@ -21,6 +22,7 @@ BENCHMARKS: dict[str, Callable[[Material], list[Result]]] = {
     "bulk": bulk,
     "batch": batch,
     "offline": offline,
+    "latency": latency,
     "lines": lines,
     "log-parquet": log_parquet,
     "mf4-parquet": mf4_parquet,
