@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 from numpy.typing import NDArray
 
+from dbc.catalogue import IDENTITY, Catalogue
 from dbc.schema import Schema
 from models import manifest as manifests
 from models.errors import PackError, PackSchemaError, PackSignatureError
@@ -71,6 +72,8 @@ class Pack:
             manifest = manifests.parse(data)
         except ValueError as error:
             raise PackError(f"{MANIFEST}: {error}") from error
+        if whose := next((name for name in manifest.names if Catalogue.empty().consent_class(name) == IDENTITY), None):
+            raise PackError(f"{MANIFEST}: {whose} says whose car it is, which no pack may look at; train it without")
         model = _read(folder / MODEL, MODEL_LIMIT)
         found = manifests.sha256(model)
         if found != manifest.model.sha256 or len(model) != manifest.model.bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dbc.catalogue import Catalogue
 from models import manifest as manifests
 from models.alarm import AlarmState, Transition
 from models.calibrate import p_value, p_value_knots, thresholds
@@ -24,7 +25,7 @@ from models.screening import screen
 from models.tables import Drive, Table, fingerprint
 from models.trained import Trained
 
-__all__ = ["Options", "split_drives", "train", "train_pca"]
+__all__ = ["Options", "split_drives", "split_recording", "train", "train_pca"]
 
 HELD_OUT = 0.35
 """Share of the drives that calibrate; thresholds are tails and need many drives, coefficients need fewer."""
@@ -55,6 +56,8 @@ class Options:
     gap_s: int = 5
     budget: float = 1e-4
     """Probability that a healthy drive raises an alarm."""
+    catalogue: Catalogue | None = None
+    """says which signals are of the class identity, which no pack may look at"""
 
 
 def train_pca(table: Table, options: Options, folder: str | Path) -> Pack:
@@ -65,9 +68,22 @@ def train_pca(table: Table, options: Options, folder: str | Path) -> Pack:
 def train(table: Table, options: Options, folder: str | Path) -> Trained:
     """As `train_pca`, with what its report needs."""
     _check_size(table)
-    fitted, held = split_drives(table.drives, options.seed)
+    if len(table.drives) > 1:
+        return _train(table, *split_drives(table.drives, options.seed), options, folder)
+    for block in reversed(range(1, BLOCKS)):
+        # The last stretch is the honest one: what comes later is what the detector is for. Of a minute's drive, though, it may lie
+        # where the others have not been.
+        try:
+            return _train(table, *split_recording(table.drives[0], block), options, folder)
+        except TrainingDataError:
+            if block == 1:
+                raise
+    raise AssertionError("unreachable: a recording has at least two stretches")
+
+
+def _train(table: Table, fitted: list[Drive], held: list[Drive], options: Options, folder: str | Path) -> Trained:
     described = {at for at, name in enumerate(table.names) if any(fnmatchcase(name, glob) for glob in options.context)}
-    keep, dropped = screen(table, fitted, described)
+    keep, dropped = screen(table, fitted, described, options.catalogue)
     usable = table.choose(keep)
     fitted, held = [drive.choose(keep) for drive in fitted], [drive.choose(keep) for drive in held]
     context = [at for at, column in enumerate(keep) if column in described]
@@ -159,15 +175,19 @@ def _check_roles(table: Table, usable: Table, dropped: dict[str, str], options: 
 
 
 def split_drives(drives: Sequence[Drive], seed: int) -> tuple[list[Drive], list[Drive]]:
-    """Drives to fit on and drives to calibrate on. A single recording is cut in time; a drive is never on both sides otherwise."""
+    """Drives to fit on and drives to calibrate on; a drive is never on both sides. A single recording is cut in time."""
     if len(drives) < 2:
-        drive = drives[0]
-        ends = np.linspace(0, len(drive.tick_ms), BLOCKS + 1).astype(np.int64)
-        parts = [Drive(drive.source, drive.tick_ms[a:b], drive.values[a:b]) for a, b in pairwise(ends)]
-        return parts[:-1], parts[-1:]
+        return split_recording(drives[0], BLOCKS - 1)
     order = np.random.default_rng(seed).permutation(len(drives))
     held = max(1, round(HELD_OUT * len(drives)))
     return [drives[at] for at in sorted(order[held:])], [drives[at] for at in sorted(order[:held])]
+
+
+def split_recording(drive: Drive, block: int) -> tuple[list[Drive], list[Drive]]:
+    """One recording in BLOCKS stretches of time, of which `block` calibrates."""
+    ends = np.linspace(0, len(drive.tick_ms), BLOCKS + 1).astype(np.int64)
+    parts = [Drive(drive.source, drive.tick_ms[a:b], drive.values[a:b]) for a, b in pairwise(ends)]
+    return parts[:block] + parts[block + 1 :], [parts[block]]
 
 
 def _signals(usable: Table, fitted: Sequence[Drive], context: set[int]) -> list[SignalSpec]:

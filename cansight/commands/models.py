@@ -45,6 +45,7 @@ models.add_command(evaluate)
 @click.option(
     "--context", metavar="GLOB,...", multiple=True, help="Of these: those that describe the operating point. Default: none (plain PCA)."
 )
+@click.option("--catalogue", metavar="FILE", help="A signal catalogue: signals of its class identity are left out.")
 @click.option("--fault", default="anomaly", show_default=True, metavar="CODE", help="Fault code of the catalogue that a finding names.")
 @click.option("--name", metavar="ID", help="The pack's id; default: the folder's name.")
 @click.option("--pack-version", default="1.0.0", show_default=True, metavar="X.Y.Z")
@@ -70,6 +71,7 @@ def train(
     dbc_files: tuple[str, ...],
     signals: tuple[str, ...],
     context: tuple[str, ...],
+    catalogue: str | None,
     fault: str,
     name: str | None,
     pack_version: str,
@@ -87,6 +89,7 @@ def train(
 
     With --dbc, a table's columns are signals of that DBC, and the pack runs on vehicles that have it.
     """
+    from dbc.catalogue import Catalogue
     from models.tables import read_table
     from models.train import Options
     from models.train import train as train_on
@@ -107,6 +110,7 @@ def train(
         of=of,
         warmup=warmup,
         budget=budget,
+        catalogue=Catalogue.load(catalogue) if catalogue is not None else None,
     )
     trained = train_on(table, options, pack_dir)
     if report is not None:
@@ -269,7 +273,9 @@ def _describe(manifest: "Manifest") -> list[str]:
         f"trained  {manifest.training.drives} drives, {manifest.training.ticks} ticks, data {manifest.training.data_sha256[:16]}…",
         f"threshold from {calibration.drives} drives ({calibration.ticks} ticks) held out: highest {calibration.highest:.4g}, {tail}",
         f"budget   {budget.per_drive:g} false alarms a drive, so {a_month:.2g} in a vehicle-month of {MONTH_HOURS} h "
-        f"({MONTH_HOURS / DRIVE_HOURS:.0f} drives of {DRIVE_HOURS * 60:.0f} min)",
+        f"({MONTH_HOURS / DRIVE_HOURS:.0f} drives of {DRIVE_HOURS * 60:.0f} min)"
+        if budget.tail == "gumbel"
+        else f"budget   no promise: {calibration.drives} drives show no tail; {budget.per_drive:g} false alarms a drive was asked for",
         f"model    {manifest.model.bytes} bytes, SHA-256 {manifest.model.sha256[:16]}…, DBC schema {schema}",
         "signals",
     ]

@@ -17,6 +17,8 @@ MONTH_HOURS, DRIVE_HOURS = 40, 0.25
 MOST_SIGNALS = 24
 """In a matrix; more cannot be read."""
 TOP = 0.01
+NAMED = 30
+"""Signals that are named of those left out for one reason; of a real car's two thousand most are never sent."""
 EULER = 0.5772156649015329
 
 
@@ -45,8 +47,9 @@ def _overview(trained: Trained) -> Section:
         (f"{manifest.threshold.raise_at:.3g}", f"score that alarms, in {manifest.persistence.need} of {manifest.persistence.of} ticks"),
         (f"{manifest.calibration.highest:.3g}", "highest persistent score of a healthy calibration drive"),
         (
-            f"{manifest.alarm_budget.per_drive * MONTH_HOURS / DRIVE_HOURS:.2g}",
-            f"false alarms budgeted for a vehicle-month of {MONTH_HOURS} h of driving",
+            f"{manifest.alarm_budget.per_drive * MONTH_HOURS / DRIVE_HOURS:.2g}" if manifest.alarm_budget.tail == "gumbel" else "–",
+            f"false alarms budgeted for a vehicle-month of {MONTH_HOURS} h of driving"
+            + ("" if manifest.alarm_budget.tail == "gumbel" else ": too few drives for a promise"),
         ),
         (f"{known / max(scored, 1):.1%}", "of the scored calibration ticks lie in the trained range"),
         (f"{above.mean():.0%}" if len(above) else f"{covered.mean():.0%}", "of the operating range seen, two signals at a time"),
@@ -72,7 +75,7 @@ def _threshold(trained: Trained) -> Section:
     how = (
         f"Set so that a healthy drive alarms with probability {budget.per_drive:g}, by the tail of the drives' highest scores."
         if budget.tail == "gumbel"
-        else f"{count} calibration drives are too few to show a tail: twice their highest score. 8 drives and more give a promise."
+        else f"{count} calibration drive{'s are' if count > 1 else ' is'} too few to show a tail: twice the highest score. 8 drives and more give a promise."
     )
     return Section(
         "Threshold",
@@ -234,12 +237,18 @@ def _range(trained: Trained) -> Section:
 
 
 def _dropped(trained: Trained) -> Section:
-    dropped = trained.pack.manifest.training.dropped
-    return Section(
-        "Not used",
-        f"{len(dropped)} signals were offered and left out." if dropped else "Every signal that was offered is used.",
-        [Table(["signal", "reason"], [[name, reason] for name, reason in dropped.items()])] if dropped else [],
-    )
+    groups: dict[str, list[str]] = {}
+    for name, reason in trained.pack.manifest.training.dropped.items():
+        alike = "copy of another" if reason.startswith("copy of") else "valid too rarely" if reason.startswith("valid in") else reason
+        groups.setdefault(alike, []).append(name)
+    if not groups:
+        return Section("Not used", "Every signal that was offered is used.")
+    rows = []
+    for reason, names in sorted(groups.items(), key=lambda one: len(one[1])):
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        rows.append([reason, str(len(names)), ", ".join(names[:NAMED]) + more])
+    words = f"{sum(map(len, groups.values()))} signals were offered and left out; the manifest has the reason of each."
+    return Section("Not used", words, [Table(["reason", "signals", "which"], rows)])
 
 
 def _operating(trained: Trained) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -75,6 +75,11 @@ def test_a_changed_model_is_found_by_its_hash(pack_folder: Path) -> None:
     assert "is not the file of the manifest" in refused(pack_folder)
 
 
+def test_a_pack_that_looks_at_the_vin_is_refused(pack_folder: Path) -> None:
+    edit(pack_folder, lambda document: document["signals"][0].update(name="GW_Vin.VinPart"))
+    assert "GW_Vin.VinPart says whose car it is" in refused(pack_folder)
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "manifest.json"])
 def test_missing_links_pipes_and_folders_are_not_read(pack_folder: Path, name: str) -> None:
     path = pack_folder / name

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from thermal_loop import NAMES, drive, write_csv
 
+from dbc.catalogue import Catalogue, SignalEntry, Words
 from dbc.compiler import compile_dbc
 from dbc.vehicles import DBC_FILES
 from models.errors import TrainingDataError
@@ -162,3 +163,59 @@ def test_with_a_dbc_a_table_s_columns_are_its_signals(tmp_path: Path) -> None:
         read_table([str(path)], DBC_FILES)
     with pytest.raises(TrainingDataError, match="expected all tables or all CAN logs"):
         read_table([str(path), "drive.log"], DBC_FILES)
+
+
+def test_nothing_that_says_when_which_drive_or_whose_car_is_learned_from() -> None:
+    """Row number, elapsed time, distance, length of the file: a detector that knows them has learned its files."""
+    random = np.random.default_rng(5)
+
+    def one(number: int, ticks: int) -> np.ndarray:
+        rows = np.arange(ticks)
+        walk = np.cumsum(random.normal(0, 1, ticks))
+        columns = {
+            "M.Temperature": walk,
+            "M.Row": rows,
+            "M.TripSeconds": rows * 1.003 + 0.2,
+            "M.GlblClkSecond": walk + 1,
+            "M.Distance": 1000 * number + np.cumsum(random.uniform(0, 30, ticks)),
+            "M.FuelCount": np.cumsum(random.integers(0, 60, ticks)) % 256,
+            "M.ChargeLeft": 80 - 0.1 * (rows // 12),
+            "M.Rows": np.full(ticks, ticks),
+            "M.ConfigBits": 2.0**40 + random.integers(0, 2**20, ticks),
+            "M.Mode": random.choice([0.0, 2.0, 3.0, 7.0, 9.0, 12.0], ticks),
+            "M.VinPart": random.normal(0, 1, ticks),
+            "M.OwnerNumber": random.normal(0, 1, ticks),
+            "M.Gear": np.clip(np.round(3 + np.cumsum(random.choice([-0.5, 0, 0.5], ticks)) % 5), 1, 8),
+        }
+        names[:] = columns
+        return np.column_stack(list(columns.values())).astype(np.float64)
+
+    names: list[str] = []
+    drives = [Drive(str(number), 1000 * np.arange(200 + 13 * number), one(number, 200 + 13 * number)) for number in range(5)]
+    table = Table(tuple(names), ("",) * len(names), tuple(drives))
+    catalogue = Catalogue("car", {}, {}, {"M.OwnerNumber": SignalEntry("M.OwnerNumber", "", "", "identity", Words("owner", "车主"))}, {})
+    everything = range(len(names))
+    for context in ((), everything):  # nor as context: it would gate on the file
+        keep, dropped = screen(table, table.drives, context, catalogue)
+        assert {"M.Temperature"} <= set(table.choose(keep).names) <= {"M.Temperature", "M.Gear"}
+        assert dropped["M.Row"] == "clock or distance by its name"
+        assert dropped["M.GlblClkSecond"] == "clock or distance by its name"
+        for total in ("M.TripSeconds", "M.Distance", "M.FuelCount", "M.ChargeLeft"):
+            assert dropped[total].startswith("only rises or only falls")
+        assert dropped["M.Rows"].startswith("constant in each drive and different in all")
+        assert dropped["M.ConfigBits"].startswith("code by its size")
+        assert dropped["M.Mode"] == "enumeration by its behaviour"
+        assert dropped["M.VinPart"] == dropped["M.OwnerNumber"] == "identity: says whose car it is"
+
+
+def test_what_moves_both_ways_is_no_total_whatever_its_resolution() -> None:
+    ticks = np.arange(600)
+    warming = np.round(20 + 60 * (1 - np.exp(-ticks / 150)) + 0.6 * np.sin(ticks / 9))
+    torque = np.where(ticks % 90 < 8, 4.0 * (ticks % 90) ** 2, 0.0)
+    outside = 24 + 0.5 * (ticks // 250)
+    table = Table(
+        ("M.Coolant", "M.BrakeTorque", "M.Outside"), ("",) * 3, (Drive("one", 1000 * ticks, np.column_stack([warming, torque, outside])),)
+    )
+    keep, dropped = screen(table, table.drives)
+    assert dropped == {}
+    assert len(keep) == 3
