@@ -228,6 +228,7 @@ class Cloud:
             "refusals": dict(counts.refusals),
             "landing_gaps": self._landing.gaps,
             "online_ms": dict(self._aggregator.heard_ms),
+            "gone_ms": {one: ms for one, ms in self._inlet.gone_ms.copy().items() if ms > self._aggregator.heard_ms.get(one, 0)},
             "sinks": {
                 runner.sink.name: {
                     "position": runner.position,
@@ -261,4 +262,3 @@ async def _beat(alive: Callable[[], None]) -> None:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-            "gone_ms": {one: ms for one, ms in self._inlet.gone_ms.copy().items() if ms > self._aggregator.heard_ms.get(one, 0)},
