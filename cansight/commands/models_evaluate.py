@@ -141,7 +141,8 @@ def describe(manifest: "Manifest", figures: "Evaluation") -> list[str]:
         f"          precision {_share(figures.event_precision)} of {figures.event_precision.of} findings"
         + (f", {figures.wrong_code} of them in a fault of another code" if figures.wrong_code else ""),
         f"          false findings {counted}: {_plain(rate, 3)} a vehicle-month"
-        + (f", one-sided 95 % upper bound {figures.false_findings_upper:.3g}" if figures.false_findings_upper is not None else ""),
+        + f", in {_share(figures.alarmed_drives)} of the recordings"
+        + (f"; one-sided 95 % upper bound {figures.false_findings_upper:.3g}" if figures.false_findings_upper is not None else ""),
     ]
     if figures.before_failure.of:
         lines.append(

@@ -33,6 +33,8 @@ class Evaluation:
     """of these: found at least `spare_s` before it"""
     spare_s: float
     wrong_code: int
+    alarmed_drives: Figure
+    """of the drives with a healthy tick: those with a false finding"""
     false_findings_per_month: Figure
     false_findings_upper: float | None
     """95 % one-sided (Garwood)"""
@@ -89,6 +91,7 @@ def evaluate(
         with_spare=share(spared, of("failing")),
         spare_s=spare_s,
         wrong_code=int(of("wrong_code").sum()),
+        alarmed_drives=share((false > 0).astype(np.float64), (of("healthy") > 0).astype(np.float64)),
         false_findings_per_month=rate(false, months),
         false_findings_upper=poisson(int(false.sum()), float(months.sum()), 0.90)[1] if months.sum() > 0 else None,
         point_f1=_of_points(points, faulty, lambda s: 2 * s[:, 0] / (2 * s[:, 0] + s[:, 1] + s[:, 2])),

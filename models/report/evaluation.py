@@ -89,6 +89,7 @@ def _figures(result: Result) -> Section:
     shares: list[tuple[str, Figure]] = [
         ("event recall", of.event_recall),
         ("event precision", of.event_precision),
+        ("recordings with a false finding", of.alarmed_drives),
         ("found before failure", of.before_failure),
         (f"found {of.spare_s / 3600:g} h before", of.with_spare),
         ("point F1", of.point_f1),

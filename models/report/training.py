@@ -75,7 +75,8 @@ def _threshold(trained: Trained) -> Section:
     how = (
         f"Set so that a healthy drive alarms with probability {budget.per_drive:g}, by the tail of the drives' highest scores."
         if budget.tail == "gumbel"
-        else f"{count} calibration drive{'s are' if count > 1 else ' is'} too few to show a tail: twice the highest score. 8 drives and more give a promise."
+        else f"{count} calibration drive{'s are' if count > 1 else ' is'} too few to show a tail: twice the highest score. Eight and more "
+        "give a promise."
     )
     return Section(
         "Threshold",
