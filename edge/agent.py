@@ -4,53 +4,24 @@ Three threads: `source` reads frames, `uplink` owns the socket, and this one doe
 """
 
 import logging
-import os
-import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 from types import FrameType
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dbc.catalogue import Catalogue
-from dbc.compiler import load_compiled
-from dbc.decoder import Decoder
 from dbc.frames import FrameBlock
-from dbc.integrity import with_checks
-from dbc.protocols import Reassembler
-from dbc.sampler import Sampler, Snapshot
-from dbc.schema import Schema
+from dbc.sampler import Snapshot
 from dbc.validity import Reason
-from edge.boot_clock import BootClockFile
 from edge.config import EdgeConfig
-from edge.detectors import Detectors
-from edge.errors import ConfigError
-from edge.health import Ledger, Status, StatusFile
-from edge.health_server import HealthServer
 from edge.heartbeat import heartbeat
-from edge.identity import load_identity
-from edge.key_store import KeyFiles
-from edge.outbox import Outbox
-from edge.outbox_store import OutboxStore
-from edge.polling import identifier
-from edge.recorder import Recorder
-from edge.renewal import Renewal
-from edge.sources.channel import Channel
-from edge.sources.choice import check, open_source
-from edge.sources.clock import SteadyClock, system_instant
-from edge.sources.reader import Reader
-from edge.streams import Journey, Record
-from edge.uplink import Uplink
-from models.pack import load_public_key
+from edge.parts import Parts, Supervisor, open_parts
+from edge.streams import Record
 
 POLL_S = 0.1  # how late a stop, a receipt or a partial batch is seen when no frames come
 MAINTAIN_S = 0.1
@@ -58,20 +29,10 @@ STATUS_S = LOOK_S = 1.0
 NS_PER_MS = 1_000_000
 GRACE_NS = 700_000_000  # frames of a bus that have been stamped may be this long on their way here; a source hands over four times a second
 HANDOVER_S = 0.7  # how long the source has for its last block, from SIGTERM on
+PARTING_S = 1.5  # from the ignition's end on each tick is sealed at once: the open one is over within a second, and handed over then
 GOODBYE_S = 0.5  # of the 2 s that an ignition-off leaves; sealing and syncing come first
 
 log = logging.getLogger(__name__)
-
-
-class Supervisor(Protocol):
-    """Whoever started the agent and wants to know how it does: systemd, for one."""
-
-    def ready(self) -> None: ...
-
-    def alive(self) -> None:
-        """Called at least ten times a second while the loop comes round."""
-
-    def stopping(self) -> None: ...
 
 
 def run(config: EdgeConfig, supervisor: Supervisor | None = None) -> None:
@@ -82,94 +43,9 @@ def run(config: EdgeConfig, supervisor: Supervisor | None = None) -> None:
     """
     stop = threading.Event()
     with ExitStack() as stack:
-        agent = assembled(config, stop, stack, supervisor)
+        parts = open_parts(config, stop, stack, supervisor)
         stack.enter_context(_signals(stop))
-        agent.run()
-
-
-@dataclass
-class Parts:
-    """What the agent ties together, in the order of the pipeline."""
-
-    reader: Reader
-    live: SteadyClock | None
-    boot_clock: BootClockFile
-    channels: Sequence[Channel]
-    reassembler: Reassembler
-    decoder: Decoder
-    sampler: Sampler
-    detectors: Detectors
-    asking: Callable[[Snapshot], None] | None
-    recorder: Recorder
-    outbox: Outbox
-    store: OutboxStore
-    uplink: Uplink
-    renewal: Renewal
-    ledger: Ledger
-    status: Status
-    status_file: StatusFile
-    health: HealthServer
-    supervisor: Supervisor | None
-
-
-def assembled(config: EdgeConfig, stop: threading.Event, stack: ExitStack, supervisor: Supervisor | None = None) -> "Agent":
-    """Read and check every file that the settings name, and open the outbox; what is opened belongs to `stack`. Raises as `run`."""
-    state = Path(config.state)
-    keys = KeyFiles(state / "identity")
-    identity = load_identity(config, keys)
-    check(config.source)
-    _make_folder(state)
-    compiled = load_compiled(config.dbc.files, state / "cache")
-    schema = compiled.schema
-    catalogue = Catalogue.load(config.dbc.catalogue) if config.dbc.catalogue else Catalogue.empty()
-    compiled = with_checks(compiled, catalogue.checks)
-    catalogue.check(schema.names)  # a misspelt name would record what its owner has called private
-    detectors = _detectors(config, schema)
-    answers = {config.polling.channel: identifier(config.polling.answer_id)} if config.polling.requests else {}
-    issued_ms = int(identity.certificate.not_valid_before_utc.timestamp() * 1000)
-    boot_clock = BootClockFile(state, config.clock.trust, issued_ms, system_instant)
-    source = open_source(config.source, compiled, stop, boot_clock, answers)
-    journey = Journey(
-        boot_id=source.boot_id,
-        clock=source.clock,
-        schema_id=schema.schema_id,
-        pack_ids=detectors.pack_ids,
-        agent=f"cansight {version('cansight')}",
-    )
-    status = Status(
-        config.vehicle,
-        agent=journey.agent,
-        schema=schema.schema_id.hex(),
-        packs=list(detectors.pack_ids),
-        signals=len(schema),
-        outbox_limit_bytes=config.outbox.bytes,
-    )
-    outbox = Outbox(lambda most: random.uniform(0, most))
-    store = stack.enter_context(OutboxStore(state / "outbox", config.outbox.bytes, outbox))
-    parts = Parts(
-        reader=Reader(source.frames, stop),
-        live=source.live,
-        boot_clock=boot_clock,
-        channels=source.channels,
-        reassembler=Reassembler(compiled),
-        decoder=Decoder(compiled, schema.channels),
-        sampler=Sampler(schema),
-        detectors=detectors,
-        asking=_asking(config, schema, stop, stack),
-        recorder=Recorder(schema, catalogue.consent_class, identity, journey, config.batch.ticks),
-        outbox=outbox,
-        store=store,
-        uplink=Uplink(config.broker, identity, outbox, store.lock, config.upload),
-        renewal=Renewal(identity, keys, lambda most: random.uniform(0, most)),
-        ledger=stack.enter_context(Ledger(config.health.ledger)),
-        status=status,
-        status_file=StatusFile(state, _runtime(), config.health.status_s),
-        health=stack.enter_context(HealthServer(config.health.listen, status)),
-        supervisor=supervisor,
-    )
-    packs, waiting = len(detectors.pack_ids), store.pending
-    log.info("vehicle %s: %d signals, %d detectors, %d batches in the outbox", config.vehicle, len(schema), packs, waiting)
-    return Agent(config, parts, stop)
+        Agent(config, parts, stop).run()
 
 
 class Agent:
@@ -185,6 +61,7 @@ class Agent:
         self._status = parts.status
         self._seen: NDArray[np.bool_] = np.zeros(parts.status.signals, dtype=np.bool_)
         self._maintain_s = self._look_s = self._status_s = self._beat_s = 0.0
+        self._parting_s = float("-inf")  # until then the computer may be switched off at any moment
         self._tick_ms = 0  # the newest tick's
 
     def run(self) -> None:
@@ -266,6 +143,8 @@ class Agent:
         self._status.ticks += 1
         self._tick_ms = snapshot.tick_ns // NS_PER_MS
         self._append(self._recorder.snapshot(snapshot, now_s))
+        if now_s < self._parting_s:
+            self._append(self._recorder.flush())
         self._parts.ledger.add(snapshot.tick_ns, snapshot.entered_ns, self._recorder.samples.recorded - before)
         if self._parts.asking is not None:
             self._parts.asking(snapshot)
@@ -294,8 +173,7 @@ class Agent:
             self._maintain_s = now_s
             if self._parts.live is not None and now_s - self._look_s >= LOOK_S:
                 self._look_s = now_s
-                if (clock := self._parts.boot_clock.look()) is not None:
-                    self._append(self._recorder.place(clock, now_s))
+                self._look(now_s)
             # A clock that the broker's certificate was good by can be relied on.
             for gap in self._store.maintain(now_s, time.time() if self._parts.uplink.connected else None):
                 log.warning("gap: batches %d to %d of a stream are lost: %s", gap.first, gap.last, gap.reason)
@@ -305,6 +183,14 @@ class Agent:
         if self._store.offered():
             self._parts.uplink.wake()
         self._parts.ledger.durable(self._recorder.waiting)
+
+    def _look(self, now_s: float) -> None:
+        """What a live vehicle may have come to know: the time, and that its ignition is off."""
+        if (clock := self._parts.boot_clock.look()) is not None:
+            self._append(self._recorder.place(clock, now_s))
+        if self._parts.ignition.went_off():
+            self._parting_s = now_s + PARTING_S
+            self._append(self._recorder.flush())
 
     def _report(self, now_s: float) -> None:
         status, store = self._status, self._store
@@ -348,43 +234,6 @@ class Agent:
         self._status_s = float("-inf")
         self._status.stopped = True
         self._report(time.monotonic())
-
-
-def _detectors(config: EdgeConfig, schema: Schema) -> Detectors:
-    packs = config.packs
-    if not packs.folders:
-        return Detectors([])
-    if not packs.trusted_key:
-        raise ConfigError("packs.trusted_key: is not set; packs are run only when this key has signed them")
-    return Detectors.load(packs.folders, load_public_key(packs.trusted_key), schema)
-
-
-def _asking(config: EdgeConfig, schema: Schema, stop: threading.Event, stack: ExitStack) -> Callable[[Snapshot], None] | None:
-    """What takes the snapshots for polling; None where nothing is to be polled."""
-    if not config.polling.requests:
-        return None
-    if config.source.log:
-        raise ConfigError("polling.requests: are set, and source.log too: a recording cannot be asked")
-    try:
-        from edge.poller import open_poller  # python-can and can-isotp: only where they are needed
-    except ImportError as error:
-        raise ConfigError(f"polling.requests: are set, but {error.name} is not installed; `pip install can-isotp python-can`") from error
-    return open_poller(config.polling, schema, stop, stack)
-
-
-def _runtime() -> Path | None:
-    """The folder in memory that systemd gives a service with RuntimeDirectory=, or another init its own way; systemd.exec(5)."""
-    folder = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-    return Path(folder) if folder else None
-
-
-def _make_folder(state: Path) -> None:
-    try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"state: {state}: cannot be made: {error.strerror}") from error
-    if not os.access(state, os.W_OK | os.X_OK):
-        raise ConfigError(f"state: {state}: the agent may not write there")
 
 
 @contextmanager

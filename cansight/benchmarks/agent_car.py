@@ -51,7 +51,8 @@ def build(folder: Path, pki: Path, broker_port: int, messages: Wanted, **section
     from cloud import pki as keys
     from models.pack import load_private_key, sign
 
-    keys.vehicle(pki, VEHICLE)
+    if not (pki / "vehicles" / f"{VEHICLE}.pem").exists():
+        keys.vehicle(pki, VEHICLE)
     files, names = _dbc_files(folder, messages)
     packs = []
     for manifest in _manifests():

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from can_bus import PairBus, classic, until
 from edge_helpers import Car, MakeCar
 
 from cansight.settings import load
-from edge.agent import Agent, assembled
+from edge.agent import Agent
 from edge.config import EdgeConfig, resolved
+from edge.parts import open_parts
 from edge.sources import choice
 from edge.sources.socketcan import SocketCan
 from wire.segment_log import SegmentLog
@@ -40,7 +42,8 @@ def running(car: Car) -> Iterator[Agent]:
     """The agent, until the block ends; then it is told to stop, and has ended in order."""
     stop = threading.Event()
     with ExitStack() as stack:
-        agent = assembled(settings(car), stop, stack)
+        config = settings(car)
+        agent = Agent(config, open_parts(config, stop, stack), stop)
         thread = threading.Thread(target=agent.run)
         thread.start()
         try:
@@ -55,9 +58,9 @@ def send(bus: PairBus, first: int) -> None:
     bus.send("can0", *[classic(MOTOR, number.to_bytes(8, "little")) for number in range(first, first + FRAMES)])
 
 
-def live(make_car: MakeCar) -> Car:
+def live(make_car: MakeCar, **sections: dict[str, Any]) -> Car:
     # A batch that is never full: only what is tested seals it.
-    return make_car("", source={"socketcan": ["can0"]}, batch={"ticks": 300}, broker={"port": 1})
+    return make_car("", source={"socketcan": ["can0"]}, batch={"ticks": 300}, broker={"port": 1}, **sections)
 
 
 def next_tick() -> None:
@@ -105,3 +108,21 @@ def test_what_a_bus_said_last_is_sealed_and_durable_without_waiting_for_a_full_b
         until(lambda: agent._status.ticks, "the tick that ends in silence")
         until(lambda: agent._status.bytes_sealed, "its batch", 1.0)
         assert agent._status.ticks <= 2
+
+
+def test_when_the_ignition_goes_off_what_waits_is_sealed_though_the_bus_goes_on(make_car: MakeCar, bus: PairBus, tmp_path: Path) -> None:
+    conditions = tmp_path / "conditions.json"
+    conditions.write_text('{"ignition": true}')
+    car = live(make_car, upload={"conditions": str(conditions)})
+    with running(car) as agent:
+
+        def ticks(number: int) -> bool:
+            send(bus, 0)
+            return agent._status.ticks >= number
+
+        until(lambda: ticks(1), "a tick")
+        assert not agent._status.bytes_sealed
+        conditions.with_suffix(".new").write_text('{"ignition": false}')
+        conditions.with_suffix(".new").replace(conditions)
+        before = agent._status.ticks
+        until(lambda: ticks(before) and agent._status.bytes_sealed, "its batch", 3.0)
