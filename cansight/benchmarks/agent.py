@@ -23,7 +23,7 @@ from typing import Any
 from cansight.benchmarks import agent_car
 from cansight.benchmarks.agent_car import CHANNELS, Wanted
 from cansight.benchmarks.broker import broker_and_receipts, find_mosquitto
-from cansight.benchmarks.live import _before_others as before_others
+from cansight.benchmarks.live import before_others
 from cansight.benchmarks.material import Material
 from cansight.benchmarks.result import Result
 from cansight.errors import WorkFailed

@@ -45,7 +45,7 @@ def live(_: Material) -> list[Result]:
     for _turn in range(TURNS):
         found = {}
         for side, kept in shares.items():
-            with _before_others():
+            with before_others():
                 found[side] = _paced_turn(side, frames)
             kept.append(found[side]["cpu_s"] / found[side]["frames"] * RATE)
             late.append(found[side]["late"])
@@ -85,7 +85,7 @@ def _frames(total: int) -> Iterator[tuple[int, bytes]]:
 
 
 @contextlib.contextmanager
-def _before_others() -> Iterator[None]:
+def before_others() -> Iterator[None]:
     """Where we may, sender and receivers run before the machine's other work: what is paced then arrives so, as on an idle one."""
     usual = os.sched_getscheduler(0), os.sched_getparam(0)
     with contextlib.suppress(PermissionError):
