@@ -13,13 +13,17 @@ from dataclasses import dataclass, field
 
 from cloud.database import Database, StoredStream
 from cloud.landed import Landed
-from cloud.landing import Landing, Quarantine
-from cloud.streams import Opened, Stream, Streams, UnknownStream, Unreadable
+from cloud.landing import Landing
+from cloud.placing import credible
+from cloud.quarantine import Item, Kept, Quarantine, Source
+from cloud.refused import Refused
+from cloud.revocation import Revocations
+from cloud.streams import Opened, Over, Revoked, Stream, Streams, UnknownStream, Unreadable
 from wire.errors import FormatError, Unsupported, WireError
 from wire.header import Header
 from wire.messages import Announcement, Clock, Kind
 from wire.receipts import MAX_ENTRIES, Status, encode_receipt, encode_request
-from wire.topics import down, vehicle_of
+from wire.topics import down, up, vehicle_of
 
 REQUEST_EVERY_MS = 5_000  # how often one stream's announcement is asked for
 MAX_REQUESTS = 20_000  # streams that are remembered as asked for
@@ -27,6 +31,10 @@ MAX_LATER_BYTES = 64 << 20  # of messages of a later version: they have no recei
 FORGET_MS = 100 * 86_400_000  # an outbox keeps nothing for longer than 90 days, so no older stream sends again
 
 log = logging.getLogger(__name__)
+
+
+class Swapped(FormatError):
+    """One vehicle's message under another's name."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,8 @@ class Counts:
     receipts: int = 0
     requests: int = 0
     findings: int = 0
+    unknown: int = 0  # messages of streams whose announcement is not there: it is asked for, and they come again
+    replayed: int = 0  # messages that were released from the quarantine
     refusals: Counter[str] = field(default_factory=Counter)  # by what was wrong
 
 
@@ -58,21 +68,41 @@ class _Group:
     """What is decided about a group before it is durable."""
 
     landed: list[tuple[Opened, bytes]] = field(default_factory=list)
-    quarantined: list[tuple[Header, int, str, bytes]] = field(default_factory=list)
+    quarantined: list[tuple[Header, Kept]] = field(default_factory=list)
     receipts: list[tuple[Stream, Header, Status]] = field(default_factory=list)
     streams: list[StoredStream] = field(default_factory=list)
     clocks: dict[tuple[str, bytes], Clock] = field(default_factory=dict)
     seen: dict[tuple[bytes, int], Status] = field(default_factory=dict)
-    later: list[tuple[int, str, bytes]] = field(default_factory=list)  # of a version that this program does not know
+    later: list[Kept] = field(default_factory=list)  # of a version that this program does not know
     duplicates: int = 0
     requests: list[tuple[str, bytes]] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
+    refused: list[tuple[str, Kept]] = field(default_factory=list)  # with their kind
+    unknown: int = 0  # of streams whose announcement is not there
+
+
+@dataclass
+class Replayed:
+    """What became of items of the quarantine. answers: (topic, payload) to publish; still: why how many stay where they are."""
+
+    released: list[Item] = field(default_factory=list)
+    answers: list[tuple[str, bytes]] = field(default_factory=list)
+    still: Counter[str] = field(default_factory=Counter)
 
 
 class Aggregator:
     """All methods run in one thread. `open` first; `take` for each group; `save` now and then and at the end."""
 
-    def __init__(self, database: Database, streams: Streams, landing: Landing, quarantine: Quarantine) -> None:
+    def __init__(
+        self,
+        database: Database,
+        streams: Streams,
+        landing: Landing,
+        quarantine: Quarantine,
+        revocations: Revocations | None = None,
+        samples: Refused | None = None,
+    ) -> None:
+        self._revocations = revocations if revocations is not None else Revocations(None, ())
+        self._samples = samples
         self._database = database
         self._streams = streams
         self._landing = landing
@@ -92,13 +122,11 @@ class Aggregator:
         for _, _, data in self._landing.raw(position):
             header = Header.unpack(data)
             self._landed.add(header.stream, header.sequence)
-        for _, _, data in self._quarantine.items():
-            try:
-                header = Header.unpack(data)
-            except Unsupported:
-                self._later[_digest(data)] = len(data)
-            else:
-                self._aside.add(header.stream, header.sequence)
+        for item in self._quarantine.items():
+            if (known := item.header) is None:
+                self._later[_digest(item.data)] = len(item.data)
+            elif item.source is Source.ARRIVAL:
+                self._aside.add(known.stream, known.sequence)
 
     def save(self, now_ms: int) -> None:
         """Save what has landed, so that the next start need not read the whole log.
@@ -127,7 +155,68 @@ class Aggregator:
             self._landing.abandon()
             raise
         self._count(group)
+        if group.refused and self._samples is not None:
+            self._samples.add(group.refused)
         return [*self._receipts(group.receipts), *((down(vehicle), encode_request(stream)) for vehicle, stream in group.requests)]
+
+    def replay(self, items: Sequence[Item]) -> Replayed:
+        """Land again what can be opened by now, and release it from the quarantine; the rest stays, with today's reason.
+
+        Raises as `take`: the same items may be given again then. What had landed by then lands twice, which every sink takes as once.
+        """
+        done = Replayed()
+        group = _Group()
+        opened: list[Item] = []
+        for item in items:
+            if item.source is Source.LATER:
+                self._judge_again(item, done)
+                continue
+            try:
+                self._open_again(item, group)
+                opened.append(item)
+            except WireError as error:
+                done.still[str(error)] += 1
+        try:
+            self._commit(group)
+        except BaseException:
+            self._landing.abandon()
+            raise
+        self._quarantine.release(done.released + opened)
+        done.released += opened
+        self.counts.replayed += len(done.released)
+        return done
+
+    def leave_out(self, arrival: Arrival, error: Exception) -> None:
+        """A message that cannot even be judged, which is a fault of ours: counted and kept as a sample. Its vehicle sends it again."""
+        reason = f"{type(error).__name__}: {error}"
+        self.counts.refused += 1
+        _say_once(self.counts, log.error, "cannot be judged", reason)
+        if self._samples is not None:
+            self._samples.add([("cannot be judged", Kept(Source.REFUSED, arrival.received_ms, reason, arrival.data))])
+
+    def _open_again(self, item: Item, group: _Group) -> None:
+        """Nothing is judged anew: what is in the quarantine was authentic when it came. Raises WireError."""
+        header = Header.unpack(item.data)
+        if header.sequence == 0:
+            stored = StoredStream(header.stream, header.vehicle, item.received_ms, item.data)
+            self._streams.admit(stored)
+            self._new[header.stream] = stored
+        opened = self._streams.open(item.data, item.received_ms)
+        group.landed.append((opened, item.data))
+        self._note_clock(opened, group)
+
+    def _judge_again(self, item: Item, done: Replayed) -> None:
+        """A message that no program could check before is as if it came now."""
+        header = item.header
+        if header is None:
+            done.still["of a version that this program does not know"] += 1
+            return
+        done.answers += self.take([Arrival(up(header.vehicle), item.data, item.received_ms)])
+        if self._status((header.stream, header.sequence), _Group()):
+            done.released.append(item)
+            self._later.pop(_digest(item.data), None)
+        else:
+            done.still["refused, or its stream is not known"] += 1
 
     def _judge(self, arrival: Arrival, group: _Group) -> None:
         try:
@@ -137,44 +226,48 @@ class Aggregator:
                 self._keep(arrival, str(error), group)
                 return
             if vehicle_of(arrival.topic) != header.vehicle:
-                raise FormatError(f"vehicle {header.vehicle} sent on another's topic")
+                raise Swapped(f"vehicle {header.vehicle} sent on another's topic")
             self._admit(arrival, header, group)
         except UnknownStream:
+            group.unknown += 1
             if self._may_ask(header.stream, arrival.received_ms):
                 group.requests.append((header.vehicle, header.stream))
         except WireError as error:
-            group.refused.append(f"{type(error).__name__}: {error}")
+            group.refused.append((type(error).__name__, Kept(Source.REFUSED, arrival.received_ms, str(error), arrival.data)))
 
     def _keep(self, arrival: Arrival, why: str, group: _Group) -> None:
         """A message of a later version is kept for a later program. Nothing in it can be checked, so there is no receipt."""
         vehicle = vehicle_of(arrival.topic)
         digest = _digest(arrival.data)
-        if digest in self._later or any(data == arrival.data for _, _, data in group.later):
+        if digest in self._later or any(kept.data == arrival.data for kept in group.later):
             group.duplicates += 1
-        elif sum(self._later.values()) + sum(len(data) for _, _, data in group.later) + len(arrival.data) > MAX_LATER_BYTES:
+        elif sum(self._later.values()) + sum(len(kept.data) for kept in group.later) + len(arrival.data) > MAX_LATER_BYTES:
             raise FormatError(f"{why}; {MAX_LATER_BYTES} bytes of such messages are kept already")
         else:
-            group.later.append((arrival.received_ms, f"vehicle {vehicle}: {why}", arrival.data))
+            group.later.append(Kept(Source.LATER, arrival.received_ms, f"vehicle {vehicle}: {why}", arrival.data))
 
     def _admit(self, arrival: Arrival, header: Header, group: _Group) -> None:
         key = (header.stream, header.sequence)
+        if (known := self._streams.find(header.stream)) is not None:
+            self._permit(known, arrival.received_ms)
         if status := self._status(key, group):
-            stream = self._streams.find(header.stream)
-            if stream is None or stream.vehicle != header.vehicle:
+            if known is None:
                 raise UnknownStream(f"stream {header.stream.hex()}: no announcement is known")
+            if known.vehicle != header.vehicle:
+                raise Swapped(f"vehicle {header.vehicle} sent in a stream of another's")
             group.duplicates += 1
-            group.receipts.append((stream, header, status))
+            group.receipts.append((known, header, status))
             return
         if header.sequence == 0:
             stored = StoredStream(header.stream, header.vehicle, arrival.received_ms, arrival.data)
-            self._streams.admit(stored)
+            self._streams.admit(stored, lambda stream: self._permit(stream, arrival.received_ms))
             self._new[header.stream] = stored
         try:
             opened = self._streams.open(arrival.data, arrival.received_ms)
         except (Unreadable, Unsupported) as error:
             stream = self._streams.find(header.stream)
             assert stream is not None  # an authentic message has one
-            group.quarantined.append((header, arrival.received_ms, str(error), arrival.data))
+            group.quarantined.append((header, Kept(Source.ARRIVAL, arrival.received_ms, str(error), arrival.data)))
             group.receipts.append((stream, header, Status.QUARANTINED))
             group.seen[key] = Status.QUARANTINED
             return
@@ -182,6 +275,13 @@ class Aggregator:
         group.receipts.append((opened.stream, header, Status.STORED))
         group.seen[key] = Status.STORED
         self._note_clock(opened, group)
+
+    def _permit(self, stream: Stream, now_ms: int) -> None:
+        """Raises for who may not send any more; what had landed before stays."""
+        if stream.serial in self._revocations:
+            raise Revoked(f"vehicle {stream.vehicle}: its certificate {stream.serial:x} is revoked")
+        if (age_ms := now_ms - stream.announced_ms) > FORGET_MS:
+            raise Over(f"vehicle {stream.vehicle}: stream {stream.stream.hex()} was announced {age_ms // 86_400_000} days ago")
 
     def _status(self, key: tuple[bytes, int], group: _Group) -> Status | None:
         """What was said about this sequence before, if anything."""
@@ -194,7 +294,7 @@ class Aggregator:
     def _note_clock(self, opened: Opened, group: _Group) -> None:
         message = opened.message
         clock = message.clock if isinstance(message, Announcement) else message
-        if isinstance(clock, Clock):
+        if isinstance(clock, Clock) and credible(clock, opened.received_ms):
             group.clocks.setdefault((opened.header.vehicle, opened.stream.announcement.boot_id), clock)
 
     def _may_ask(self, stream: bytes, now_ms: int) -> bool:
@@ -211,9 +311,9 @@ class Aggregator:
         if self._new or group.clocks:
             self._database.learn(self._new.values(), group.clocks)
             self._new.clear()
-        self._quarantine.put_all([*((received_ms, reason, data) for _, received_ms, reason, data in group.quarantined), *group.later])
-        self._later |= {_digest(data): len(data) for _, _, data in group.later}
-        for header, *_ in group.quarantined:
+        self._quarantine.put_all([*(kept for _, kept in group.quarantined), *group.later])
+        self._later |= {_digest(kept.data): len(kept.data) for kept in group.later}
+        for header, _ in group.quarantined:
             self._aside.add(header.stream, header.sequence)
         for opened, data in group.landed:
             self._landing.append(opened, data)
@@ -229,15 +329,16 @@ class Aggregator:
         counts.refused += len(group.refused)
         counts.receipts += len(group.receipts)
         counts.requests += len(group.requests)
+        counts.unknown += group.unknown
         counts.findings += sum(opened.kind is Kind.FINDING for opened, _ in group.landed)
         for opened, _ in group.landed:
             self.heard_ms[opened.header.vehicle] = max(opened.received_ms, self.heard_ms.get(opened.header.vehicle, 0))
-        for header, _, reason, _ in group.quarantined:
-            _say_once(counts, log.warning, "quarantined", f"vehicle {header.vehicle}: {reason}")
-        for _, reason, _ in group.later:
-            _say_once(counts, log.warning, "a later version, kept", reason)
-        for reason in group.refused:
-            _say_once(counts, log.warning, "refused", reason)
+        for header, kept in group.quarantined:
+            _say_once(counts, log.warning, "quarantined", f"vehicle {header.vehicle}: {kept.reason}")
+        for kept in group.later:
+            _say_once(counts, log.warning, "a later version, kept", kept.reason)
+        for kind, kept in group.refused:
+            _say_once(counts, log.warning, "refused", f"{kind}: {kept.reason}")
 
     def _receipts(self, receipts: Iterable[tuple[Stream, Header, Status]]) -> list[tuple[str, bytes]]:
         """One downlink message per stream, or several where one would grow too long."""

@@ -10,7 +10,7 @@ import logging
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -26,13 +26,18 @@ from cloud.config import CloudConfig
 from cloud.database import Database
 from cloud.errors import CloudError
 from cloud.inlet import Inlet, tls_context
-from cloud.landing import Landing, Quarantine
+from cloud.landing import Landing
 from cloud.pki_files import load_certificates
+from cloud.quarantine import Quarantine, Source
+from cloud.refused import Refused
+from cloud.replays import AT_START, Outcome, chunks, missing
+from cloud.revocation import Revocations
 from cloud.sinks import HealthSink, Runner, StoreSink, TicketSink
 from cloud.store import Store
 from cloud.stores import make_store
 from cloud.streams import Streams
 from cloud.tickets.service import TicketService
+from cloud.unplaced import carry_forward
 from cloud.vehicle_models import VehicleModel, by_schema, load_models
 from wire.errors import SegmentLogError
 from wire.recipients import RecipientKey, load_recipient_keys
@@ -40,6 +45,7 @@ from wire.recipients import RecipientKey, load_recipient_keys
 GROUP = 512  # messages in one write of the landing log
 HOUSEKEEPING_S = 60.0
 BEAT_S = 1.0
+ASKED_S = 1.0  # how often the tables are asked whether somebody wants a replay
 DISK_PAUSE_S = 1.0
 GOODBYE_S = 5.0
 DRAIN_S = 10.0  # for the sinks to take what has landed; a long backlog waits in the landing log for the next start
@@ -78,11 +84,13 @@ class Cloud:
             database = stack.enter_context(Database(self.config.database_url))
             streams = Streams(database, parts.recipient_keys, parts.fleet_cas, by_schema(parts.models))
             self._landing = stack.enter_context(Landing(state / "landing", streams))
-            quarantine = stack.enter_context(Quarantine(state / "quarantine"))
+            self._quarantine = quarantine = stack.enter_context(Quarantine(state / "quarantine"))
             store = stack.enter_context(make_store(self.config, parts.models))
             catalogues = {name: model.catalogue for name, model in parts.models.items()}
             tickets = stack.enter_context(TicketService(self.config.database_url, catalogues))
-            self._aggregator = Aggregator(database, streams, self._landing, quarantine)
+            refused = stack.enter_context(Refused(state / "refused"))
+            self._revocations = parts.revocations
+            self._aggregator = Aggregator(database, streams, self._landing, quarantine, parts.revocations, refused)
             self._database = database
             stack.callback(self._thread.shutdown)
             await loop.run_in_executor(self._thread, self._aggregator.open)
@@ -99,7 +107,8 @@ class Cloud:
     async def _work(self) -> None:
         """Run the tasks; when one fails, or at `stop`, drain and end all."""
         sinks = [asyncio.create_task(runner.run(), name=f"sink {runner.sink.name}") for runner in self._runners]
-        others = [asyncio.create_task(self._aggregate(), name="aggregator"), asyncio.create_task(self._keep_house(), name="housekeeping")]
+        work = {"aggregator": self._aggregate(), "housekeeping": self._keep_house(), "replays": self._replay_what_can_be()}
+        others = [asyncio.create_task(task, name=name) for name, task in work.items()]
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         await asyncio.wait([stop, *sinks, *others], return_when=asyncio.FIRST_COMPLETED)
         # the aggregator ends its group and its receipts go out before the connection does
@@ -149,12 +158,12 @@ class Cloud:
                 if self._stop.is_set():
                     return
                 await asyncio.sleep(DISK_PAUSE_S)
-            except Exception:
-                if len(group) > 1:  # one message must not stop the rest
+            except Exception as error:  # noqa: BLE001 - one message must not stop the rest
+                if len(group) > 1:
                     for arrival in group:
                         await self._land([arrival])
                     return
-                log.exception("a message on %s of %d bytes cannot be judged; it is left out", group[0].topic, len(group[0].data))
+                await loop.run_in_executor(self._thread, self._aggregator.leave_out, group[0], error)
                 self._inlet.acknowledge(group)
                 return
         if self._said_full:
@@ -165,10 +174,46 @@ class Cloud:
         for runner in self._runners:
             runner.wake()
 
+    async def _replay_what_can_be(self) -> None:
+        """What waits for a key, a DBC or a later program is tried once at the start; after that, what somebody asks for."""
+        loop = asyncio.get_running_loop()
+        at_start = True
+        while True:
+            try:
+                if at_start:
+                    outcome = await self._replay((), AT_START)
+                    at_start = False
+                    if outcome.released or outcome.still:
+                        still = "; ".join(f"{number}: {why}" for why, number in outcome.still.most_common(3)) or "none"
+                        log.info("quarantine: %d messages replayed; still there: %s", outcome.released, still)
+                await loop.run_in_executor(self._thread, self._revocations.refresh)
+                for number, positions in await asyncio.to_thread(self._database.asked_replays):
+                    outcome = await self._replay(positions, frozenset(Source))
+                    await asyncio.to_thread(self._database.answer_replay, number, outcome.as_dict())
+            except (SegmentLogError, OperationalError, OSError) as error:
+                log.warning("the quarantine cannot be replayed (%s); trying again", error)
+                await asyncio.sleep(HOUSEKEEPING_S)
+            await asyncio.sleep(ASKED_S)
+
+    async def _replay(self, positions: Sequence[int], sources: Collection[Source]) -> Outcome:
+        """In the aggregator's thread, a few messages at a time, so that what arrives meanwhile does not wait."""
+        loop = asyncio.get_running_loop()
+        outcome = Outcome(missing=await loop.run_in_executor(self._thread, missing, self._quarantine, positions))
+        groups = chunks(self._quarantine, positions, sources)
+        while group := await loop.run_in_executor(self._thread, lambda: next(groups, None)):
+            done = await loop.run_in_executor(self._thread, self._aggregator.replay, group)
+            outcome.add(done)
+            self._inlet.publish(done.answers)
+            for runner in self._runners:
+                runner.wake()
+        return outcome
+
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             await asyncio.get_running_loop().run_in_executor(self._thread, self._tidy)
+            for runner in self._runners:
+                runner.wake()  # it may have carried something forward
 
     def _tidy(self) -> None:
         """In the aggregator's thread: save what has landed, then free the oldest landing segments that no sink needs."""
@@ -191,11 +236,11 @@ class Cloud:
         size, keep = self._landing.size_bytes, self.config.landing.keep_bytes
         if size <= keep:
             return
-        needed = [runner.saved for runner in self._runners]
-        if (oldest := self._database.oldest_unplaced()) is not None:
-            needed.append(oldest)
         excess = int((self._landing.next - self._landing.first) * (1 - keep / size))
-        self._landing.drop_before(min(*needed, self._landing.first + excess))
+        before = min(self._landing.first + excess, *(runner.saved for runner in self._runners))
+        carry_forward(self._landing, self._database, self._quarantine, before, _now_ms())
+        oldest = self._database.oldest_unplaced()
+        self._landing.drop_before(before if oldest is None else min(before, oldest))
 
     async def _serve(self, stack: AsyncExitStack, store: Store, tickets: TicketService, models: dict[str, VehicleModel]) -> None:
         described = {name: (model.schema, model.catalogue) for name, model in models.items()}
@@ -223,6 +268,10 @@ class Cloud:
             "requests": counts.requests,
             "vehicles": len(self._aggregator.heard_ms),
             "findings": counts.findings,
+            "replayed": counts.replayed,
+            "unknown": counts.unknown,
+            "revoked": len(self._revocations),
+            "held": self._quarantine.held,
             "connected": self._inlet.connected,
             "waiting": len(self._queue),
             "refusals": dict(counts.refusals),
@@ -249,6 +298,8 @@ class Parts:
         tls_context(config.broker)
         aggregators_certificate(config.broker)
         self.fleet_cas = tuple(load_certificates(Path(config.fleet_ca)))
+        self.revocations = Revocations(config.revocation_file, self.fleet_cas)
+        self.revocations.load()
         self.recipient_keys: dict[bytes, RecipientKey] = load_recipient_keys(config.recipient_keys)
         cache = Path(config.state) / "cache"
         self.models: dict[str, VehicleModel] = load_models(config.vehicle_model, cache)

@@ -12,6 +12,7 @@ from cloud.errors import CloudError
 from cloud.inlet import tls_context
 from cloud.pki import AGGREGATOR, load_certificate
 from cloud.pki_files import load_certificates
+from cloud.revocation import Revocations
 from dbc.errors import DbcError
 from wire.errors import WireError
 
@@ -40,6 +41,7 @@ def check(config: CloudConfig) -> list[Check]:
     return [
         _try("files", files),
         _try("certificates", lambda: aggregators_certificate(config.broker)),
+        _try("revocations", lambda: _revocations(config)),
         _try(f"broker {config.broker.host}:{config.broker.port}", lambda: _broker(config.broker)),
         _try(f"store {config.store.kind}", lambda: _store(config)),
         _try(f"api {config.api.host}:{config.api.port}", lambda: _port(config)),
@@ -84,6 +86,16 @@ def aggregators_certificate(broker: BrokerConfig) -> str:
     if common_name(own) != AGGREGATOR:
         raise CloudError(f"{broker.certificate}: expected the common name {AGGREGATOR}, found {common_name(own) or 'none'}")
     return f"{AGGREGATOR}, until {own.not_valid_after_utc:%Y-%m-%d}"
+
+
+def _revocations(config: CloudConfig) -> str:
+    path = config.revocation_file
+    if path is None:
+        beside = Path(config.fleet_ca).with_name("fleet-ca.crl")
+        raise CloudError(f"no revocation list is read; put the fleet's {beside.name} at {beside}, or name it as revocation_list")
+    read = Revocations(path, load_certificates(Path(config.fleet_ca)))
+    read.load()
+    return f"{path}: {len(read)} certificate(s) revoked"
 
 
 def _store(config: CloudConfig) -> str:

@@ -78,7 +78,16 @@ class CloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vehicle_model: Annotated[list[VehicleModelConfig], msgspec.Meta(min_length=1)]
     store: StoreConfig = msgspec.field(default_factory=StoreConfig)
     landing: LandingConfig = msgspec.field(default_factory=LandingConfig)
+    revocation_list: str = ""  # the fleet's fleet-ca.crl; empty: the one beside fleet_ca, where there is one
     api: ApiConfig = msgspec.field(default_factory=ApiConfig)
+
+    @property
+    def revocation_file(self) -> Path | None:
+        """The list that is read; None: there is none."""
+        if self.revocation_list:
+            return Path(self.revocation_list)
+        beside = Path(self.fleet_ca).with_name("fleet-ca.crl")
+        return beside if beside.exists() else None
 
     @property
     def database_url(self) -> str:
@@ -105,6 +114,7 @@ def resolved(config: CloudConfig, base: Path) -> CloudConfig:
         config,
         state=absolute(config.state),
         fleet_ca=absolute(config.fleet_ca),
+        revocation_list=absolute(config.revocation_list),
         recipient_keys=[absolute(path) for path in config.recipient_keys],
         broker=replace(broker, ca=absolute(broker.ca), certificate=absolute(broker.certificate), key=absolute(broker.key)),
         vehicle_model=[

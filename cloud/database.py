@@ -5,7 +5,7 @@ A stream's content key is never in it: only the announcement, in which the key i
 
 import os
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -77,6 +77,13 @@ LANDED = Table(
     Column("stream", LargeBinary, primary_key=True),
     Column("seen_ms", BigInteger, nullable=False),
     Column("ranges", LargeBinary, nullable=False),
+)
+REPLAYS = Table(
+    "replays",
+    _META,
+    Column("id", Integer, primary_key=True),
+    Column("positions", JSON, nullable=False),
+    Column("answer", JSON),
 )
 CHECKPOINT = Table("checkpoint", _META, Column("id", Integer, primary_key=True), Column("position", BigInteger, nullable=False))
 
@@ -190,9 +197,49 @@ class Database:
         with self._engine.connect() as connection:
             return list(connection.execute(select(UNPLACED.c.position).where(*where).order_by(UNPLACED.c.position)).scalars())
 
+    def unplaced_before(self, position: int, most: int) -> list[int]:
+        """The oldest positions below `position` that wait for a clock, for whatever sink."""
+        query = select(UNPLACED.c.position).distinct().where(UNPLACED.c.position < position).order_by(UNPLACED.c.position).limit(most)
+        with self._engine.connect() as connection:
+            return list(connection.execute(query).scalars())
+
+    def strike_out(self, positions: Iterable[int]) -> None:
+        """Nothing waits there any more."""
+        with self._engine.begin() as connection:
+            for position in positions:
+                connection.execute(UNPLACED.delete().where(UNPLACED.c.position == position))
+
     def oldest_unplaced(self) -> int | None:
         with self._engine.connect() as connection:
             return connection.execute(select(UNPLACED.c.position).order_by(UNPLACED.c.position).limit(1)).scalar()
+
+    # replays of the quarantine, asked for by another process
+
+    def ask_replay(self, positions: Sequence[int]) -> int:
+        """Ask the running cloud to replay these positions, none: all. Returns the request's number."""
+        with self._engine.begin() as connection:
+            return int(connection.execute(REPLAYS.insert().values(positions=list(positions)).returning(REPLAYS.c.id)).scalar_one())
+
+    def asked_replays(self) -> list[tuple[int, list[int]]]:
+        """(number, positions) of the requests that have no answer."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(
+                select(REPLAYS.c.id, REPLAYS.c.positions).where(REPLAYS.c.answer.is_(None)).order_by(REPLAYS.c.id)
+            ).all()
+        return [(row.id, row.positions) for row in rows]
+
+    def answer_replay(self, number: int, answer: Mapping[str, Any]) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(REPLAYS.update().where(REPLAYS.c.id == number).values(answer=dict(answer)))
+
+    def take_replay(self, number: int) -> dict[str, Any] | None:
+        """The answer, which is then forgotten; None while there is none."""
+        with self._engine.begin() as connection:
+            answer = connection.execute(select(REPLAYS.c.answer).where(REPLAYS.c.id == number)).scalar_one_or_none()
+            if answer is None:
+                return None
+            connection.execute(REPLAYS.delete().where(REPLAYS.c.id == number))
+        return dict(answer)
 
     # which sequences have landed
 

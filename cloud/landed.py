@@ -39,6 +39,20 @@ class Sequences:
             self._firsts.insert(place + 1, sequence)
             self._lasts.insert(place + 1, sequence)
 
+    def discard(self, sequence: int) -> None:
+        place = bisect_right(self._firsts, sequence) - 1
+        if place < 0 or sequence > self._lasts[place]:
+            return
+        first, last = self._firsts[place], self._lasts[place]
+        parts = [run for run in ((first, sequence - 1), (sequence + 1, last)) if run[0] <= run[1]]
+        self._firsts[place : place + 1] = [begin for begin, _ in parts]
+        self._lasts[place : place + 1] = [end for _, end in parts]
+
+    def first_missing(self, start: int) -> int:
+        """The first number from `start` on that is not in the set."""
+        place = bisect_right(self._firsts, start) - 1
+        return self._lasts[place] + 1 if place >= 0 and start <= self._lasts[place] else start
+
 
 class Landed:
     """(stream, sequence) pairs; remembers which streams changed since they were last saved."""
@@ -58,6 +72,12 @@ class Landed:
             found = self._streams[stream] = Sequences()
         found.add(sequence)
         self._changed.add(stream)
+
+    def discard(self, stream: bytes, sequence: int) -> None:
+        found = self._streams.get(stream)
+        if found is not None:
+            found.discard(sequence)
+            self._changed.add(stream)
 
     def take_changed(self) -> dict[bytes, list[tuple[int, int]]]:
         """Runs of the streams that changed since the last call."""

@@ -1,7 +1,6 @@
-"""The landing log: what the cloud has custody of, sealed as it came; and the quarantine, authentic messages that cannot be read.
+"""The landing log: what the cloud has custody of, sealed as it came.
 
-landing record     u8 version=1 | u64 received_ms | the message
-quarantine record  u8 version=1 | u64 received_ms | u16 length | reason UTF-8 | the message      (big-endian)
+record    u8 version=1 | u64 received_ms | the sealed message      (big-endian)
 """
 
 import struct
@@ -103,43 +102,12 @@ class Landing:
             _, received_ms = _HEAD.unpack_from(record)
             yield number, received_ms, record[_HEAD.size :]
 
+    def record(self, position: int) -> tuple[int, bytes] | None:
+        """(received_ms, sealed message) at a position; None when it was lost to damage or is not kept any more."""
+        for number, received_ms, data in self.raw(position):
+            return (received_ms, data) if number == position else None
+        return None
+
     def drop_before(self, position: int) -> None:
         """Free whole segments before `position`."""
         self._log.drop_before(position)
-
-
-class Quarantine:
-    """`with Quarantine(folder) as quarantine`: its own log, so that a fleet with a wrong DBC does not make a file for each batch."""
-
-    def __init__(self, folder: Path) -> None:
-        self._log = SegmentLog(folder, verify=False)
-        self._lock = threading.Lock()  # the aggregator and the sinks put things aside
-
-    def __enter__(self) -> Self:
-        self._log.__enter__()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._log.__exit__(kind, error, trace)
-
-    def put(self, received_ms: int, reason: str, data: bytes) -> None:
-        """Keep one message durably. Raises SegmentLogError."""
-        self.put_all([(received_ms, reason, data)])
-
-    def put_all(self, items: list[tuple[int, str, bytes]]) -> None:
-        """Keep several with one write to the disk. Raises SegmentLogError, and then none is kept."""
-        if not items:
-            return
-        with self._lock:
-            for received_ms, reason, data in items:
-                text = reason.encode()[:4096]
-                self._log.append(_HEAD.pack(_VERSION, received_ms) + struct.pack(">H", len(text)) + text + data)
-            self._log.sync()
-
-    def items(self) -> Iterator[tuple[int, str, bytes]]:
-        """(received_ms, reason, message) of everything, oldest first."""
-        for _, record in self._log.read(0):
-            _, received_ms = _HEAD.unpack_from(record)
-            (length,) = struct.unpack_from(">H", record, _HEAD.size)
-            start = _HEAD.size + 2
-            yield received_ms, record[start : start + length].decode(errors="replace"), record[start + length :]

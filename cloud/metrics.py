@@ -16,8 +16,12 @@ COUNTERS = (
     ("receipts", "Receipts sent"),
     ("requests", "Announcements asked for"),
     ("findings", "Findings landed"),
+    ("unknown", "Messages of streams whose announcement was not there"),
+    ("replayed", "Messages released from the quarantine"),
 )
 GAUGES = (
+    ("revoked", "Certificates on the revocation list that is read"),
+    ("held", "Messages in the quarantine"),
     ("vehicles", "Vehicles heard since the start"),
     ("connected", "1 while the broker is there"),
     ("waiting", "Messages that wait to be landed"),

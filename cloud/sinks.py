@@ -1,7 +1,8 @@
 """Sinks and the task that feeds each of them from the landing log, with a durable cursor of its own.
 
 A sink that is away is tried again until it is back; the others go on meanwhile. The cursor is saved after the work, at most once a
-second, so after a kill a sink is given some messages again: every sink takes a message twice as once.
+second, so after a kill a sink is given some messages again: every sink takes a message twice as once. What cannot be opened any more,
+and what a sink chokes on, is in the quarantine before the cursor passes it: the others do not wait, and nothing is skipped for good.
 """
 
 import asyncio
@@ -11,14 +12,16 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, TypeVar
 
 from sqlalchemy.exc import OperationalError
 
 from cloud.database import Database
 from cloud.events import Event, FindingEvent, GapEvent, StatusEvent, TickRows
-from cloud.landing import Landing, Quarantine
-from cloud.placing import needs_clock, place
+from cloud.landing import Landing
+from cloud.placing import clock_for, needs_clock, place
+from cloud.quarantine import Kept, Quarantine, Source
 from cloud.store import Store, StoreUnavailable
 from cloud.streams import Opened
 from cloud.tickets.errors import TicketsUnusable
@@ -108,6 +111,8 @@ class _Work:
     unplaced: list[tuple[int, str, bytes]] = field(default_factory=list)
     placed: list[int] = field(default_factory=list)
     clocks: dict[tuple[str, bytes], Clock | None] = field(default_factory=dict)
+    aside: list[Kept] = field(default_factory=list)
+    dated: list[tuple[str, bytes]] = field(default_factory=list)  # boots that said their clock
 
 
 class Runner:
@@ -117,7 +122,7 @@ class Runner:
         self.sink = sink
         self.position = 0
         self.error = ""
-        self.unreadable = 0  # landed messages that can no longer be opened
+        self.unreadable = 0  # landed messages that could not be opened, since the start: they are in the quarantine
         self._landing = landing
         self._quarantine = quarantine
         self._database = database
@@ -139,6 +144,10 @@ class Runner:
     def behind(self) -> int:
         """Landed messages that the sink has not taken."""
         return max(0, self._landing.next - self.position)
+
+    @property
+    def _called(self) -> str:
+        return f"sink {self.sink.name}"
 
     def wake(self) -> None:
         self._landed.set()
@@ -185,9 +194,11 @@ class Runner:
             return True
         if not await self._take(work.events):
             return False
-        self.position = found[-1][0] + 1
         self._unplaced += work.unplaced
-        self._placed += work.placed
+        for boot in dict.fromkeys(work.dated):
+            if not await self._take_up(boot):
+                return False
+        self.position = found[-1][0] + 1
         if self._unplaced or self._placed or time.monotonic() - self._saved_s >= SAVE_EVERY_S:
             await self._save()
         return True
@@ -197,37 +208,81 @@ class Runner:
         work = _Work()
         for position, opened in found:
             if isinstance(opened, WireError):
-                self.unreadable += 1
-                if self.unreadable == 1:
-                    log.warning("sink %s: landing record %d is left out (said once): %s", self.sink.name, position, opened)
+                self._leave(position, opened, work)
                 continue
-            announcement = opened.stream.announcement
-            clock = announcement.clock or self._clock(opened, work)
+            boot = (opened.header.vehicle, opened.stream.announcement.boot_id)
+            clock = clock_for(opened, partial(self._clock, boot, work))
             if clock is None and needs_clock(opened):
-                work.unplaced.append((position, opened.header.vehicle, announcement.boot_id))
+                work.unplaced.append((position, *boot))
                 continue
-            if isinstance(opened.message, Clock | Announcement) and clock is not None:
-                self._take_up(opened, clock, work)
-            event = place(opened, clock)
-            if event is not None:
-                work.events.append((position, event))
+            if isinstance(opened.message, Clock | Announcement) and self._clock(boot, work) is not None:
+                work.dated.append(boot)
+            self._place(position, opened, clock, work)
+        self._quarantine.put_all(work.aside)
         return work
 
-    def _clock(self, opened: Opened, work: _Work) -> Clock | None:
-        key = (opened.header.vehicle, opened.stream.announcement.boot_id)
-        if key not in work.clocks:
-            work.clocks[key] = self._database.clock(*key)
-        return work.clocks[key]
+    def _leave(self, position: int, error: WireError, work: _Work) -> None:
+        """A message whose key or DBC is missing today is kept for the day when it is there."""
+        record = self._landing.record(position)
+        if record is None:
+            return  # damaged since it was read: the log's gaps name it
+        self.unreadable += 1
+        if self.unreadable == 1:
+            log.warning("sink %s: landing record %d is put into the quarantine (said once): %s", self.sink.name, position, error)
+        work.aside.append(Kept(Source.LANDED, record[0], str(error), record[1]))
 
-    def _take_up(self, opened: Opened, clock: Clock, work: _Work) -> None:
-        boot = (opened.header.vehicle, opened.stream.announcement.boot_id)
-        noted = [position for position, *its_boot in (*self._unplaced, *work.unplaced) if tuple(its_boot) == boot]
-        waiting = sorted({*self._database.unplaced(self.sink.name, *boot), *noted} - {*self._placed, *work.placed})
+    def _place(self, position: int, opened: Opened, clock: Clock | None, work: _Work) -> None:
+        try:
+            event = place(opened, clock)
+        except Exception as error:  # noqa: BLE001 - one bad message must not stop the sink for all others
+            record = self._landing.record(position)
+            log.error("vehicle %s, landing record %d is put aside: %s: %s", opened.header.vehicle, position, type(error).__name__, error)
+            if record is not None:
+                work.aside.append(Kept(Source.SINK, record[0], f"{self._called}: placing: {type(error).__name__}: {error}", record[1]))
+            return
+        if event is not None:
+            work.events.append((position, event))
+
+    def _clock(self, boot: tuple[str, bytes], work: _Work) -> Clock | None:
+        if boot not in work.clocks:
+            work.clocks[boot] = self._database.clock(*boot)
+        return work.clocks[boot]
+
+    async def _take_up(self, boot: tuple[str, bytes]) -> bool:
+        """Place what waited for a boot's clock, in groups: it may be a week of it. False when stopped before the end."""
+        try:
+            waiting = await self._in_thread(lambda: self._waiting(boot))
+            for start in range(0, len(waiting), GROUP):
+                work = await self._in_thread(partial(self._prepare_late, boot, waiting[start : start + GROUP]))
+                if not await self._take(work.events):
+                    return False
+                self._placed += work.placed
+                await self._save()
+        except AWAY as error:
+            self._say_away(error)
+            await self._pause(MAX_PAUSE_S / 10)
+            return not self._stopping.is_set() and await self._take_up(boot)
+        return True
+
+    def _waiting(self, boot: tuple[str, bytes]) -> list[int]:
+        noted = [position for position, *its_boot in self._unplaced if tuple(its_boot) == boot]
+        return sorted({*self._database.unplaced(self.sink.name, *boot), *noted} - {*self._placed})
+
+    def _prepare_late(self, boot: tuple[str, bytes], waiting: Sequence[int]) -> _Work:
+        work = _Work()
         for position in waiting:
             for number, late in self._landing.read(position, 1):
-                if number == position and isinstance(late, Opened) and (event := place(late, clock)) is not None:
-                    work.events.append((position, event))
-        work.placed.extend(waiting)
+                if number != position:
+                    continue
+                if isinstance(late, WireError):
+                    self._leave(position, late, work)
+                elif (clock := clock_for(late, partial(self._clock, boot, work))) is not None:
+                    self._place(position, late, clock, work)
+                else:
+                    continue  # by this clock, too, it was sealed after it arrived
+                work.placed.append(position)
+        self._quarantine.put_all(work.aside)
+        return work
 
     async def _take(self, events: Sequence[tuple[int, Event]]) -> bool:
         """Give events to the sink until it has them. False when stopped before that."""
@@ -244,8 +299,8 @@ class Runner:
                         if not await self._take([event]):
                             return False
                     return True
-                await self._put_aside(*events[0], error)
-                return True
+                if await self._put_aside(*events[0], error):
+                    return True
             if self._stopping.is_set():
                 return False
             await self._pause(pause_s)
@@ -260,10 +315,18 @@ class Runner:
             log.warning("sink %s is away (%s); what lands waits for it", self.sink.name, error)
         self.error = str(error)
 
-    async def _put_aside(self, position: int, event: Event, error: Exception) -> None:
-        reason = f"sink {self.sink.name}: {type(error).__name__}: {error}"
+    async def _put_aside(self, position: int, event: Event, error: Exception) -> bool:
+        """False when the disk does not take it: the sink is asked again then, and the quarantine after it."""
+        reason = f"{self._called}: {type(error).__name__}: {error}"
+        try:
+            record = await self._in_thread(lambda: self._landing.record(position))
+            if record is not None:
+                await self._in_thread(lambda: self._quarantine.put(Kept(Source.SINK, record[0], reason, record[1])))
+        except AWAY as full:
+            self._say_away(full)
+            return False
         log.error("vehicle %s, stream %s, sequence %d is put aside: %s", event.vehicle, event.stream.hex(), event.sequence, reason)
-        await self._in_thread(lambda: self._quarantine.put(event.received_ms, reason, next(self._landing.raw(position))[2]))
+        return True
 
     async def _pause(self, pause_s: float) -> None:
         with contextlib.suppress(TimeoutError):

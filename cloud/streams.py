@@ -7,7 +7,7 @@ of the day it was received: a certificate that has expired since does not make l
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -32,6 +32,14 @@ class UnknownStream(AuthenticationError):
     """No announcement of this stream is known."""
 
 
+class Revoked(AuthenticationError):
+    """The certificate behind it is on the fleet's revocation list."""
+
+
+class Over(AuthenticationError):
+    """Of a stream so old that no vehicle can still be sending it: a replay."""
+
+
 class Unreadable(FormatError):
     """Authentic, but not to be read as data: quarantined."""
 
@@ -48,6 +56,8 @@ class Stream:
     model: VehicleModel | None
     opener: StreamOpener
     tag_key: bytes
+    serial: int  # of the certificate that the announcement is signed by
+    announced_ms: int
 
     def tag(self, header: Header, status: Status) -> bytes:
         """What a receipt says for one message."""
@@ -106,6 +116,8 @@ class Streams:
             model=self._models.get(opened.announcement.schema_id),
             opener=StreamOpener(header.vehicle, header.stream, opened.key),
             tag_key=receipt_key(opened.key),
+            serial=opened.certificate.serial_number,
+            announced_ms=received_ms,
         )
 
     def _verified(self, announcement: bytes, now: datetime) -> OpenedStream:
@@ -115,11 +127,16 @@ class Streams:
                 return read_announcement(announcement, self._recipient_keys, ca, now)
         return read_announcement(announcement, self._recipient_keys, last, now)
 
-    def admit(self, stored: StoredStream) -> Stream:
-        """Open a new announcement and remember its stream. Raises WireError, also when the stream is another announcement's."""
+    def admit(self, stored: StoredStream, permit: Callable[[Stream], None] = lambda stream: None) -> Stream:
+        """Open a new announcement and remember its stream. Raises WireError, also when the stream is another announcement's.
+
+        `permit` raises for a stream that is not to be remembered.
+        """
         known = self.find(stored.stream)
         if known is None:
-            return self._remember(self.read(stored.announcement, stored.received_ms))
+            new = self.read(stored.announcement, stored.received_ms)
+            permit(new)
+            return self._remember(new)
         again = self.read(stored.announcement, stored.received_ms)
         if again.vehicle != known.vehicle or again.tag_key != known.tag_key or again.announcement != known.announcement:
             raise AuthenticationError(f"stream {stored.stream.hex()}: announced before, by other words")
@@ -155,6 +172,8 @@ def _decode(stream: Stream, kind: Kind, body: bytes) -> Rows | Message:
         rows = decode_rows(body, stream.baseline)
     except FormatError as error:
         raise Unreadable(str(error)) from error
+    except Exception as error:  # authentic, so it is kept, for the program that can read it
+        raise Unreadable(f"cannot be decoded: {type(error).__name__}: {error}") from error
     if stream.model is None:
         raise Unreadable(f"schema {stream.announcement.schema_id.hex()} is not of any vehicle model in the settings; add its DBC files")
     if rows.raw.shape[1] != len(stream.columns):

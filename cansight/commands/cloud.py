@@ -4,24 +4,13 @@ import asyncio
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from cansight.commands.cloud_quarantine import quarantine
+from cansight.commands.cloud_settings import CONFIG, load_config
 from cansight.errors import WorkFailed
 
-if TYPE_CHECKING:
-    from cloud.config import CloudConfig
-
-CONFIG = click.option(
-    "-c",
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("cloud.toml"),
-    show_default=True,
-    help="settings",
-)
 VERBOSE = click.option("-v", "--verbose", is_flag=True, help="say more on stderr")
 
 
@@ -30,13 +19,16 @@ def cloud() -> None:
     """The aggregator, its stores, tickets and page."""
 
 
+cloud.add_command(quarantine)
+
+
 @cloud.command()
 @CONFIG
 @VERBOSE
 @click.option("--json", "as_json", is_flag=True, help="print one JSON line when everything stands")
 def run(config_file: Path, verbose: bool, as_json: bool) -> None:
     """Receive, land, store and raise tickets until SIGTERM or Ctrl-C; what has landed by then is stored."""
-    config = _load(config_file)
+    config = load_config(config_file)
     from cansight.service import Service
     from cloud.app import Cloud
 
@@ -61,7 +53,7 @@ def check(config_file: Path, as_json: bool) -> None:
     """Look at everything the settings name: files, DBCs, broker, store, port. Exit code 1 when something is wrong."""
     from cloud.check import check as look
 
-    findings = look(_load(config_file))
+    findings = look(load_config(config_file))
     wrong = [finding for finding in findings if not finding.ok]
     if as_json:
         rows = [{"what": finding.what, "ok": finding.ok, "words": finding.words} for finding in findings]
@@ -108,13 +100,6 @@ def mosquitto(pki_folder: Path, host: str, port: int, folder: Path) -> None:
     from cloud.mosquitto_config import mosquitto_config
 
     click.echo(mosquitto_config(pki_folder.absolute(), folder.absolute(), host, port))
-
-
-def _load(config_file: Path) -> "CloudConfig":
-    from cansight import settings
-    from cloud.config import CloudConfig, resolved
-
-    return resolved(settings.load(config_file, CloudConfig), config_file.absolute().parent)
 
 
 def _log(verbose: bool) -> None:

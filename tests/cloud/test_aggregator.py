@@ -19,7 +19,8 @@ from sqlalchemy.exc import OperationalError
 
 from cloud.aggregator import REQUEST_EVERY_MS, Aggregator, Arrival
 from cloud.database import Database
-from cloud.landing import Landing, Quarantine
+from cloud.landing import Landing
+from cloud.quarantine import Quarantine
 from cloud.streams import Opened, Streams
 from cloud.vehicle_models import VehicleModel
 from wire.codec import encode_rows
@@ -172,9 +173,9 @@ def test_authentic_but_unreadable_messages_are_quarantined_with_their_reason(pla
     for sealed in bad:
         assert answers[sealed.header.stream, sealed.header.sequence] == (Status.QUARANTINED, sealed.tags[Status.QUARANTINED])
     kept = list(place.quarantine.items())
-    assert [data for _, _, data in kept] == [sealed.data for sealed in bad]
-    assert all(reason for _, reason, _ in kept)
-    assert "9 columns" in kept[2][1] or "found 9" in kept[2][1]
+    assert [item.data for item in kept] == [sealed.data for sealed in bad]
+    assert all(item.reason for item in kept)
+    assert "9 columns" in kept[2].reason or "found 9" in kept[2].reason
     assert place.aggregator.counts.quarantined == 4
     assert len(place.landed()) == 2
 
@@ -183,8 +184,8 @@ def test_rows_of_a_schema_that_is_not_configured_are_quarantined(tmp_path: Path,
     with aggregator(tmp_path / "bare", pki, None) as bare:
         answers = bare.give(vehicle.announcement, vehicle.rows(range(2)), vehicle.finding(3))
         assert statuses(answers) == {0: Status.STORED, 1: Status.QUARANTINED, 2: Status.STORED}
-        assert vehicle.schema.schema_id.hex() in next(bare.quarantine.items())[1]
-        assert "add its DBC" in next(bare.quarantine.items())[1]
+        assert vehicle.schema.schema_id.hex() in next(bare.quarantine.items()).reason
+        assert "add its DBC" in next(bare.quarantine.items()).reason
 
 
 def test_a_full_disk_lands_nothing_answers_nothing_and_is_survived(place: Place, vehicle: Vehicle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,8 @@ def test_a_locked_database_or_a_failing_disk_does_not_end_the_cloud(caplog: pyte
     dropped: list[int] = []
     landing = SimpleNamespace(size_bytes=100, first=0, next=50, drop_before=dropped.append)
     made: Any = cloud
-    made._landing, made._database = landing, SimpleNamespace(oldest_unplaced=lambda: None)
+    made._landing, made._database = landing, SimpleNamespace(oldest_unplaced=lambda: None, unplaced_before=lambda _position, _most: [])
+    made._quarantine = None
     made._runners = [SimpleNamespace(saved=40)]
     made._aggregator = SimpleNamespace(save=locked)
     cloud._tidy()

@@ -32,8 +32,8 @@ def test_a_later_version_is_kept_once_and_gets_no_receipt(tmp_path: Path, pki: P
     assert place.aggregator.take([*first, first[0]]) == []
     assert place.aggregator.take(first) == []
     kept = list(place.quarantine.items())
-    assert [data for _, _, data in kept] == [arrival.data for arrival in first]
-    assert all(reason == f"vehicle {vehicle.id}: header.version: expected 1, found 2" for _, reason, _ in kept)
+    assert [item.data for item in kept] == [arrival.data for arrival in first]
+    assert all(item.reason == f"vehicle {vehicle.id}: header.version: expected 1, found 2" for item in kept)
     assert (place.aggregator.counts.quarantined, place.aggregator.counts.duplicates, place.aggregator.counts.refused) == (3, 4, 0)
     # A restart finds them again, and what is of this version lands beside them.
     place.landing.__exit__(None, None, None)

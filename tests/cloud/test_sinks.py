@@ -16,7 +16,8 @@ from sqlalchemy.exc import OperationalError
 from cloud.aggregator import Aggregator, Arrival
 from cloud.database import Database
 from cloud.events import Event, FindingEvent, TickRows
-from cloud.landing import Landing, Quarantine
+from cloud.landing import Landing
+from cloud.quarantine import Quarantine
 from cloud.sinks import Runner
 from cloud.store import StoreUnavailable
 from cloud.streams import Opened, Streams
@@ -184,9 +185,9 @@ def test_one_message_that_a_sink_chokes_on_is_put_aside_and_the_rest_goes_on(tmp
         cloud.land(vehicle.announcement, *batches)
         cloud.run([sink], nothing)
         assert sink.sequences == [1, 2, 4, 5]
-        ((_, reason, data),) = cloud.quarantine.items()
-        assert reason == "sink memory: ValueError: cannot swallow that"
-        assert data == batches[2].data
+        (item,) = cloud.quarantine.items()
+        assert item.reason == "sink memory: ValueError: cannot swallow that"
+        assert item.data == batches[2].data
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -225,7 +226,7 @@ def test_an_announcement_with_the_clock_places_the_boots_other_streams(tmp_path:
     assert sorted((event.stream == first, event.sequence) for event in sink.events) == [(False, 1), (True, 1)]
 
 
-def test_what_can_no_longer_be_opened_is_left_out_and_said(tmp_path: Path, vehicle: Vehicle, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_can_no_longer_be_opened_is_put_aside_and_said(tmp_path: Path, vehicle: Vehicle, caplog: pytest.LogCaptureFixture) -> None:
     with opened(tmp_path / "c", vehicle) as cloud:
         cloud.land(vehicle.announcement, vehicle.rows(range(2)))
     from wire.recipients import RecipientKey
@@ -238,6 +239,7 @@ def test_what_can_no_longer_be_opened_is_left_out_and_said(tmp_path: Path, vehic
         assert sink.events == []
         assert cloud.runners[0].unreadable == 2
         assert cloud.runners[0].behind == 0
+        assert [item.data for item in cloud.quarantine.items()] == [sealed.data for sealed in vehicle.sent]
     assert "none of our recipient keys" in caplog.text
 
 

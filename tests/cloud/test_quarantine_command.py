@@ -1,0 +1,91 @@
+"""`cansight cloud quarantine`, without a cloud and beside a running one: a missing DBC is added, and everything is in the store."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from cloud_vehicle import Vehicle
+from test_aggregator import aggregator
+from test_cloud_run import DBC, CloudProcess, make_vehicle
+
+import processes
+import servers
+from cloud.database import Database
+from cloud.quarantine import Kept, Source
+from dbc.compiler import load_compiled
+
+OTHER_DBC = [DBC[1]]
+
+
+def command(settings: Path, *arguments: str) -> tuple[int, str, str]:
+    line = [sys.executable, "-m", "cansight", "cloud", "quarantine", arguments[0], "-c", str(settings), *arguments[1:]]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stdout, done.stderr
+
+
+def give_models(process: CloudProcess, models: list[dict[str, Any]]) -> None:
+    import tomllib
+
+    document = tomllib.loads(process.settings.read_text())
+    process.settings.write_text(tomli_w.dumps(document | {"vehicle_model": models}))
+
+
+def test_a_dbc_that_was_missing_is_added_and_everything_is_in_the_store(tmp_path: Path, pki: Path, mosquitto: servers.Server) -> None:
+    schema = load_compiled(DBC, tmp_path / "dbc").schema
+    vehicle, boot_ms = make_vehicle(pki, schema)
+    process = CloudProcess(tmp_path, pki, mosquitto.port, {"kind": "embedded"})
+    give_models(process, [{"name": "body", "dbc": OTHER_DBC}])
+    code, said, wrong = command(process.settings, "replay")
+    assert (code, said, wrong.count("\n")) == (2, "", 1)
+    assert "has the cloud ever run?" in wrong
+    fill(process, pki, vehicle)
+    code, said, _ = command(process.settings, "list", "--json")
+    listed = json.loads(said)
+    assert (code, listed["held"], [item["sequence"] for item in listed["items"]]) == (0, 3, [1, 2, 7])
+    code, said, _ = command(process.settings, "show", "1")
+    assert f"vehicle      {vehicle.id}\n" in said
+    assert "today        cannot be used: schema" in said
+    assert "add its DBC files" in said
+    code, said, wrong = command(process.settings, "show", "99")
+    assert (code, wrong.count("\n")) == (2, 1)
+    code, said, wrong = command(process.settings, "replay", "0", "1", "--json")
+    assert (code, json.loads(said)["released"], sum(json.loads(said)["still"].values())) == (1, 0, 2)
+    give_models(process, [{"name": "body", "dbc": OTHER_DBC}, {"name": "cansight_ev", "dbc": DBC}])
+    process.start()
+    try:
+        processes.until(lambda: process.stats()["replayed"] == 2, "the replay at the start")
+        processes.until(lambda: (process.get(f"/api/vehicles/{vehicle.id}/newest") or {}).get("tick_ms") == boot_ms + 3000, "the last tick")
+        name = schema.names[5]
+        found = process.get(f"/api/vehicles/{vehicle.id}/series?signal={name}&from_ms={boot_ms}&to_ms={boot_ms + 10_000}")
+        assert found["tick_ms"] == [boot_ms + 1000 * tick for tick in range(4)]
+        # beside the running cloud
+        code, said, _ = command(process.settings, "list")
+        assert "\x1b" not in said
+        assert "1 held" in said
+        code, said, _ = command(process.settings, "replay", "--json")
+        assert json.loads(said) == {"released": 1, "still": {}, "missing": [], "by": "the running cloud"}
+        assert code == 0
+        assert command(process.settings, "list")[1] == "the quarantine is empty\n"
+        assert process.stats()["held"] == 0
+    finally:
+        assert process.end(signal.SIGTERM) == 0
+    assert "Traceback" not in process.words()
+
+
+def fill(process: CloudProcess, pki: Path, vehicle: Vehicle) -> None:
+    """As a cloud without the vehicle's DBC leaves it: two batches of rows, and a finding that a sink has choked on."""
+    folder = process.folder / "cloud"
+    with aggregator(folder, pki, None) as place:
+        place.give(vehicle.announcement, vehicle.rows(range(2)), vehicle.rows(range(2, 4)))
+        for _ in range(4):
+            vehicle.rows(range(9))
+        finding = vehicle.finding(2)
+        place.give(finding)
+        place.quarantine.put(Kept(Source.SINK, place.now_ms, "sink store: ValueError: \x1b[31m", finding.data))
+        place.aggregator.save(place.now_ms)
+    with Database(f"sqlite:///{folder / 'cansight.db'}") as database:
+        assert database.asked_replays() == []
