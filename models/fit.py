@@ -10,6 +10,9 @@ through a PCA:
 which is one quadratic form r'Mr, so the graph needs M alone. A signal's contribution is reconstruction-based (Alcala and Qin, 2009,
 Automatica 45): (Mr)_i²/M_ii, how much the score falls when that signal takes the value most in keeping with the rest; that value is its
 expected value.
+
+The rung below both, limits, is the same without context and without correlations: M is diagonal, and the score is its largest term instead
+of their sum, so that each signal is judged by itself. It knows no operating point, so every tick is known to it.
 """
 
 from collections.abc import Sequence
@@ -21,7 +24,7 @@ from numpy.typing import NDArray
 
 from models.tables import Drive
 
-__all__ = ["Detector", "Scored", "fit", "remainders", "rounded", "score_drive"]
+__all__ = ["Detector", "Scored", "fit", "remainders", "rounded", "score_drive", "scores"]
 
 RIDGE = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """Penalties tried, relative to the number of rows; features have unit variance."""
@@ -68,6 +71,8 @@ class Detector:
     low: NDArray[np.float64]
     """(k,) and `high`: outside, the answer is "not known here" """
     high: NDArray[np.float64]
+    separate: bool = False
+    """the score is the largest term of r'Mr, M being diagonal, and not their sum: the rung limits"""
     ridge: dict[int, float] = field(default_factory=dict)
     explained: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     """(m,) share of the variance that the expected value explains, on drives that were not fitted on"""
@@ -86,14 +91,16 @@ class Scored:
     known: NDArray[np.bool_]
 
 
-def fit(drives: Sequence[Drive], monitored: Sequence[int], context: Sequence[int], average: int, window: int) -> Detector:
+def fit(
+    drives: Sequence[Drive], monitored: Sequence[int], context: Sequence[int], average: int, window: int, separate: bool = False
+) -> Detector:
     """Fit a detector on healthy drives of k columns.
 
     monitored, context: the columns of each role, every column in one of them. average <= window, in ticks; without context the detector
-    looks back no further than it averages.
+    looks back no further than it averages. separate: limits, each signal by itself.
     """
     columns = drives[0].values.shape[1]
-    known_by = np.array(context if len(context) else monitored, np.int64)
+    known_by = np.array([] if separate else context if len(context) else monitored, np.int64)
     everything = np.concatenate([drive.values for drive in drives])
     lowest, highest = np.nanmin(everything, axis=0), np.nanmax(everything, axis=0)
     # A fault may drive a monitored signal anywhere; only what describes the operating point decides whether that point is known. Without
@@ -138,7 +145,8 @@ def fit(drives: Sequence[Drive], monitored: Sequence[int], context: Sequence[int
             "weights": rounded(weights),
             "bias": rounded(bias),
             "scale": rounded(scale),
-            "form": rounded(_combined_index(remains / scale)),
+            "form": rounded(_separate_limits(remains / scale) if separate else _combined_index(remains / scale)),
+            "separate": separate,
             "low": np.where(np.isfinite(low), rounded(low), low),
             "high": np.where(np.isfinite(high), rounded(high), high),
             "ridge": ridge,
@@ -151,12 +159,19 @@ def score_drive(detector: Detector, drive: Drive) -> Scored:
     """The reference that the ONNX graph must agree with: score and `known` of each tick of a drive."""
     remains, ends = remainders(detector, drive)
     score = np.full(len(drive.tick_ms), np.nan)
-    score[ends] = np.einsum("ni,ij,nj->n", remains, detector.form, remains)
+    score[ends] = scores(detector, remains)
     known = np.zeros(len(drive.tick_ms), bool)
     inside: NDArray[np.bool_] = np.all((drive.values >= detector.low) & (drive.values <= detector.high), axis=1)
     if len(ends):
         known[ends] = np.all(sliding_window_view(inside, detector.window), axis=1)[ends - (detector.window - 1)]
     return Scored(score, known)
+
+
+def scores(detector: Detector, remains: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) scores of what remains (n, m)."""
+    if detector.separate:
+        return np.asarray((remains**2 * np.diag(detector.form)).max(axis=1, initial=0.0), np.float64)
+    return np.asarray(np.einsum("ni,ij,nj->n", remains, detector.form, remains), np.float64)
 
 
 def remainders(detector: Detector, drive: Drive) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -279,3 +294,9 @@ def _combined_index(remains: NDArray[np.float64]) -> NDArray[np.float64]:
         q = (scores[:, kept:] ** 2).sum(axis=1)
         form = form + vectors[:, kept:] @ vectors[:, kept:].T / max(float(np.quantile(q, LIMIT)), 1e-12)
     return np.asarray((form + form.T) / 2, np.float64)
+
+
+def _separate_limits(remains: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Diagonal M (m, m): 1 over each signal's own squared limit, so far out that all of them together keep LIMIT (Bonferroni)."""
+    share = 1 - (1 - LIMIT) / remains.shape[1]
+    return np.diag(1 / np.maximum(np.quantile(remains**2, share, axis=0), 1e-12))

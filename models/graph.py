@@ -50,7 +50,8 @@ def build(detector: Detector, knots: Knots) -> bytes:
 
     diagonal = np.diag(detector.form)
     pull = graph.node("MatMul", [remains, graph.constant("form", detector.form)], "pull")
-    score = graph.node("ReduceSum", [graph.node("Mul", [remains, pull], "terms")], "score", keepdims=0)
+    graph.node("ReduceMax" if detector.separate else "ReduceSum", [graph.node("Mul", [remains, pull], "terms")], "score", keepdims=0)
+    score = "score"
 
     strength = graph.node("Div", [graph.node("Mul", [pull, pull], "pull_squared"), graph.constant("diagonal", diagonal)], "strength")
     total = graph.node("ReduceSum", [strength], "strength_sum", keepdims=0)

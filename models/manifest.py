@@ -93,6 +93,14 @@ class ModelFile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     bytes: Positive
 
 
+RUNGS = {
+    "limits": "limits of each signal by itself",
+    "pca": "PCA of the signals",
+    "expected": "expected value at the operating point, then PCA of what remains",
+}
+"""From the lowest up: what each does, in words."""
+
+
 class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """A pack's manifest; `parse` and `encode` are its only ways in and out."""
 
@@ -100,8 +108,8 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     pack_id: Name
     version: Annotated[str, msgspec.Meta(pattern=r"^\d{1,6}\.\d{1,6}\.\d{1,6}$")]
     fault_code: Name
-    rung: Literal["pca", "expected"]
-    """pca: correlations between the signals; expected: what remains after each signal's expected value at the operating point."""
+    rung: Literal["limits", "pca", "expected"]
+    """As RUNGS says."""
     signals: Annotated[list[SignalSpec], msgspec.Meta(min_length=1, max_length=4096)]
     schema_id: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{32})?$")]
     """Id of the whole DBC schema in training; empty: trained on a table."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -44,6 +45,8 @@ class Options:
     pack_id: str
     fault_code: str
     version: str = "1.0.0"
+    rung: Literal["limits", "pca", "expected"] | None = None
+    """None: expected with context, pca without"""
     context: Sequence[str] = ()
     average: int = 1
     """ticks over which a score averages"""
@@ -67,6 +70,11 @@ def train_pca(table: Table, options: Options, folder: str | Path) -> Pack:
 
 def train(table: Table, options: Options, folder: str | Path) -> Trained:
     """As `train_pca`, with what its report needs."""
+    if options.rung is not None and (options.rung == "expected") != bool(options.context):
+        raise TrainingDataError(
+            f"the rung {options.rung} {'needs' if options.rung == 'expected' else 'takes no'} context signals; "
+            f"{'name them' if options.rung == 'expected' else 'leave them out, or choose the rung expected'}"
+        )
     _check_size(table)
     if len(table.drives) > 1:
         return _train(table, *split_drives(table.drives, options.seed), options, folder)
@@ -89,7 +97,8 @@ def _train(table: Table, fitted: list[Drive], held: list[Drive], options: Option
     context = [at for at, column in enumerate(keep) if column in described]
     monitored = [at for at in range(len(usable.names)) if at not in set(context)]
     _check_roles(table, usable, dropped, options, monitored)
-    detector = fit(fitted, monitored, context, options.average, max(options.average, options.window))
+    rung = options.rung or ("expected" if context else "pca")
+    detector = fit(fitted, monitored, context, options.average, max(options.average, options.window), rung == "limits")
     persistence = Persistence(need=options.need, of=options.of, warmup_ticks=options.warmup, gap_s=options.gap_s)
     scored = [score_drive(detector, drive) for drive in held]
     judged = [one.score[one.known & np.isfinite(one.score)] for one in scored]
@@ -110,7 +119,7 @@ def _train(table: Table, fitted: list[Drive], held: list[Drive], options: Option
         pack_id=options.pack_id,
         version=options.version,
         fault_code=options.fault_code,
-        rung="expected" if context else "pca",
+        rung=rung,
         signals=_signals(usable, fitted, set(context)),
         schema_id=usable.schema.schema_id.hex() if usable.schema is not None else "",
         signals_id=signals_fingerprint(usable.schema, usable.columns) if usable.schema is not None and usable.columns is not None else "",

@@ -3,11 +3,12 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 import click
 
 from cansight.commands.models_evaluate import evaluate, report_option
+from cansight.commands.models_ladder import ladder
 from cansight.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def models() -> None:
 
 
 models.add_command(evaluate)
+models.add_command(ladder)
 
 
 @models.command()
@@ -44,6 +46,9 @@ models.add_command(evaluate)
 @click.option("--signals", metavar="GLOB,...", multiple=True, help="Only these signals, e.g. 'TMS_*,BMS_Thermal.*'; default: all.")
 @click.option(
     "--context", metavar="GLOB,...", multiple=True, help="Of these: those that describe the operating point. Default: none (plain PCA)."
+)
+@click.option(
+    "--rung", type=click.Choice(["limits", "pca", "expected"]), help="Which detector.  [default: expected with --context, pca without]"
 )
 @click.option("--catalogue", metavar="FILE", help="A signal catalogue: signals of its class identity are left out.")
 @click.option("--fault", default="anomaly", show_default=True, metavar="CODE", help="Fault code of the catalogue that a finding names.")
@@ -71,6 +76,7 @@ def train(
     dbc_files: tuple[str, ...],
     signals: tuple[str, ...],
     context: tuple[str, ...],
+    rung: Literal["limits", "pca", "expected"] | None,
     catalogue: str | None,
     fault: str,
     name: str | None,
@@ -102,6 +108,7 @@ def train(
         pack_id=pack_id,
         fault_code=fault,
         version=pack_version,
+        rung=rung,
         context=_split(context),
         average=average,
         window=window,
@@ -260,13 +267,14 @@ def _show(pack: "Pack", as_json: bool) -> None:
 
 
 def _describe(manifest: "Manifest") -> list[str]:
+    from models import manifest as manifests
+
     budget, calibration = manifest.alarm_budget, manifest.calibration
     a_month = budget.per_drive * MONTH_HOURS / DRIVE_HOURS
     tail = "Gumbel tail of their highest scores" if budget.tail == "gumbel" else "too few of them for a tail, twice the highest score"
     schema = manifest.schema_id or "none (a table)"
     lines = [
-        f"{manifest.pack_id} {manifest.version}: fault {manifest.fault_code}, "
-        + ("expected value at the operating point, then PCA of what remains" if manifest.rung == "expected" else "PCA of the signals"),
+        f"{manifest.pack_id} {manifest.version}: fault {manifest.fault_code}, " + manifests.RUNGS[manifest.rung],
         f"alarm    {manifest.persistence.need} of {manifest.persistence.of} ticks at {manifest.threshold.raise_at:.4g} or over; "
         f"cleared by {manifest.persistence.of} under {manifest.threshold.clear_below:.4g}; "
         f"a score averages {manifest.average} s and looks back on {manifest.window} s",

@@ -111,6 +111,8 @@ def judge(runtime: PackRuntime, drive: Drive) -> Judged:
 
 def _outside(manifest: Manifest, drive: Drive) -> dict[str, int]:
     """Signals that decide whether a tick is known, with the ticks at which they were out of the trained range and its margin."""
+    if manifest.rung == "limits":
+        return {}
     context = any(signal.role == "context" for signal in manifest.signals)
     margin = MARGIN if context else MARGIN_PCA
     ticks: dict[str, int] = {}
@@ -180,6 +182,7 @@ def _settings(manifest: Manifest) -> Options:
         pack_id=manifest.pack_id,
         fault_code=manifest.fault_code,
         version=manifest.version,
+        rung=manifest.rung,
         context=[signal.name.replace("[", "[[]") for signal in manifest.signals if signal.role == "context"],
         average=manifest.average,
         window=manifest.window,

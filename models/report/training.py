@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.calibrate import highest_persistent
-from models.fit import Detector
+from models.fit import Detector, scores
+from models.manifest import RUNGS
 from models.report.coverage import CELLS, LEAST, PAIR_CELLS, occupancy, pairs_covered
 from models.report.page import Chart, Section, Table, Tiles, axis, page
 from models.report.traces import Trace
@@ -25,7 +26,7 @@ EULER = 0.5772156649015329
 def training_report(trained: Trained) -> str:
     """HTML."""
     manifest = trained.pack.manifest
-    kind = "expected value at the operating point, then PCA of what remains" if manifest.rung == "expected" else "PCA of the signals"
+    kind = RUNGS[manifest.rung]
     lead = (
         f"Fault {manifest.fault_code}; {kind}. Fitted on {manifest.training.drives} drives ({manifest.training.ticks} ticks of a second), "
         f"calibrated on {manifest.calibration.drives} drives that nothing was fitted on ({manifest.calibration.ticks} ticks)."
@@ -217,6 +218,8 @@ def _range(trained: Trained) -> Section:
         f"Outside the trained range and {margin} on either side the answer is “not known here” and no alarm. A cell counts as seen from "
         f"{LEAST} seconds on. Two signals never fill their whole square; pale rows show what the next drives should visit."
     )
+    if trained.detector.separate:
+        words = f"Limits know no operating point: every tick is judged. A cell counts as seen from {LEAST} seconds on."
     parts: list[Chart] = [
         Chart(
             "Seconds of training in each twentieth of a signal's trained range",
@@ -277,8 +280,7 @@ def _contributions(trained: Trained) -> NDArray[np.float64]:
     shares = np.zeros(len(detector.monitored))
     count = 0
     for remains in trained.remainders():
-        score = np.einsum("ni,ij,nj->n", remains, detector.form, remains)
-        pull = remains[score >= limit] @ detector.form
+        pull = remains[scores(detector, remains) >= limit] @ detector.form
         strength = pull**2 / np.diag(detector.form)
         total = strength.sum(axis=1, keepdims=True)
         shares += (strength / np.where(total > 0, total, 1.0)).sum(axis=0)

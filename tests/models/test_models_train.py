@@ -1,6 +1,7 @@
 """Training on a loop with ground truth: silent on healthy drives, loud on a leak, the same everywhere and every time."""
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -68,18 +69,21 @@ def test_contributions_are_shares_of_the_monitored_signals(trained: Pack) -> Non
     assert (score.expected[context] == drive.values[-1, context]).all()
 
 
-@pytest.mark.parametrize(("context", "average", "window"), [((), 1, 1), ((), 7, 7), (CONTEXT, 1, 1), (CONTEXT, 5, 30)])
+@pytest.mark.parametrize(
+    ("rung", "context", "average", "window"),
+    [("limits", (), 5, 5), ("pca", (), 1, 1), ("pca", (), 7, 7), ("expected", CONTEXT, 1, 1), ("expected", CONTEXT, 5, 30)],
+)
 def test_graph_and_numpy_agree_on_unseen_drives(
-    healthy: Table, tmp_path: Path, context: tuple[str, ...], average: int, window: int
+    healthy: Table, tmp_path: Path, rung: Literal["limits", "pca", "expected"], context: tuple[str, ...], average: int, window: int
 ) -> None:
     few = Table(healthy.names, healthy.units, healthy.drives[:12])
-    pack = train_pca(few, Options("loop", "x", context=context, average=average, window=window), tmp_path)
+    pack = train_pca(few, Options("loop", "x", rung=rung, context=context, average=average, window=window), tmp_path)
     unseen = table(range(3000, 3003), ticks=200).choose(columns(pack))
     roles = [signal.role for signal in pack.manifest.signals]
     monitored = [at for at, role in enumerate(roles) if role == "monitored"]
     context_columns = [at for at, role in enumerate(roles) if role == "context"]
     fitted, _ = split_drives(few.choose(columns(pack)).drives, 0)
-    detector = fit(fitted, monitored, context_columns, average, window)
+    detector = fit(fitted, monitored, context_columns, average, window, rung == "limits")
     runtime = PackRuntime(pack)
     for drive in unseen.drives:
         reference = score_drive(detector, drive)
@@ -191,3 +195,21 @@ def test_a_graph_that_takes_floats_is_given_floats(trained: Pack, tmp_path: Path
     drive = table(range(1000, 1001), ticks=60).choose(columns(trained)).drives[0]
     for one, other in zip(score_drive_ticks(PackRuntime(floats), drive), score_drive_ticks(PackRuntime(trained), drive), strict=True):
         assert one.score.score == (None if other.score.score is None else pytest.approx(other.score.score, rel=1e-3))
+
+
+def test_limits_judge_each_signal_by_itself_wherever_it_is(tmp_path: Path) -> None:
+    """A signal ten ranges away is what limits are for; to a PCA it is a place where it has never been."""
+    random = np.random.default_rng(2)
+    rows = random.normal(0, 1, (2000, 3)) * [1, 10, 100]
+    made = Table(("A.x", "A.y", "A.z"), ("V", "A", "W"), (Drive("one", 1000 * np.arange(2000), rows),))
+    far = np.array([0.0, 200.0, 0.0])
+    limits = PackRuntime(train_pca(made, Options("limits", "x", rung="limits"), tmp_path / "limits")).score(far)
+    plain = PackRuntime(train_pca(made, Options("plain", "x"), tmp_path / "plain")).score(far)
+    assert limits.known
+    assert not plain.known
+    assert limits.score is not None
+    assert limits.score > 10
+    assert limits.contributions[1] > 0.99
+    assert limits.expected == pytest.approx([0, 0, 0], abs=5)  # the usual value: what limits expect
+    with pytest.raises(TrainingDataError, match="the rung limits takes no context"):
+        train_pca(made, Options("limits", "x", rung="limits", context=("A.x",)), tmp_path / "none")
