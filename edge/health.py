@@ -52,6 +52,7 @@ class Status(msgspec.Struct):
     in_flight: int = 0
     connected: bool = False
     clock_offset_s: float = 0.0  # the system's clock less the axis of the ticks, of a live source: how far it was set since the start
+    certificate_days: int = 0  # that the vehicle's certificate is still good for, by its own clock; below 0: it is over
     channels: dict[str, ChannelStatus] = msgspec.field(default_factory=dict)  # of a live source
     source_finished: bool = False
     drained: bool = False
@@ -60,7 +61,7 @@ class Status(msgspec.Struct):
 
 
 class StatusFile:
-    """Writes the status, and does not wear the flash with it: a small file a second is 350 MB a day, more than the outbox itself writes.
+    """Writes the status, and does not wear the flash with it: a small file a second is 350 MB of pages a day; the outbox writes 460.
 
     In `runtime`, a folder in memory (systemd's RuntimeDirectory), it is written at every call, and a link in `state` leads there. Without
     one it stands beside the outbox, and is written when something has changed that someone waits for, else every `every_s`.
