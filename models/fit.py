@@ -155,15 +155,18 @@ def fit(
     )
 
 
-def score_drive(detector: Detector, drive: Drive) -> Scored:
-    """The reference that the ONNX graph must agree with: score and `known` of each tick of a drive."""
-    remains, ends = remainders(detector, drive)
+def score_drive(detector: Detector, drive: Drive, fast: bool = False) -> Scored:
+    """The reference that the ONNX graph must agree with: score and `known` of each tick of a drive.
+
+    fast: means by running sums, which differ in the last digits; six times the speed with a long window.
+    """
+    remains, ends = remainders(detector, drive, fast)
     score = np.full(len(drive.tick_ms), np.nan)
     score[ends] = scores(detector, remains)
     known = np.zeros(len(drive.tick_ms), bool)
     inside: NDArray[np.bool_] = np.all((drive.values >= detector.low) & (drive.values <= detector.high), axis=1)
     if len(ends):
-        known[ends] = np.all(sliding_window_view(inside, detector.window), axis=1)[ends - (detector.window - 1)]
+        known[ends] = _whole(inside, detector.window)[ends - (detector.window - 1)]
     return Scored(score, known)
 
 
@@ -174,9 +177,9 @@ def scores(detector: Detector, remains: NDArray[np.float64]) -> NDArray[np.float
     return np.asarray(np.einsum("ni,ij,nj->n", remains, detector.form, remains), np.float64)
 
 
-def remainders(detector: Detector, drive: Drive) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def remainders(detector: Detector, drive: Drive, fast: bool = False) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """What remains of the monitored signals (n, m), scaled, and the ticks (n,) of the drive that have it."""
-    features, target, ends = _windows(detector, drive)
+    features, target, ends = _windows(detector, drive, fast)
     return (target - (features @ detector.weights + detector.bias)) / detector.scale, ends
 
 
@@ -185,7 +188,7 @@ def rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([float(f"{value:.{DIGITS - 1}e}") for value in values.ravel()], np.float64).reshape(values.shape)
 
 
-def _windows(detector: Detector, drive: Drive) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+def _windows(detector: Detector, drive: Drive, fast: bool = False) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Features (n, f), window means of the monitored signals (n, m), and the tick (n,) at which each complete, valid window ends."""
     size = detector.window
     ticks = len(drive.tick_ms)
@@ -194,16 +197,23 @@ def _windows(detector: Detector, drive: Drive) -> tuple[NDArray[np.float64], NDA
     follows = np.ones(ticks, bool)
     step = np.diff(drive.tick_ms)
     follows[1:] = (step >= STEP_MS[0]) & (step <= STEP_MS[1])
-    usable = sliding_window_view(np.isfinite(drive.values).all(axis=1), size).all(axis=1)
+    finite: NDArray[np.bool_] = np.isfinite(drive.values).all(axis=1)
+    usable = _whole(finite, size)
     if size > 1:
-        usable &= sliding_window_view(follows, size)[:, 1:].all(axis=1)
+        usable &= _whole(follows[1:], size - 1)
     ends = np.flatnonzero(usable) + size - 1
 
     scaled = (drive.values[:, detector.context] - detector.centre) / detector.spread
     terms = np.concatenate([scaled, scaled[:, detector.pairs[:, 0]] * scaled[:, detector.pairs[:, 1]]], axis=1)
     spans = [int(np.count_nonzero(row)) for row in detector.kernel]
-    means = np.concatenate([np.zeros((len(ends), 0)), *(_means(terms, span, ends) for span in spans)], axis=1)
-    return means, _means(drive.values[:, detector.monitored], detector.average, ends), ends
+    means = np.concatenate([np.zeros((len(ends), 0)), *(_means(terms, span, ends, fast) for span in spans)], axis=1)
+    return means, _means(drive.values[:, detector.monitored], detector.average, ends, fast), ends
+
+
+def _whole(fine: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+    """(n - size + 1,) whether `fine` (n,) holds throughout each window."""
+    total = np.concatenate([[0], np.cumsum(fine)])
+    return np.asarray(total[size:] - total[:-size] == size)
 
 
 def _kernel(average: int, window: int) -> NDArray[np.float64]:
@@ -217,10 +227,14 @@ def _kernel(average: int, window: int) -> NDArray[np.float64]:
     return kernel
 
 
-def _means(values: NDArray[np.float64], size: int, ends: NDArray[np.int64]) -> NDArray[np.float64]:
+def _means(values: NDArray[np.float64], size: int, ends: NDArray[np.int64], fast: bool = False) -> NDArray[np.float64]:
     """(n, f) means over the `size` ticks up to each of `ends` (n,)."""
     if size == 1:
         return values[ends]
+    if fast:
+        total = np.zeros((len(values) + 1, values.shape[1]))
+        np.cumsum(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), axis=0, out=total[1:])
+        return np.asarray((total[ends + 1] - total[ends + 1 - size]) / size, np.float64)
     windows = sliding_window_view(values, size, axis=0)
     return np.asarray(windows.mean(axis=2)[ends - (size - 1)], np.float64)
 

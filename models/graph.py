@@ -14,11 +14,12 @@ from models.calibrate import Knots
 from models.fit import Detector
 from models.runtime import INPUT
 
-__all__ = ["build"]
+__all__ = ["PRODUCER", "build"]
 
 OPSET = 17
 """The oldest that has every operator used here; onnxruntime 1.20, the oldest supported, reads up to 21."""
 IR_VERSION = 8
+PRODUCER = "cansight"
 
 
 class _Graph:
@@ -91,7 +92,7 @@ def build(detector: Detector, knots: Knots) -> bytes:
             ],
             graph.constants,
         ),
-        producer_name="cansight",
+        producer_name=PRODUCER,
         ir_version=IR_VERSION,
         opset_imports=[helper.make_opsetid("", OPSET)],
     )

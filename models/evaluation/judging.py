@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from models.alarm import Transition
 from models.errors import PackSchemaError, TrainingDataError
+from models.evaluation.batch import BatchJudge, alarms
 from models.evaluation.events import DriveCounts, Event, Judged, block_maxima, count, healthy_scores
 from models.evaluation.figures import Evaluation, evaluate
 from models.evaluation.truth import Recording, labelled_events, read_truth
@@ -67,13 +68,14 @@ def run(request: Request, progress: Progress | None = None, each: Each | None = 
     counts: list[DriveCounts] = []
     healthy: list[NDArray[np.float32]] = []
     runtime = None if request.rebase else PackRuntime(request.pack)
+    batch = BatchJudge(runtime) if runtime is not None else None
     for drive, events in _drives(request, progress):
         first = max(request.first_row, request.rebase or 0)
         if len(drive.tick_ms) <= first:
             raise TrainingDataError(f"{drive.source}: {len(drive.tick_ms)} rows, none of them after row {first}; give a longer recording")
         used = runtime or _rebased(request.pack, drive, request.rebase or 0)
         names = request.pack.manifest.names  # of which a new baseline may have left some out
-        judged = judge(used, drive.choose([names.index(name) for name in used.names]))
+        judged = judge(used, drive.choose([names.index(name) for name in used.names]), batch or BatchJudge(used))
         counts.append(count(judged, events, request.pack.manifest.fault_code, request.vus_window, first))
         healthy.append(healthy_scores(judged, events, first))
         if each:
@@ -84,8 +86,23 @@ def run(request: Request, progress: Progress | None = None, each: Each | None = 
     return Result(evaluate(counts, blocks, request.month_hours, request.spare_s), tuple(counts))
 
 
-def judge(runtime: PackRuntime, drive: Drive) -> Judged:
-    """Score a drive of the columns of `runtime.names`, from its first tick on."""
+def judge(runtime: PackRuntime, drive: Drive, batch: BatchJudge | None = None) -> Judged:
+    """Score a drive of the columns of `runtime.names`, from its first tick on. batch: does so at once where it can."""
+    manifest = runtime.pack.manifest
+    at_once = batch.scores(drive) if batch is not None else None
+    if batch is not None and at_once is not None:
+        active, rows = alarms(manifest.alarm(), drive.tick_ms, at_once)
+        shares = [batch.at(drive, int(row)).contributions.tolist() for row in rows]
+        return Judged(
+            source=drive.source,
+            tick_ms=drive.tick_ms,
+            score=at_once,
+            alarm=active,
+            raised=rows,
+            contributions=tuple(dict(zip(runtime.names, share, strict=True)) for share in shares),
+            outside=_outside(manifest, drive),
+            raise_at=manifest.threshold.raise_at,
+        )
     ticks = len(drive.tick_ms)
     score, alarm = np.full(ticks, np.nan), np.zeros(ticks, bool)
     raised: list[int] = []
@@ -104,8 +121,8 @@ def judge(runtime: PackRuntime, drive: Drive) -> Judged:
         alarm=alarm,
         raised=np.array(raised, np.int64),
         contributions=tuple(contributions),
-        outside=_outside(runtime.pack.manifest, drive),
-        raise_at=runtime.pack.manifest.threshold.raise_at,
+        outside=_outside(manifest, drive),
+        raise_at=manifest.threshold.raise_at,
     )
 
 
