@@ -197,8 +197,7 @@ def _windows(detector: Detector, drive: Drive, fast: bool = False) -> tuple[NDAr
     follows = np.ones(ticks, bool)
     step = np.diff(drive.tick_ms)
     follows[1:] = (step >= STEP_MS[0]) & (step <= STEP_MS[1])
-    finite: NDArray[np.bool_] = np.isfinite(drive.values).all(axis=1)
-    usable = _whole(finite, size)
+    usable = _whole(np.asarray(np.isfinite(drive.values).all(axis=1)), size)
     if size > 1:
         usable &= _whole(follows[1:], size - 1)
     ends = np.flatnonzero(usable) + size - 1

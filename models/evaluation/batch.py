@@ -21,6 +21,8 @@ __all__ = ["BatchJudge", "alarms", "detector_of"]
 CHECKED = 40
 """Ticks of the first drive at which batch and runtime must agree, besides its highest score."""
 AGREEMENT = 1e-9
+PIECE = 50_000
+"""Ticks that are computed together: a year's features would need gigabytes."""
 
 
 def detector_of(model: bytes) -> Detector | None:
@@ -67,13 +69,19 @@ class BatchJudge:
         """NaN where a tick has no score or is not known."""
         if self._detector is None:
             return None
-        scored = score_drive(self._detector, drive, fast=True)
-        if not self._checked:
-            if not self._agrees(drive, scored.score, scored.known):
-                self._detector = None
-                return None
-            self._checked = bool(np.isfinite(scored.score).any())
-        return np.where(scored.known, scored.score, np.nan)
+        judged = np.full(len(drive.tick_ms), np.nan)
+        back = self._detector.window - 1
+        for first in range(0, len(judged), PIECE):
+            start, end = max(0, first - back), min(first + PIECE, len(judged))
+            piece = Drive(drive.source, drive.tick_ms[start:end], drive.values[start:end])
+            scored = score_drive(self._detector, piece, fast=True)
+            if not self._checked:
+                if not self._agrees(piece, scored.score, scored.known):
+                    self._detector = None
+                    return None
+                self._checked = bool(np.isfinite(scored.score).any())
+            judged[first:end] = np.where(scored.known, scored.score, np.nan)[first - start :]
+        return judged
 
     def at(self, drive: Drive, row: int) -> Score:
         """What the runtime says of one tick of a drive."""

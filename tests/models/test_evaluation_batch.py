@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from thermal_loop import CONTEXT, table
 
 from models.alarm import Alarm, AlarmState, Transition
+from models.evaluation import batch as batches
 from models.evaluation.batch import BatchJudge, alarms, detector_of
 from models.evaluation.judging import judge
 from models.manifest import RUNGS
@@ -37,7 +38,10 @@ def test_alarms_are_those_of_the_steps(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("rung", list(RUNGS))
-def test_at_once_as_tick_by_tick(healthy: Table, tmp_path_factory: pytest.TempPathFactory, rung: str) -> None:
+def test_at_once_as_tick_by_tick(
+    healthy: Table, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, rung: str
+) -> None:
+    monkeypatch.setattr(batches, "PIECE", 170)
     context = CONTEXT if rung == "expected" else ()
     few = Table(healthy.names, healthy.units, healthy.drives[:12])
     options = Options("loop", "x", rung=rung, context=context, average=5, window=20)  # type: ignore[arg-type]
