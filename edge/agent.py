@@ -209,6 +209,7 @@ class Agent:
         status.in_flight = self._parts.outbox.in_flight
         status.connected = self._parts.uplink.connected
         status.clock_offset_s = self._parts.live.offset_s() if self._parts.live is not None else 0.0
+        status.certificate_days = self._parts.renewal.days_left(datetime.now(UTC))
         status.channels = {channel.name: channel.status for channel in self._parts.channels}
         self._parts.status_file.write(status, now_s)
 

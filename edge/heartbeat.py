@@ -7,7 +7,7 @@ from wire.messages import StatusMessage
 COUNTERS = (
     *("frames", "frames_unknown", "signals", "signals_seen", "ticks", "samples", "findings", "gaps", "bytes_sealed"),
     *("batches_recorded", "batches_receipted", "batches_quarantined", "batches_refused", "batches_lost", "receipts_forged"),
-    *("outbox_bytes", "outbox_limit_bytes", "in_flight", "clock_offset_s"),
+    *("outbox_bytes", "outbox_limit_bytes", "in_flight", "clock_offset_s", "certificate_days"),
 )
 CHANNEL_COUNTERS = ("frames", "frames_dropped", "frames_damaged", "error_frames", "bus_offs", "downs")
 MAX_PACKS, MAX_CHANNELS = 32, 16  # a message has room for so many

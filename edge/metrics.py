@@ -34,6 +34,7 @@ GAUGES = (
     ("outbox_limit_bytes", "outbox_limit_bytes", "What the outbox may take on the flash"),
     ("in_flight", "in_flight", "Batches sent and without a receipt yet"),
     ("connected", "connected", "1 while the broker is there"),
+    ("certificate_days", "certificate_days", "Days that the vehicle's certificate is still good for, by its own clock"),
     ("clock_offset_seconds", "clock_offset_s", "The system's clock less the axis of the ticks: how far it was set since the start"),
 )
 CHANNEL_COUNTERS = (

@@ -40,6 +40,10 @@ class Renewal:
         self._asking = False
         self._said = ""
 
+    def days_left(self, utc: datetime) -> int:
+        """Whole days that the certificate in use is still good for by the vehicle's clock; below 0: it is over."""
+        return (self._identity.certificate.not_valid_after_utc - utc).days
+
     def request(self, now_s: float, utc: datetime) -> bytes | None:
         """What to ask, when it is time; None otherwise. now_s: monotonic. Called only while the broker is connected."""
         if now_s < self._next_s or not is_due(self._identity.certificate, utc):

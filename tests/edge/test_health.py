@@ -77,6 +77,7 @@ def test_the_cloud_hears_what_runs_and_when_it_stops(tmp_path: Path, make_car: M
     assert first.facts["agent"].startswith("cansight ")
     assert len(first.facts["schema"]) == 32
     assert {"frames", "outbox_bytes", "outbox_limit_bytes", "clock_offset_s", "batches_lost"} <= first.counters.keys()
+    assert first.counters["certificate_days"] in (823, 824)  # of 825, and the day it was made on has begun
     ticks = [one.tick_ms for one in said]
     assert ticks[0] < ticks[1]
 
