@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from cansight.errors import UsageError
 if TYPE_CHECKING:
     from models.evaluation.confidence import Figure
     from models.evaluation.figures import Evaluation
+    from models.evaluation.judging import Request
     from models.manifest import Manifest
 
 report_option = click.option(
@@ -71,6 +73,7 @@ def evaluate(
     """Evaluate a pack on DATA whose faults are known, as the vehicle would judge them.
 
     DATA: tables (.csv, .parquet), CAN logs (with --dbc), or folders of `cansight sim dataset`, of which the test vehicles' ticks are taken.
+    PACK_DIR may be a folder of packs: then their findings together are evaluated, and whether the first one names the right fault.
     What is faulty: --labels, --truth, --healthy, or the truth files beside DATA. Intervals are 95 %, two-sided.
     """
     from models.evaluation.judging import Request, run
@@ -80,8 +83,17 @@ def evaluate(
     if sum([labels is not None, bool(truths), healthy]) > 1:
         raise UsageError("--labels, --truth and --healthy: each says what is faulty; give one of them")
     first, last = _rows(rows)
-    pack = Pack.load(pack_dir)
+    folders = _packs(pack_dir)
     found = recordings(data, split, truths)
+    if folders is not None:
+        if labels is not None or rebase is not None or report is not None or rows != ":":
+            raise UsageError(f"{pack_dir}: is a folder of packs; --labels, --rows, --rebase and --report are for one pack")
+        requests = [
+            Request(Pack.load(folder), found, dbc_files, healthy=healthy, vus_window=0, month_hours=month_hours) for folder in folders
+        ]
+        _together(requests, spare * 3600, as_json)
+        return
+    pack = Pack.load(pack_dir)
     request = Request(
         pack=pack,
         recordings=found,
@@ -128,6 +140,62 @@ def evaluate(
         click.echo(json.dumps(about | {"figures": result.evaluation.to_dict(), "drives": drives}, indent=2, default=float))
     else:
         click.echo("\n".join(describe(pack.manifest, result.evaluation)))
+
+
+def _packs(folder: Path) -> list[Path] | None:
+    """The packs of a folder of packs; None where the folder is a pack itself, or nothing."""
+    if (folder / "manifest.json").exists() or not folder.is_dir():
+        return None
+    return sorted(one.parent for one in folder.glob("*/manifest.json")) or None
+
+
+def _together(requests: Sequence["Request"], spare_s: float, as_json: bool) -> None:
+    """Run each pack over the same recordings, and print what all of them say of each vehicle."""
+    from models.evaluation.judging import run
+    from models.evaluation.together import Together
+
+    together = Together()
+    for request in requests:
+        run(request, _progress(len(request.recordings)), together.see(request.pack.manifest.fault_code))
+    if sys.stderr.isatty():
+        click.echo("\r\x1b[K", nl=False, err=True)
+    rate, upper = together.false_findings(requests[0].month_hours)
+    precision, right, codes = together.precision(), together.code_right(), together.codes(spare_s)
+    if as_json:
+        document = {
+            "packs": [request.pack.manifest.pack_id for request in requests],
+            "recordings": len(together.vehicles),
+            "false_findings_per_month": rate.to_dict(),
+            "false_findings_upper": upper,
+            "event_precision": precision.to_dict(),
+            "code_right": right.to_dict(),
+            "spare_s": spare_s,
+            "faults": [
+                {
+                    "fault_code": code.fault_code,
+                    "found": code.found.to_dict(),
+                    "before_failure": code.before_failure.to_dict(),
+                    "with_spare": code.with_spare.to_dict(),
+                    "named": code.named,
+                }
+                for code in codes
+            ],
+        }
+        click.echo(json.dumps(document, indent=2, default=float))
+        return
+    click.echo(
+        f"{len(requests)} packs, {len(together.vehicles)} recordings: {rate.of} false findings, {_plain(rate, 4)} a vehicle-month"
+        + ("" if upper is None else f", one-sided 95 % upper bound {upper:.4g}")
+    )
+    click.echo(
+        f"precision {_share(precision)} of {precision.of} findings; the first finding names the fault: {_share(right)} of {right.of}"
+    )
+    for code in codes:
+        named = ", ".join(f"{name} {count}" for name, count in code.named.items()) or "nothing"
+        failing = f"; before failure {_share(code.before_failure)}, {spare_s / 3600:g} h before it {_share(code.with_spare)}"
+        click.echo(
+            f"  {code.fault_code}: found {_share(code.found)} of {code.found.of}{failing if code.before_failure.of else ''}; named {named}"
+        )
 
 
 def describe(manifest: "Manifest", figures: "Evaluation") -> list[str]:
