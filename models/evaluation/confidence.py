@@ -127,8 +127,12 @@ def rate(counts: NDArray[np.float64], exposure: NDArray[np.float64]) -> Figure:
     return _wider(seen / whole, (low, high), drawn, seen, "Garwood")
 
 
-def statistic(counts: NDArray[np.float64], of: Statistic) -> Figure:
-    """Any statistic of sums over drives (g, k), with its bootstrap interval."""
+def statistic(counts: NDArray[np.float64], of: Statistic, proportion: bool = True) -> Figure:
+    """Any statistic of sums over drives (g, k), with its bootstrap interval.
+
+    proportion: it lies between 0 and 1. Where every drive gives 0, or every drive 1, drawing them anew shows no doubt: the exact interval of none of g drives stands in, which
+    errs to the wide side (a drive that is not all 0 need not be all 1).
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(of(counts.sum(axis=0, keepdims=True))[0]) if len(counts) else np.nan
     if not np.isfinite(value):
@@ -136,6 +140,8 @@ def statistic(counts: NDArray[np.float64], of: Statistic) -> Figure:
     drawn = bootstrap(counts, of)
     if drawn is None:
         return Figure(value, None, None, len(counts), "too few drives for an interval")
+    if proportion and drawn[0] == drawn[1] and value in (0.0, 1.0):
+        return Figure(value, *binomial(round(value * len(counts)), len(counts)), len(counts), "Clopper-Pearson of drives: all are alike")
     return Figure(value, drawn[0], drawn[1], len(counts), "bootstrap over drives")
 
 

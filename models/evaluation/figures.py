@@ -147,4 +147,4 @@ def _nab(drives: Sequence[DriveCounts], profile: str) -> Figure:
     parts = np.array([[d.nab[profile].raw, d.nab[profile].null, d.nab[profile].perfect] for d in drives], np.float64).reshape(-1, 3)
     if not parts[:, 2].any():
         return Figure(None, None, None, len(drives), "no events")
-    return statistic(parts, lambda s: 100 * (s[:, 0] - s[:, 1]) / (s[:, 2] - s[:, 1]))
+    return statistic(parts, lambda s: 100 * (s[:, 0] - s[:, 1]) / (s[:, 2] - s[:, 1]), proportion=False)

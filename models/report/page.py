@@ -35,7 +35,7 @@ section { background: var(--surface); border: 1px solid var(--line); border-radi
 .tiles span { color: var(--muted); font-size: 13px; }
 .chart { width: 100%; margin-top: 6px; }
 .caption { font-weight: 600; color: var(--ink); margin: 14px 0 0; }
-.scroll { overflow: auto; max-height: 460px; }
+.scroll { overflow: auto; max-height: 660px; }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px; font-variant-numeric: tabular-nums; margin-top: 8px; }
 th, td { text-align: left; padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--muted); font-weight: 600; }

@@ -77,6 +77,14 @@ def test_bootstrap_of_a_mean_is_the_normal_one_and_the_same_each_time() -> None:
     assert (alone.low, alone.high, alone.method) == (None, None, "too few drives for an interval")
 
 
+def test_drives_that_are_all_alike_leave_a_doubt() -> None:
+    none_false = statistic(np.array([[0.0, 300.0]] * 60), lambda sums: sums[:, 0] / sums[:, 1])
+    assert (none_false.value, none_false.low) == (0.0, 0.0)
+    assert none_false.high == pytest.approx(binomial(0, 60)[1])
+    all_right = statistic(np.array([[300.0, 300.0]] * 60), lambda sums: sums[:, 0] / sums[:, 1])
+    assert (all_right.low, all_right.high) == (pytest.approx(binomial(60, 60)[0]), 1.0)
+
+
 def test_quantile_is_bounded_by_order_statistics() -> None:
     """Of ten values the 2nd and 9th bound the median at 97.9 % (Conover's table of the binomial); of five no two do."""
     ten = quantile(np.arange(10.0, 110.0, 10.0), 0.5)
