@@ -130,8 +130,8 @@ def rate(counts: NDArray[np.float64], exposure: NDArray[np.float64]) -> Figure:
 def statistic(counts: NDArray[np.float64], of: Statistic, proportion: bool = True) -> Figure:
     """Any statistic of sums over drives (g, k), with its bootstrap interval.
 
-    proportion: it lies between 0 and 1. Where every drive gives 0, or every drive 1, drawing them anew shows no doubt: the exact interval of none of g drives stands in, which
-    errs to the wide side (a drive that is not all 0 need not be all 1).
+    proportion: it lies between 0 and 1. Where every drive gives 0, or every drive 1, drawing them anew shows no doubt: the exact interval
+    of none of g drives stands in, which errs to the wide side (a drive that is not all 0 need not be all 1).
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(of(counts.sum(axis=0, keepdims=True))[0]) if len(counts) else np.nan
