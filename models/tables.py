@@ -64,6 +64,11 @@ class Table:
             columns=None if self.columns is None else self.columns[np.array(keep, np.int64)],
         )
 
+    def rows(self, first: int, last: int | None) -> "Table":
+        """Of each drive, the rows from `first` to before `last`; None: to its end."""
+        drives = tuple(Drive(drive.source, drive.tick_ms[first:last], drive.values[first:last]) for drive in self.drives)
+        return Table(self.names, self.units, drives, self.schema, self.columns)
+
 
 def read_table(paths: Sequence[str], dbc_files: Sequence[str], signals: Sequence[str] = (), progress: Progress | None = None) -> Table:
     """Tables by their names in .csv and .parquet, CAN logs otherwise, where DBC files are given; without them, tables.

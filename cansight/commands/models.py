@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 import click
 
-from cansight.commands.models_evaluate import evaluate, report_option
+from cansight.commands.models_evaluate import evaluate, report_option, rows_of
 from cansight.commands.models_ladder import ladder
 from cansight.errors import UsageError
 
@@ -67,6 +67,7 @@ models.add_command(ladder)
 @click.option(
     "--budget", default=1e-4, show_default=True, type=click.FloatRange(1e-9, 0.5), metavar="P", help="Chance that a healthy drive alarms."
 )
+@click.option("--rows", metavar="A:B", default=":", help="Of each recording, only these rows, counted from 0.  [default: all]")
 @click.option("--seed", default=0, show_default=True, type=int, metavar="N", help="Decides which drives calibrate.")
 @click.option("-o", "--output", "pack_dir", required=True, metavar="PACK_DIR", type=click.Path(path_type=Path))
 @report_option
@@ -86,6 +87,7 @@ def train(
     persistence: str,
     warmup: int,
     budget: float,
+    rows: str,
     seed: int,
     pack_dir: Path,
     report: Path | None,
@@ -103,7 +105,8 @@ def train(
     need, of = _persistence(persistence)
     pack_id = name or pack_dir.resolve().name
     _check_ids(pack_id, fault, pack_version)
-    table = read_table(data, dbc_files, [*_split(signals), *_split(context)] if signals else [], _reading(len(data)))
+    first, last = rows_of(rows)
+    table = read_table(data, dbc_files, [*_split(signals), *_split(context)] if signals else [], _reading(len(data))).rows(first, last)
     options = Options(
         pack_id=pack_id,
         fault_code=fault,

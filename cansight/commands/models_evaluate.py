@@ -82,7 +82,7 @@ def evaluate(
 
     if sum([labels is not None, bool(truths), healthy]) > 1:
         raise UsageError("--labels, --truth and --healthy: each says what is faulty; give one of them")
-    first, last = _rows(rows)
+    first, last = rows_of(rows)
     folders = _packs(pack_dir)
     found = recordings(data, split, truths)
     if folders is not None:
@@ -248,7 +248,8 @@ def _plain(figure: "Figure", digits: int) -> str:
     return f"{figure.value:.{digits}f}" + (f" ({low} … {high})" if figure.low is not None or figure.high is not None else "")
 
 
-def _rows(text: str) -> tuple[int, int | None]:
+def rows_of(text: str) -> tuple[int, int | None]:
+    """`A:B`: first row, and the one before which it ends (None: to the end)."""
     first, colon, last = text.partition(":")
     if not colon or not all(part == "" or (part.isascii() and part.isdigit()) for part in (first, last)):
         raise UsageError(f"--rows {text}: expected A:B, like 400: or :1000, counted from 0")

@@ -119,6 +119,8 @@ def test_bad_input_is_one_line_and_exit_code_2(
         (("score", folder, tmp_path / "none.csv"), "cannot be read"),
         (("train", other, "-o", output), "1 ticks of a second, expected at least 60"),
         (("train", tables[0], "-o", output, "--persistence", "9/3"), "expected N/M"),
+        (("train", tables[0], "-o", output, "--rows", "9"), "--rows 9: expected A:B"),
+        (("train", tables[0], "-o", output, "--rows", "10:60"), "50 ticks of a second, expected at least 60"),
         (("train", tables[0], "-o", output, "--fault", "Leak!"), "--fault Leak!"),
         (("train", tables[0], "-o", output, "--pack-version", "1"), "expected X.Y.Z"),
         (("train", tables[0], "-o", output, "--dbc", tmp_path / "none.dbc"), "none.dbc"),
