@@ -12,7 +12,8 @@ Automatica 45): (Mr)_i²/M_ii, how much the score falls when that signal takes t
 expected value.
 
 The rung below both, limits, is the same without context and without correlations: M is diagonal, and the score is its largest term instead
-of their sum, so that each signal is judged by itself. It knows no operating point, so every tick is known to it.
+of their sum, so that each signal is judged by itself. It knows no operating point, so every tick is known to it. The rung above takes off
+what an autoencoder (models/autoencoder.py) gives back of what remains, and judges the leftover in the same way.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from models.autoencoder import Layer, leftover, train_layers
+from models.manifest import RungName
 from models.tables import Drive
 
 __all__ = ["Detector", "Scored", "fit", "remainders", "rounded", "score_drive", "scores"]
@@ -73,6 +76,8 @@ class Detector:
     high: NDArray[np.float64]
     separate: bool = False
     """the score is the largest term of r'Mr, M being diagonal, and not their sum: the rung limits"""
+    layers: tuple[Layer, ...] = ()
+    """of the autoencoder; none on the other rungs"""
     ridge: dict[int, float] = field(default_factory=dict)
     explained: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     """(m,) share of the variance that the expected value explains, on drives that were not fitted on"""
@@ -92,13 +97,20 @@ class Scored:
 
 
 def fit(
-    drives: Sequence[Drive], monitored: Sequence[int], context: Sequence[int], average: int, window: int, separate: bool = False
+    drives: Sequence[Drive],
+    monitored: Sequence[int],
+    context: Sequence[int],
+    average: int,
+    window: int,
+    rung: RungName | None = None,
+    seed: int = 0,
 ) -> Detector:
     """Fit a detector on healthy drives of k columns.
 
     monitored, context: the columns of each role, every column in one of them. average <= window, in ticks; without context the detector
-    looks back no further than it averages. separate: limits, each signal by itself.
+    looks back no further than it averages. rung: None: expected with context, pca without. seed: of the autoencoder's first weights.
     """
+    separate = rung == "limits"
     columns = drives[0].values.shape[1]
     known_by = np.array([] if separate else context if len(context) else monitored, np.int64)
     everything = np.concatenate([drive.values for drive in drives])
@@ -139,13 +151,19 @@ def fit(
     variance = np.where(variance > 0, variance, 1.0)
     # A signal that the operating point gives exactly would turn its last bit into an alarm.
     scale = np.maximum(scale, 1e-6 * np.sqrt(variance))
+    layers: tuple[Layer, ...] = ()
+    left = remains / scale
+    if rung == "autoencoder":
+        layers = tuple((rounded(one), rounded(bias_of)) for one, bias_of in train_layers(left, seed))
+        left = leftover(layers, left)
     return Detector(
         **{
             **{name: getattr(base, name) for name in base.__dataclass_fields__},
             "weights": rounded(weights),
             "bias": rounded(bias),
             "scale": rounded(scale),
-            "form": rounded(_separate_limits(remains / scale) if separate else _combined_index(remains / scale)),
+            "form": rounded(_separate_limits(left) if separate else _scaled_index(left) if layers else _combined_index(left)),
+            "layers": layers,
             "separate": separate,
             "low": np.where(np.isfinite(low), rounded(low), low),
             "high": np.where(np.isfinite(high), rounded(high), high),
@@ -178,9 +196,12 @@ def scores(detector: Detector, remains: NDArray[np.float64]) -> NDArray[np.float
 
 
 def remainders(detector: Detector, drive: Drive, fast: bool = False) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """What remains of the monitored signals (n, m), scaled, and the ticks (n,) of the drive that have it."""
+    """What remains of the monitored signals (n, m), scaled, and the ticks (n,) of the drive that have it.
+
+    With an autoencoder: what it does not give back of that.
+    """
     features, target, ends = _windows(detector, drive, fast)
-    return (target - (features @ detector.weights + detector.bias)) / detector.scale, ends
+    return leftover(detector.layers, (target - (features @ detector.weights + detector.bias)) / detector.scale), ends
 
 
 def rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -307,6 +328,12 @@ def _combined_index(remains: NDArray[np.float64]) -> NDArray[np.float64]:
         q = (scores[:, kept:] ** 2).sum(axis=1)
         form = form + vectors[:, kept:] @ vectors[:, kept:].T / max(float(np.quantile(q, LIMIT)), 1e-12)
     return np.asarray((form + form.T) / 2, np.float64)
+
+
+def _scaled_index(left: NDArray[np.float64]) -> NDArray[np.float64]:
+    """M (m, m) of what an autoencoder leaves, each signal by its own standard deviation first."""
+    spread = np.maximum(left.std(axis=0), 1e-6)
+    return _combined_index(left / spread) / np.outer(spread, spread)
 
 
 def _separate_limits(remains: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -47,7 +47,7 @@ def build(detector: Detector, knots: Knots) -> bytes:
     recent[-detector.average :] = 1 / detector.average
     seen = graph.node("MatMul", [graph.constant("recent", recent), seen], "monitored_mean")
     remains = graph.node("Sub", [seen, _operating_point(graph, detector)], "difference")
-    remains = graph.node("Div", [remains, graph.constant("scale", detector.scale)], "remains")
+    remains = _leftover(graph, detector, graph.node("Div", [remains, graph.constant("scale", detector.scale)], "remains"))
 
     diagonal = np.diag(detector.form)
     pull = graph.node("MatMul", [remains, graph.constant("form", detector.form)], "pull")
@@ -99,6 +99,17 @@ def build(detector: Detector, knots: Knots) -> bytes:
     onnx.checker.check_model(model)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
+
+
+def _leftover(graph: _Graph, detector: Detector, remains: str) -> str:
+    """Name of the (m,) remainders that an autoencoder does not give back; of themselves without one."""
+    value = remains
+    for at, (weights, bias) in enumerate(detector.layers):
+        value = graph.node("MatMul", [value, graph.constant(f"layer_{at}_weights", weights)], f"layer_{at}_product")
+        value = graph.node("Add", [value, graph.constant(f"layer_{at}_bias", bias)], f"layer_{at}_sum")
+        if at < len(detector.layers) - 1:
+            value = graph.node("Tanh", [value], f"layer_{at}")
+    return graph.node("Sub", [remains, value], "leftover") if detector.layers else remains
 
 
 def _operating_point(graph: _Graph, detector: Detector) -> str:

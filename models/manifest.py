@@ -93,10 +93,12 @@ class ModelFile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     bytes: Positive
 
 
-RUNGS = {
+RungName = Literal["limits", "pca", "expected", "autoencoder"]
+RUNGS: dict[RungName, str] = {
     "limits": "limits of each signal by itself",
     "pca": "PCA of the signals",
     "expected": "expected value at the operating point, then PCA of what remains",
+    "autoencoder": "autoencoder of what remains of the signals",
 }
 """From the lowest up: what each does, in words."""
 
@@ -108,7 +110,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     pack_id: Name
     version: Annotated[str, msgspec.Meta(pattern=r"^\d{1,6}\.\d{1,6}\.\d{1,6}$")]
     fault_code: Name
-    rung: Literal["limits", "pca", "expected"]
+    rung: RungName
     """As RUNGS says."""
     signals: Annotated[list[SignalSpec], msgspec.Meta(min_length=1, max_length=4096)]
     schema_id: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{32})?$")]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from models.calibrate import p_value, p_value_knots, thresholds
 from models.errors import TrainingDataError, TrainingFailed
 from models.fit import Detector, Scored, fit, rounded, score_drive
 from models.graph import build
-from models.manifest import Evaluation, Manifest, ModelFile, Persistence, SignalSpec, Training
+from models.manifest import Evaluation, Manifest, ModelFile, Persistence, RungName, SignalSpec, Training
 from models.pack import Pack, signals_fingerprint, write
 from models.runtime import PackRuntime
 from models.screening import screen
@@ -45,8 +44,8 @@ class Options:
     pack_id: str
     fault_code: str
     version: str = "1.0.0"
-    rung: Literal["limits", "pca", "expected"] | None = None
-    """None: expected with context, pca without"""
+    rung: RungName | None = None
+    """None: expected with context, pca without; autoencoder: either"""
     context: Sequence[str] = ()
     average: int = 1
     """ticks over which a score averages"""
@@ -70,7 +69,7 @@ def train_pca(table: Table, options: Options, folder: str | Path) -> Pack:
 
 def train(table: Table, options: Options, folder: str | Path) -> Trained:
     """As `train_pca`, with what its report needs."""
-    if options.rung is not None and (options.rung == "expected") != bool(options.context):
+    if options.rung not in (None, "autoencoder") and (options.rung == "expected") != bool(options.context):
         raise TrainingDataError(
             f"the rung {options.rung} {'needs' if options.rung == 'expected' else 'takes no'} context signals; "
             f"{'name them' if options.rung == 'expected' else 'leave them out, or choose the rung expected'}"
@@ -97,8 +96,8 @@ def _train(table: Table, fitted: list[Drive], held: list[Drive], options: Option
     context = [at for at, column in enumerate(keep) if column in described]
     monitored = [at for at in range(len(usable.names)) if at not in set(context)]
     _check_roles(table, usable, dropped, options, monitored)
-    rung = options.rung or ("expected" if context else "pca")
-    detector = fit(fitted, monitored, context, options.average, max(options.average, options.window), rung == "limits")
+    rung: RungName = options.rung or ("expected" if context else "pca")
+    detector = fit(fitted, monitored, context, options.average, max(options.average, options.window), rung, options.seed)
     persistence = Persistence(need=options.need, of=options.of, warmup_ticks=options.warmup, gap_s=options.gap_s)
     scored = [score_drive(detector, drive) for drive in held]
     judged = [one.score[one.known & np.isfinite(one.score)] for one in scored]

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
@@ -12,7 +12,7 @@ from cansight.commands.models_ladder import ladder
 from cansight.errors import UsageError
 
 if TYPE_CHECKING:
-    from models.manifest import Manifest
+    from models.manifest import Manifest, RungName
     from models.pack import Pack
 
 MONTH_HOURS = 40
@@ -48,7 +48,9 @@ models.add_command(ladder)
     "--context", metavar="GLOB,...", multiple=True, help="Of these: those that describe the operating point. Default: none (plain PCA)."
 )
 @click.option(
-    "--rung", type=click.Choice(["limits", "pca", "expected"]), help="Which detector.  [default: expected with --context, pca without]"
+    "--rung",
+    type=click.Choice(["limits", "pca", "expected", "autoencoder"]),
+    help="Which detector.  [default: expected with --context, pca without]",
 )
 @click.option("--catalogue", metavar="FILE", help="A signal catalogue: signals of its class identity are left out.")
 @click.option("--fault", default="anomaly", show_default=True, metavar="CODE", help="Fault code of the catalogue that a finding names.")
@@ -77,7 +79,7 @@ def train(
     dbc_files: tuple[str, ...],
     signals: tuple[str, ...],
     context: tuple[str, ...],
-    rung: Literal["limits", "pca", "expected"] | None,
+    rung: "RungName | None",
     catalogue: str | None,
     fault: str,
     name: str | None,

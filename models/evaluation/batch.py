@@ -51,6 +51,10 @@ def detector_of(model: bytes) -> Detector | None:
             form=of["form"],
             low=of["low"],
             high=of["high"],
+            layers=tuple(
+                (of[f"layer_{at}_weights"], of[f"layer_{at}_bias"])
+                for at in range(sum(name.endswith("_weights") and name.startswith("layer_") for name in of))
+            ),
             separate=any(node.op_type == "ReduceMax" and node.output[0] == "score" for node in graph.graph.node),
         )
     except KeyError:

@@ -1,7 +1,6 @@
 """Training on a loop with ground truth: silent on healthy drives, loud on a leak, the same everywhere and every time."""
 
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 import numpy as np
@@ -14,7 +13,7 @@ from models.alarm import Transition
 from models.calibrate import highest_persistent, p_value, p_value_knots
 from models.errors import TrainingDataError
 from models.fit import fit, score_drive
-from models.manifest import ModelFile, Persistence, sha256
+from models.manifest import ModelFile, Persistence, RungName, sha256
 from models.pack import Pack, write
 from models.runtime import PackRuntime, Score
 from models.scoring import score_drive_ticks
@@ -71,10 +70,17 @@ def test_contributions_are_shares_of_the_monitored_signals(trained: Pack) -> Non
 
 @pytest.mark.parametrize(
     ("rung", "context", "average", "window"),
-    [("limits", (), 5, 5), ("pca", (), 1, 1), ("pca", (), 7, 7), ("expected", CONTEXT, 1, 1), ("expected", CONTEXT, 5, 30)],
+    [
+        ("limits", (), 5, 5),
+        ("pca", (), 1, 1),
+        ("pca", (), 7, 7),
+        ("expected", CONTEXT, 1, 1),
+        ("expected", CONTEXT, 5, 30),
+        ("autoencoder", CONTEXT, 5, 30),
+    ],
 )
 def test_graph_and_numpy_agree_on_unseen_drives(
-    healthy: Table, tmp_path: Path, rung: Literal["limits", "pca", "expected"], context: tuple[str, ...], average: int, window: int
+    healthy: Table, tmp_path: Path, rung: RungName, context: tuple[str, ...], average: int, window: int
 ) -> None:
     few = Table(healthy.names, healthy.units, healthy.drives[:12])
     pack = train_pca(few, Options("loop", "x", rung=rung, context=context, average=average, window=window), tmp_path)
@@ -83,7 +89,7 @@ def test_graph_and_numpy_agree_on_unseen_drives(
     monitored = [at for at, role in enumerate(roles) if role == "monitored"]
     context_columns = [at for at, role in enumerate(roles) if role == "context"]
     fitted, _ = split_drives(few.choose(columns(pack)).drives, 0)
-    detector = fit(fitted, monitored, context_columns, average, window, rung == "limits")
+    detector = fit(fitted, monitored, context_columns, average, window, rung)
     runtime = PackRuntime(pack)
     for drive in unseen.drives:
         reference = score_drive(detector, drive)
