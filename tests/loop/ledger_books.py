@@ -24,6 +24,7 @@ from wire.messages import Gap, Rows
 from wire.segment_log import SegmentLog
 
 DATABASE = "cansight_replay"
+NO_FAULTS = ("landed", "rows", "torn")
 
 
 @dataclass
@@ -33,7 +34,8 @@ class Books:
     landed: int = 0  # batches, announcements and messages included
     rows: int = 0  # batches of ticks
     landed_twice: int = 0
-    missing: int = 0  # sequences before the last one of their stream that never landed
+    missing: int = 0  # sequences before the last one of their stream that never landed, without the next line's
+    torn: int = 0  # last but one: a row and a message of one commit lie in two logs, and a kill may come between them
     disordered: int = 0  # ticks that are not after those of the sequence before
     put_aside: int = 0
     gaps_said: int = 0  # no flash was full or damaged
@@ -46,7 +48,7 @@ class Books:
     @property
     def faults(self) -> dict[str, int]:
         """Everything that should be 0 and is not; the ticks' comparison is beside it."""
-        counts = {name: count for name, count in vars(self).items() if isinstance(count, int) and name not in ("landed", "rows")}
+        counts = {name: count for name, count in vars(self).items() if isinstance(count, int) and name not in NO_FAULTS}
         return {name: count for name, count in counts.items() if count}
 
 
@@ -85,7 +87,8 @@ def _landed(cloud_config: Path, books: Books) -> dict[str, set[int]]:
     books.landed = len(seen)
     books.rows = sum(len(batches) for batches in rows.values())
     books.landed_twice = sum(seen.values()) - len(seen)
-    books.missing = sum(last.values()) + len(last) - len(seen)
+    books.torn = sum((stream, sequence - 1) not in seen for stream, sequence in last.items() if sequence)
+    books.missing = sum(last.values()) + len(last) - len(seen) - books.torn
     for batches in rows.values():
         order = np.array([tick for sequence in sorted(batches) for tick in batches[sequence]])
         books.disordered += int((np.diff(order) <= 0).sum())

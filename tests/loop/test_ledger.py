@@ -47,5 +47,6 @@ def test_nothing_is_lost_and_nothing_comes_twice_whoever_is_killed(
     assert books.rows >= BATCHES
     assert (books.ticks.lost, books.ticks.duplicated, books.ticks.out_of_order, books.ticks.different) == (0, 0, 0, 0), seed
     assert books.ticks.unknown <= BATCH_TICKS * killed_agents, seed
+    assert books.torn <= killed_agents, seed
     assert books.faults == {}, seed
     assert books.ticks.expected == books.ticks.found - books.ticks.unknown > 0
