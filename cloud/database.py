@@ -3,6 +3,7 @@
 A stream's content key is never in it: only the announcement, in which the key is wrapped for the recipients.
 """
 
+import contextlib
 import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
@@ -109,7 +110,7 @@ class Database:
         path = Path(make_url(self.url).database or "")
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            make_private(path)
         except OSError as error:
             raise CloudError(f"{path}: the database cannot be opened: {error.strerror}") from error
         engine = create_engine(self.url, connect_args={"timeout": 30.0})
@@ -260,6 +261,16 @@ class Database:
             connection.execute(LANDED.delete().where(LANDED.c.seen_ms < forget_before_ms))
             row = {"id": 1, "position": position}
             connection.execute(insert(CHECKPOINT).values(row).on_conflict_do_update(index_elements=["id"], set_=row))
+
+
+def make_private(path: Path) -> None:
+    """Make an empty file that is its owner's alone, where there is none. Raises OSError.
+
+    A file that is there is not even opened: closing it would drop the locks by which SQLite holds it elsewhere in this process (POSIX
+    locks are the process's), and the next process to close the database would take the log away from under us.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
 
 
 def _durable(connection: Any, _record: Any) -> None:

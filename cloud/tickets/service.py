@@ -4,10 +4,10 @@ Consuming is idempotent and independent of order: a finding counts once however 
 raise is kept until the raise arrives. All methods block and may be called from several threads, and from several processes on one database.
 """
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,6 +17,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from cloud.database import make_private
 from cloud.tickets.errors import TicketError, TicketsUnusable
 from cloud.tickets.model import OPEN, Base, FindingRow, TicketEventRow, TicketRow
 from cloud.tickets.policy import TIER_UNRATED, Condition, Handling, Span, Verdict, condition_of, may_move
@@ -119,7 +120,7 @@ class TicketService:
             raise TicketsUnusable(f"tickets: expected sqlite:// and a file's path, found {url.render_as_string()}")
         try:
             # Evidence tells where and how somebody drove: the file is its owner's alone. SQLite gives its -wal and -shm the same mode.
-            os.close(os.open(url.database, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            make_private(Path(url.database))
         except OSError as error:
             raise TicketsUnusable(f"{url.database}: the ticket queue cannot be opened: {error.strerror}") from error
         with ExitStack() as undo:

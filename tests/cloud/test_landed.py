@@ -1,5 +1,7 @@
 """Sets of sequences, and the tables that keep them."""
 
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from cloud.database import Database, StoredStream
 from cloud.landed import Landed, Sequences
+from cloud.tickets.service import TicketService
 from wire.messages import Clock
 
 NEAR = st.integers(0, 40) | st.integers(2**32 - 20, 2**32 - 1)
@@ -55,3 +58,14 @@ def test_the_first_announcement_and_the_first_clock_of_a_boot_stay(tmp_path: Pat
         assert database.clock("v", b"b" * 16) == early
         assert database.clock("w", b"b" * 16) is None
         assert database.stream(b"t" * 16) is None
+
+
+def test_what_another_process_writes_is_seen_whoever_opens_and_closes_the_file_in_this_one(tmp_path: Path) -> None:
+    """SQLite's locks are the process's: who opens and closes the file beside it drops them, and the next to close takes the log away."""
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    ask = f"from cloud.database import Database\nwith Database({url!r}) as other: other.ask_replay([7])"
+    with Database(url) as database, TicketService(url):
+        database.asked_replays()
+        for number in (1, 2):
+            subprocess.run([sys.executable, "-c", ask], check=True, cwd=Path(__file__).parents[2])
+            assert len(database.asked_replays()) == number
