@@ -7,9 +7,8 @@ import socket
 import struct
 import termios
 
-DEAF_S = (
-    10.0  # an answer is owed, no byte came and none was acknowledged for so long; a landed batch is answered within 0.1 s and a round trip
-)
+# An answer is owed, no byte came and none was acknowledged for so long. A landed batch is answered within 0.1 s and a round trip.
+DEAF_S = 7.0
 
 
 class Liveness:

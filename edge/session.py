@@ -35,6 +35,7 @@ SESSION_S = 3600  # receipts that come while the vehicle is in a tunnel wait thi
 CONNECT_S = 10.0  # for TCP, for TLS, and for CONNACK and SUBACK
 WILL_DELAY_S = 30  # a vehicle that is back by then was never away
 IDLE_S = 1.0
+OWED_S = 0.2  # between two looks at whether the link is dead
 RECEIVE_MAXIMUM = 64  # receipts that the broker may send before we have acknowledged them
 MAX_PACKET_BYTES = 64 << 10  # that we take: a receipt has at most 21 kB
 PACKET_BYTES = 64  # MQTT's own around a batch, at most
@@ -214,11 +215,12 @@ class Session:
     def _wait_s(self) -> float:
         if self.subscribed_s is None:
             return 0.1
+        most_s = OWED_S if self._published else IDLE_S
         if len(self._published) >= self._most:
-            return IDLE_S
+            return most_s
         with self._line.lock:
             wake_s = self._line.outbox.wake_s()
-        return IDLE_S if wake_s is None else min(IDLE_S, max(0.0, wake_s - time.monotonic()))
+        return most_s if wake_s is None else min(most_s, max(0.0, wake_s - time.monotonic()))
 
     def _may_go(self, now_s: float) -> bool:
         conditions = self._line.conditions

@@ -92,9 +92,9 @@ def test_a_connection_is_dead_when_an_answer_is_owed_and_nothing_moves() -> None
 
 def test_a_slow_link_is_not_dead_while_bytes_come_or_are_acknowledged() -> None:
     link = Liveness()
-    assert not any(link.is_dead(s * 7.0, owed=True, heard=True, queued=900) for s in range(100))
-    assert not any(link.is_dead(700 + s * 7.0, owed=True, heard=False, queued=900 - s) for s in range(100))
-    assert link.is_dead(700 + 99 * 7.0 + DEAF_S, owed=True, heard=False, queued=801)
+    assert not any(link.is_dead(s * 5.0, owed=True, heard=True, queued=900) for s in range(100))
+    assert not any(link.is_dead(500 + s * 5.0, owed=True, heard=False, queued=900 - s) for s in range(100))
+    assert link.is_dead(500 + 99 * 5.0 + DEAF_S, owed=True, heard=False, queued=801)
 
 
 def batch(position: int, lane: Lane = Lane.BULK, size: int = 870, live_until_s: float = float("inf")) -> Batch:
