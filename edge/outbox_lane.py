@@ -35,6 +35,7 @@ class LaneLog:
     tail: OrderedDict[int, Batch] = field(default_factory=OrderedDict)
     done: Ranges = field(default_factory=Ranges)  # positions from `loaded` on that have their receipt
     staged: list[tuple[Batch, Record]] = field(default_factory=list)  # appended, not durable yet
+    staged_from: int = 0  # the number of the first of them, among the records of both lanes
     last_sequence: dict[bytes, int] = field(default_factory=dict)  # of each stream, among the records before `loaded`
     after_damage: set[bytes] = field(default_factory=set)  # streams that may miss sequences before the next one loaded
 

@@ -131,6 +131,8 @@ class OutboxStore:
             self._open_stream(record)
             return
         lane = self._lanes[record.lane]
+        if not lane.staged:
+            lane.staged_from = self.counts.recorded
         batch = Batch(header.stream, header.sequence, record.lane, -1, record.sealed.data, record.sealed.tags, self._live_until_s)
         lane.staged.append((batch, record))
         try:
@@ -139,8 +141,11 @@ class OutboxStore:
             self._fail(lane, error)
 
     def commit(self) -> None:
-        """Make everything that was appended durable, then offer it to the uplink: what is live does not wait behind a backlog."""
-        for lane in self._lanes.values():
+        """Make everything that was appended durable, then offer it to the uplink: what is live does not wait behind a backlog.
+
+        The lane that was appended to first goes first: a kill between the two then leaves a stream's beginning, not a hole in it.
+        """
+        for lane in sorted(self._lanes.values(), key=lambda lane: lane.staged_from):
             if not lane.staged:
                 continue
             try:
