@@ -18,7 +18,7 @@ from link_proxy import LinkProxy
 from simulator.fleet.errors import FleetFailed
 from simulator.fleet.stores import Api
 
-PATIENCE_S = 120.0  # without a batch more, or for the end to come
+PATIENCE_S = 200.0  # without a batch more, or for the end to come
 PAUSE_S = 0.02
 CUT_BYTES = 4000  # a cut comes within so many bytes
 

@@ -23,7 +23,7 @@ import servers
 SOAK = os.environ.get("CANSIGHT_SOAK") == "1"
 VEHICLES = 20
 BATCH_TICKS = 2
-BATCHES, KILLS, CUTS, UNHEARD, TICKS_S = (100_000, 300, 50, 10, 7.0) if SOAK else (2_000, 20, 6, 0, 10.0)
+BATCHES, KILLS, CUTS, UNHEARD, TICKS_S = (100_000, 300, 50, 10, 10.0) if SOAK else (2_000, 20, 6, 0, 7.0)
 
 
 @pytest.mark.timeout(3600 if SOAK else 300)
