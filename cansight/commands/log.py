@@ -1,7 +1,6 @@
 """`cansight log`: look into recorded CAN logs."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -42,19 +41,17 @@ def info(logs: tuple[str, ...], dbc_files: tuple[str, ...], folders: tuple[Path,
 
     Without --dbc it says which known DBCs fit: of our own vehicle, of the folders named by --known, of the package opendbc.
     """
-    from cansight.commands.log_files import placed
+    from cansight.commands.log_files import compiled_cache, placed
     from dbc.compiler import load_compiled
     from dbc.logs import open_log
     from dbc.logs.info import survey
     from dbc.logs.suggest import known_files, suggest
 
-    report = []
+    report, cache = [], compiled_cache()
     for path in logs:
-        files = placed(dbc_files, path, _cache())
-        found = survey(open_log(path), load_compiled(files, _cache()) if files else None)
-        shares = (
-            [survey(open_log(path), load_compiled([file], _cache())).coverage for file in files] if len(files) > 1 and path != "-" else []
-        )
+        files = placed(dbc_files, path, cache)
+        found = survey(open_log(path), load_compiled(files, cache) if files else None)
+        shares = [survey(open_log(path), load_compiled([file], cache)).coverage for file in files] if len(files) > 1 and path != "-" else []
         suggestions = suggest(found, known_files(folders)) if not files or folders else []
         entry = asdict(found) | {
             "dbc": [
@@ -93,7 +90,7 @@ def decode(
     as_json: bool,
 ) -> None:
     """Logs, one after the other, to a table of their signals. A file without @CHANNEL is for the channel that it fits best."""
-    from cansight.commands.log_files import placed
+    from cansight.commands.log_files import compiled_cache, placed
     from dbc.catalogue import Catalogue
     from dbc.compiler import load_compiled
     from dbc.integrity import with_checks
@@ -101,10 +98,11 @@ def decode(
     from dbc.table_files import open_table
 
     path = output or Path(f"{Path(logs[0]).name if logs[0] != '-' else 'log'}.parquet")
-    files = placed(dbc_files, logs[0], _cache())
-    compiled = load_compiled(files, _cache())
+    cache = compiled_cache()
+    files = placed(dbc_files, logs[0], cache)
+    compiled = load_compiled(files, cache)
     if sources := _several_sources(compiled, logs):
-        compiled = load_compiled(files, _cache(), sources)
+        compiled = load_compiled(files, cache, sources)
     if catalogue is not None:
         compiled = with_checks(compiled, Catalogue.load(catalogue).checks)
     table = open_table(path, compiled.schema, wide=period_s is not None)
@@ -144,11 +142,6 @@ def _several_sources(compiled: "CompiledDbc", logs: Sequence[str]) -> dict[int, 
         for block in open_log(path):
             survey.feed(block)
     return survey.sources if any(len(addresses) > 1 for addresses in survey.sources.values()) else {}
-
-
-def _cache() -> Path:
-    """Of compiled DBC files."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cansight" / "dbc"
 
 
 @contextmanager

@@ -1,5 +1,6 @@
-"""Which channel a DBC without one is for: the channel of the log that has most frames it describes."""
+"""The DBC files of a log: where they are kept compiled, and which channel one without a channel is for."""
 
+import os
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -7,8 +8,16 @@ from pathlib import Path
 LOOK_BLOCKS = 25
 
 
+def compiled_cache() -> Path:
+    """Of compiled DBC files."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cansight" / "dbc"
+
+
 def placed(dbc_files: Sequence[str], log: str, cache: Path) -> list[str]:
-    """The files, each with its channel. A pipe cannot be looked into beforehand: there it is the default, can0."""
+    """The files, each with its channel: that of the log that has most frames they describe.
+
+    A pipe cannot be looked into beforehand: there it is the default, can0.
+    """
     from dbc.compiler import load_compiled
     from dbc.dbc_file import DEFAULT_CHANNEL, parse_file_argument
     from dbc.logs import open_log

@@ -1,7 +1,6 @@
 """`cansight sim inject`: a fault or an attack in a recorded log, through its DBC, with the truth beside it."""
 
 import json
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -93,7 +92,7 @@ def inject(
     LOG may be of any format that can be read; the output's is named by its suffix. A checksum that the DBC does not declare is looked for
     in the log, and kept right if one rule explains every frame.
     """
-    from cansight.commands.log_files import placed
+    from cansight.commands.log_files import compiled_cache, placed
     from dbc.compiler import load_compiled
     from dbc.integrity import with_checks
     from simulator.inject import InjectOrder, inject_log
@@ -102,8 +101,9 @@ def inject(
     if for_s <= 0:
         raise UsageError("--for: expected more than 0s, found 0s")
     kind = injection_kind(fault)
-    files = placed(dbc_files, log, _cache())
-    compiled = with_checks(load_compiled(files, _cache()), dict(map(_check, checks)))
+    cache = compiled_cache()
+    files = placed(dbc_files, log, cache)
+    compiled = with_checks(load_compiled(files, cache), dict(map(_check, checks)))
     order = InjectOrder(kind, _targets(compiled, files, signal, message, node), from_s, for_s, seed, dict(settings))
     with _progress(log) as progress:
         done = inject_log(log, compiled, order, output, truth, progress)
@@ -193,11 +193,6 @@ def _print(truth: dict[str, Any], output: Path) -> None:
         if checks["counter"]:
             state = "stands still" if checks["damaged"] == "counter" else "goes on"
             click.echo(f"counter       {checks['counter']['signal']} {state} ({checks['counter']['known_from']})")
-
-
-def _cache() -> Path:
-    """Of compiled DBC files."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cansight" / "dbc"
 
 
 @contextmanager
