@@ -18,13 +18,12 @@ def check_file(argument: str) -> dict[str, Any]:
     A file may load and have an error: one that is wrong throughout, and used by a rule that explains all of it.
     """
     from dbc.dbc_file import parse_file_argument
-    from dbc.planner import load_database, plan_files
+    from dbc.planner import load_database, plan_databases
 
     file = parse_file_argument(argument)
     try:
-        data = file.read()
-        _, report = load_database(file, data)
-        compiled = plan_files([(file, data)])
+        database, report = load_database(file)
+        compiled = plan_databases([(file, database, report)])
     except DbcFileError as error:
         nothing: dict[str, Any] = {"messages": 0, "signals": 0, "repaired": [], "skipped": [], "doubts": []}
         return {

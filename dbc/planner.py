@@ -19,8 +19,9 @@ from dbc.schema import Kind, Schema
 
 if TYPE_CHECKING:
     from dbc.dbc_file import DbcFile
+    from dbc.load_report import LoadReport
 
-__all__ = ["load_database", "plan_files"]
+__all__ = ["load_database", "plan_databases", "plan_files"]
 
 MESSAGES_AT = 32  # message_key = channel << 32 | identifier
 
@@ -30,13 +31,17 @@ def plan_files(files: Sequence[tuple[DbcFile, bytes]], sources: Mapping[int, Seq
 
     sources: J1939 source addresses by parameter group; see `dbc.compiler.compile_dbc`.
     """
+    return plan_databases([(file, *load_database(file, data)) for file, data in files], sources)
+
+
+def plan_databases(files: Sequence[tuple[DbcFile, Any, LoadReport]], sources: Mapping[int, Sequence[int]] | None = None) -> CompiledDbc:
+    """As `plan_files`, of what `load_database` has given for each file: parsing is by far the dearer part."""
     if not files:
         raise DbcFileError("--dbc", "no DBC file given; expected FILE or FILE@CHANNEL")
-    channels = tuple(dict.fromkeys(file.channel for file, _ in files))
+    channels = tuple(dict.fromkeys(file.channel for file, *_ in files))
     builder = _Builder(channels)
     messages: dict[int, tuple[DbcFile, Any]] = {}
-    for file, data in files:
-        database, report = load_database(file, data)
+    for file, database, report in files:
         builder.notes += report.notes()
         for message in database.messages:
             if message.is_container:
@@ -58,7 +63,7 @@ def plan_files(files: Sequence[tuple[DbcFile, bytes]], sources: Mapping[int, Seq
     try:
         return builder.finish()
     except OverflowError as error:  # Python reads a number of any size; the arrays hold what float64 and int64 hold
-        raise DbcFileError(", ".join(file.path for file, _ in files), f"has a number that is out of range: {error}") from error
+        raise DbcFileError(", ".join(file.path for file, *_ in files), f"has a number that is out of range: {error}") from error
 
 
 def _sources(

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from dbc.compiler import CompiledDbc, compile_dbc
+from dbc.dbc_file import parse_file_argument
 from dbc.decoder import Decoder
 from dbc.errors import DbcFileError
 from dbc.frames import EFF_FLAG, ERR_FLAG, RTR_FLAG, FrameBlock
-from dbc.planner import load_database
+from dbc.planner import load_database, plan_databases
 from dbc.validity import Reason
 
 PAYLOADS = 6  # random payloads a message
@@ -128,17 +129,19 @@ def well_formed(message: Any) -> bool:
     return True
 
 
-def cantools_frames(file: Path) -> dict[int, Any]:
-    messages = load_database(file)[0].messages  # repaired where cantools refuses the file
-    return {message.frame_id | (EFF_FLAG if message.is_extended_frame else 0): message for message in messages}
+def both_readings(path: Path) -> tuple[CompiledDbc, dict[int, Any]]:
+    """The compiled file, and cantools' messages by identifier; repaired where cantools refuses the file."""
+    file = parse_file_argument(str(path))
+    database, report = load_database(file)
+    messages = {message.frame_id | (EFF_FLAG if message.is_extended_frame else 0): message for message in database.messages}
+    return plan_databases([(file, database, report)]), messages
 
 
 def test_every_value_equals_cantools_on_every_dbc_that_it_loads(data_dir: Path) -> None:
     compared = refused = 0
     for file in sorted(data_dir.glob("**/*.dbc")):
         try:
-            compiled = compile_dbc([str(file)])
-            messages = cantools_frames(file)
+            compiled, messages = both_readings(file)
         except (DbcFileError, cantools.database.UnsupportedDatabaseFormatError):
             refused += 1
             continue
@@ -173,8 +176,7 @@ def test_every_value_of_a_real_drive_equals_cantools(data_dir: Path) -> None:
 
     folder = data_dir / "logs" / "mustang_s550"
     file = folder / "ford_lincoln_base_pt.dbc"
-    compiled = compile_dbc([str(file)])
-    messages = cantools_frames(file)
+    compiled, messages = both_readings(file)
     seen = compared = 0
     for block in open_log(folder / "mustang_s550.log", block_frames=4000):
         for number, ours in enumerate(decoded(compiled, block)):
@@ -285,7 +287,7 @@ def test_frames_of_every_length_give_what_is_there_and_name_what_is_cut_off(data
     compared = cut = 0
     for file in sorted(data_dir.glob("dbc/**/*.dbc")):
         try:
-            compiled, messages = compile_dbc([str(file)]), cantools_frames(file)
+            compiled, messages = both_readings(file)
         except DbcFileError:
             continue
         usual = {key: m for key, m in messages.items() if m.length <= 64 and all(1 <= s.length <= 64 for s in m.signals)}

@@ -20,12 +20,12 @@ from example_arxml import ARXML
 
 from dbc.check import check_file
 from dbc.compiler import compile_dbc, load_compiled
-from dbc.dbc_file import DbcFile, absolute_argument
+from dbc.dbc_file import DbcFile, absolute_argument, parse_file_argument
 from dbc.decoder import Decoder
 from dbc.errors import DbcFileError
 from dbc.frames import EFF_FLAG, FrameBlock
 from dbc.plan import ANY_SOURCE, NOT_PGN, dump
-from dbc.planner import load_database, plan_files
+from dbc.planner import load_database, plan_databases, plan_files
 
 SOAK = bool(os.environ.get("CANSIGHT_SOAK"))
 FUZZ_INPUTS = 20_000 if SOAK else 300
@@ -55,8 +55,9 @@ def test_every_dbc_gives_its_messages(data_dir: Path) -> None:
     for path in files:
         if path.name == "issue_199_extended.dbc":  # broken on purpose, see below
             continue
-        compiled = compile_dbc([str(path)])
-        _, report = load_database(str(path))
+        file = parse_file_argument(str(path))
+        database, report = load_database(file)
+        compiled = plan_databases([(file, database, report)])
         declared = sum(
             line.lstrip().startswith("BO_ ") and "VECTOR__INDEPENDENT" not in line for line in path.read_text("latin-1").splitlines()
         )
@@ -82,7 +83,8 @@ def test_every_dbc_of_opendbc_gives_its_messages() -> None:
     for path in files:
         database, report = load_database(str(path))
         messages += report.messages
-        refused += not loads_in_cantools(path)
+        if report.repaired or report.skipped:
+            refused += not loads_in_cantools(path)
         assert report.messages or "IMPORT" in path.read_text(), path.name  # some only put others together
         assert len(database.messages) >= report.messages
     assert messages > 3500

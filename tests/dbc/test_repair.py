@@ -229,9 +229,10 @@ def test_repairing_changes_nothing_of_a_file_that_needs_none(data_dir: Path) -> 
     for path in sorted(data_dir.glob("**/*.dbc")):
         report = LoadReport(str(path), "dbc")
         text = decode_text(path.read_bytes(), report).replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff")
-        if refused(text):
+        try:
+            before = described(cantools.database.load_string(text, "dbc", strict=False, sort_signals=None))
+        except Exception:  # noqa: BLE001, S112  cantools raises many kinds; which files it refuses is another test's
             continue
-        before = described(cantools.database.load_string(text, "dbc", strict=False, sort_signals=None))
         after = described(cantools.database.load_string(repair_dbc(text, report).text, "dbc", strict=False, sort_signals=None))
         assert after == before, path.name
         assert not report.skipped, path.name
