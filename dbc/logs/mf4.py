@@ -35,6 +35,7 @@ from dbc.frames import (
     slice_frames,
     stated_flags,
 )
+from dbc.logs.mf4_links import circular_link
 
 __all__ = ["read_mf4"]
 
@@ -279,7 +280,9 @@ def _finalisable(path: Path) -> Iterator[Any]:
 
 
 def _opened(asammdf: Any, file: Any, options: dict[str, Any]) -> Any:
-    """asammdf prints a traceback where it cannot complete a header: the one line that we raise or tell says it."""
+    """asammdf follows links in a circle for ever, and prints a traceback where it cannot complete a header: one line says it."""
+    if circle := circular_link(file):
+        raise ValueError(circle)
     with contextlib.redirect_stdout(io.StringIO()):
         return asammdf.MDF(file, **options)
 

@@ -171,7 +171,7 @@ def test_damaged_mf4_logs(tmp_path: Path, part: int, capfd: pytest.CaptureFixtur
         with no_hang():
             for _ in range(20):
                 data = rng.choice(logs)
-                path.write_bytes(damaged(rng, unfinished(rng, data) if rng.random() < 0.1 else data))
+                path.write_bytes(rng.choice(MF4_DAMAGE)(rng, data))
                 reader = open_log(path, block_frames=50)
                 try:
                     for block in reader:
@@ -192,6 +192,18 @@ def unfinished(rng: random.Random, data: bytes) -> bytes:
     return b"UnFinMF " + data[8:60] + bytes([rng.randrange(64)]) + data[61:]
 
 
+def linked_elsewhere(rng: random.Random, data: bytes) -> bytes:
+    """A link to a block (a multiple of 8 within the file) leads to where another one leads."""
+    links = [
+        at for at in range(64, len(data) - 8, 8) if 64 <= (to := int.from_bytes(data[at : at + 8], "little")) < len(data) and to % 8 == 0
+    ]
+    at, other = rng.choice(links), rng.choice(links)
+    return data[:at] + data[other : other + 8] + data[at + 8 :]
+
+
+MF4_DAMAGE = (damaged,) * 8 + (lambda rng, data: damaged(rng, unfinished(rng, data)), linked_elsewhere)
+
+
 def mf4_log(rng: random.Random, path: Path) -> bytes:
     n, width = FRAMES, rng.choice((8, 64))
     extended = np.array([rng.random() < 0.5 for _ in range(n)])
@@ -205,3 +217,17 @@ def mf4_log(rng: random.Random, path: Path) -> bytes:
     with open_log_writer(path) as writer:
         writer.write(block)
     return path.read_bytes()
+
+
+def test_mf4_links_in_a_circle_are_one_line(tmp_path: Path) -> None:
+    """A data group's link to the next one leads to itself: asammdf would count its channel groups for ever."""
+    path = tmp_path / "circle.mf4"
+    data = bytearray(mf4_log(random.Random(1), path))
+    first = int.from_bytes(data[88:96], "little")
+    data[first + 24 : first + 32] = first.to_bytes(8, "little")
+    path.write_bytes(data)
+    with (
+        no_hang(),
+        pytest.raises(LogFormatError, match=rf"circle.mf4: damaged MF4 log: the data group at byte {first} leads back to itself"),
+    ):
+        list(open_log(path))
