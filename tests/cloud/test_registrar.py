@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from fleet_certificates import lay_down
 
@@ -18,7 +19,7 @@ from cloud.pki_files import load_certificates
 from cloud.pki_revocation import certificates_of, load_revocation_lists, revoke
 from cloud.registrar import MAX_CERTIFICATES, answer
 from wire.errors import AuthenticationError, FormatError, Unsupported, WireError
-from wire.renewal import decode_certificate, decode_renewal, encode_renewal
+from wire.renewal import CONTEXT, decode_certificate, decode_renewal, encode_renewal
 
 NOW = datetime.now(UTC)
 LATER = NOW + timedelta(days=600)  # of 825
@@ -84,6 +85,17 @@ def test_who_is_refused(pki: Path, car: Car, tmp_path: Path) -> None:
     ):
         with pytest.raises(error, match=words):
             answer(pki, who, asked, now)
+    assert len(certificates_of(pki, car.id)) == 1
+
+
+def test_a_key_that_its_owner_does_not_have_gets_no_certificate(pki: Path, car: Car) -> None:
+    """A request for somebody else's public key: signed by the vehicle's own key, but not by that one."""
+    asked = car.request()
+    at = 3 + int.from_bytes(asked[1:3], "big")
+    end = at + 2 + int.from_bytes(asked[at : at + 2], "big")
+    signed = asked[: end - 1] + bytes((asked[end - 1] ^ 1,))  # the last byte of the PKCS #10 request is its signature's
+    with pytest.raises(AuthenticationError, match="the new key did not sign its request"):
+        answer(pki, car.id, signed + car.key.sign(CONTEXT + signed, ec.ECDSA(hashes.SHA256())), LATER)
     assert len(certificates_of(pki, car.id)) == 1
 
 

@@ -16,7 +16,7 @@ from edge.errors import ConfigError
 from edge.health import STATUS_FILE, Status, StatusFile
 from edge.health_server import HealthServer
 from edge.heartbeat import heartbeat
-from edge.metrics import troubles
+from edge.metrics import exposition, troubles
 from edge.sources.channel import ChannelStatus, State
 from wire.messages import Kind, StatusMessage, encode_message
 
@@ -98,6 +98,18 @@ def test_sleeping_buses_are_a_state_of_the_heartbeat_and_many_buses_fit_in_it() 
     assert said.counters["can3.frames_dropped"] == 2
     assert said.facts["channel.can3"] == "asleep"
     encode_message(said)  # raises when it has become too long
+
+
+def test_every_metric_is_the_field_of_its_name() -> None:
+    named = {name: name for name in ("frames", "frames_unknown", "ticks", "samples", "findings", "gaps", "receipts_forged")}
+    named |= {f"batches_{what}": f"batches_{what}" for what in ("recorded", "receipted", "quarantined", "refused", "lost")}
+    named |= {"sealed_bytes": "bytes_sealed"}
+    gauges = {name: name for name in ("signals", "signals_seen", "outbox_bytes", "outbox_limit_bytes", "in_flight")}
+    values = {field: 100 + number for number, field in enumerate([*named.values(), *gauges.values()])}
+    lines = exposition(Status("x", **values)).decode().splitlines()
+    expected = {f"cansight_edge_{name}_total {values[field]}.0" for name, field in named.items()}
+    expected |= {f"cansight_edge_{name} {values[field]}.0" for name, field in gauges.items()}
+    assert expected <= set(lines), expected - set(lines)
 
 
 def test_a_port_in_use_is_one_line() -> None:

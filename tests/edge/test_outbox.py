@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from edge.outbox import (
+    BACK_OFF_S,
     BACKLOG_BYTES_S,
     MAX_BACK_OFF_S,
     MAX_BACKLOG_BYTES,
@@ -121,6 +122,13 @@ def test_silence_lets_one_probe_through_and_a_receipt_ends_it() -> None:
     receipt(box, probe[0], 11.0)
     assert len(box.due(11.0)) + box.in_flight >= MAX_IN_FLIGHT
     assert len(sent) == MAX_IN_FLIGHT
+
+
+def test_a_round_that_nobody_listened_to_counts_as_one_silence() -> None:
+    box = outbox(*(batch(sequence) for sequence in range(1, MAX_IN_FLIGHT + 1)))
+    for one in box.due(0.0):
+        box.undelivered(one.key, 0.1)
+    assert box.wake_s() == pytest.approx(0.1 + BACK_OFF_S)  # not the longer pause that a second round without an answer makes
 
 
 def test_after_silence_what_waits_goes_on_at_once() -> None:
@@ -287,8 +295,14 @@ def test_the_backlog_leaves_places_free() -> None:
 
 def test_large_batches_of_a_backlog_do_not_fill_a_slow_link() -> None:
     box = outbox(*(batch(sequence, live_until_s=-math.inf, size=20_000) for sequence in range(1, 40)))
-    assert len(box.due(0.0)) == 2
+    sent = box.due(0.0)
+    assert len(sent) == 2
     assert MAX_BACKLOG_BYTES <= 2 * 20_000
+    later_s = RECEIPT_S - 0.5
+    assert later_s * BACKLOG_BYTES_S > 10 * MAX_BACKLOG_BYTES
+    assert box.due(later_s) == []  # the rate would let it, but the link still has the first two in its queue
+    receipt(box, sent[0], later_s)
+    assert sequences(box.due(later_s)) == [3]
 
 
 def test_the_backlog_keeps_to_its_rate() -> None:

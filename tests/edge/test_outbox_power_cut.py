@@ -12,7 +12,7 @@ import pytest
 from outbox_writer import Writer, answer, drain, keys_of, opened
 
 from edge.outbox_store import OutboxStore
-from power_cut import Recording, cuts, folder
+from power_cut import Anything, Recording, cuts, folder
 from wire.messages import Gap
 
 SOAK = bool(os.environ.get("CANSIGHT_SOAK"))
@@ -97,3 +97,33 @@ def test_no_batch_vanishes_when_the_power_fails(seed: int) -> None:
             disk.build(root, choice)
             check(root, marks)
     assert states > 1000
+
+
+def test_what_has_its_receipt_is_not_called_lost_when_the_power_fails_as_its_announcement_goes() -> None:
+    """The announcement's removal may be durable before anything else is: the cursors must have been before it."""
+    with folder() as root:
+        recording, first, later = Recording(root), Writer(), Writer()
+        with recording.running(), opened(root / "outbox", ROOM, os.open) as store:
+            for record in [first.announcement(), *(first.rows() for _ in range(5))]:
+                store.append(record)
+            store.commit()
+            for batch in store.outbox.due(0.0):
+                answer(store, batch)
+            store.maintain(20.0)  # writes the cursors as it does now and then
+            store.append(later.announcement())
+            store.append(later.rows())
+            store.commit()
+            store.maintain(21.0)
+    gone = recording.ops.index(("unlink", Path("outbox/streams") / first.sealer.stream.hex(), None, None))
+    states = 0
+    for number, disk, choice in cuts(recording, 12, 1 << 20):
+        if number <= gone or not isinstance(choice, Anything):
+            continue
+        states += 1
+        gaps: list[Gap] = []
+        with folder() as root:
+            disk.build(root, choice)
+            with opened(root / "outbox", ROOM) as store:
+                drain(store, 1e6, gaps)
+        assert first.sealer.stream not in {gap.stream for gap in gaps}
+    assert states >= 12

@@ -398,6 +398,23 @@ def test_a_full_disk_is_survived_and_what_was_lost_is_said(tmp_path: Path, caplo
     assert after.sealed.header.sequence in sent
 
 
+def test_a_gap_that_could_not_be_written_is_said_again(tmp_path: Path) -> None:
+    disk, writer = FullDisk(), Writer()
+    said = Gap(stream=bytes(16), first=3, last=4, reason=FULL)
+    with opened(tmp_path, 100_000, disk) as store:
+        store.append(writer.announcement())
+        disk.full = True
+        for record in [*(writer.finding() for _ in range(60)), writer.gap(said)]:  # more than a segment: the whole group fails
+            store.append(record)
+        store.commit()
+        disk.full = False
+        gaps = store.maintain(0.0)
+        store.append(writer.finding())
+        store.commit()
+        gaps += store.maintain(0.0)
+    assert said in gaps
+
+
 def test_two_agents_cannot_have_one_outbox(tmp_path: Path) -> None:
     with opened(tmp_path), pytest.raises(SegmentLogLocked), opened(tmp_path):
         pass

@@ -330,6 +330,23 @@ def test_a_disk_too_full_for_a_new_segment_takes_the_whole_group_back(tmp_path: 
         assert log.gaps == []
 
 
+def test_after_a_group_that_failed_reading_begins_at_the_right_record(tmp_path: Path) -> None:
+    """Where every 64th record stands is known from writing it; of a group that is taken back nothing may be known."""
+    disk = FailingDisk()
+    with SegmentLog(tmp_path / "log", segment_bytes=30_000, opener=disk) as log:
+        disk.refuse_new_files = True
+        for _ in range(200):
+            log.append(bytes(200))
+        with pytest.raises(SegmentLogError, match="No space left"):
+            log.sync()
+        for position in range(400):
+            log.append(payload_of(position))
+        log.sync()
+        for start in range(0, 400, 13):
+            assert list(log.read(start)) == [(position, payload_of(position)) for position in range(start, 400)]
+        assert log.gaps == []
+
+
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
