@@ -24,7 +24,7 @@ from dbc.plan import PLAN_VERSION, CompiledDbc, DecodePlan, dump, parse
 
 __all__ = ["CompiledDbc", "DecodePlan", "compile_dbc", "load_compiled"]
 
-LOADER_VERSION = 2  # of what is repaired and how; part of the cache key
+LOADER_VERSION = 3  # of what is repaired and how; part of the cache key
 
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)

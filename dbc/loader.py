@@ -24,7 +24,7 @@ from dbc.repair import RepairedText, repair_dbc
 from dbc.repair_grammar import is_monstrous
 from dbc.repair_text import database_format, decode_text
 
-__all__ = ["load_database", "message_identifier", "unusable"]
+__all__ = ["load_database", "message_identifier", "unreachable", "unusable"]
 
 MAX_BITS = 64  # a raw value is an int64
 MAX_FILE_BYTES = 64 << 20  # the largest real ARXML system descriptions are some ten MB
@@ -282,7 +282,7 @@ def _look_at(database: Any, lines: _Lines, report: LoadReport) -> None:
         known = {signal.name: signal for signal in message.signals}
         for signal in message.signals:
             name, at = f"{message.name}.{signal.name}", lines.signal(identifier, signal.name)
-            if why := unusable(signal) or _unreachable(signal, known):
+            if why := unusable(signal) or unreachable(signal, known):
                 report.skip(at, name, why)
                 continue
             report.signals += 1
@@ -293,7 +293,7 @@ def _look_at(database: Any, lines: _Lines, report: LoadReport) -> None:
                 report.repair(at, f"{name} needs {need} bytes, but {message.name} has {message.length}: read from longer frames only")
 
 
-def _unreachable(signal: Any, known: dict[str, Any]) -> str | None:
+def unreachable(signal: Any, known: dict[str, Any]) -> str | None:
     """Why the way up through the multiplexers does not end at one that is always there; None where it does."""
     passed = {signal.name}
     while (name := signal.multiplexer_signal) is not None:

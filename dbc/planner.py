@@ -12,7 +12,7 @@ import numpy as np
 
 from dbc.errors import DbcFileError
 from dbc.integrity import DATA_IDS, PROFILES, protection
-from dbc.loader import load_database, message_identifier, unusable
+from dbc.loader import load_database, message_identifier, unreachable, unusable
 from dbc.plan import ANY_SOURCE, NOT_PGN, SELECTOR_BITS, CompiledDbc, DecodePlan
 from dbc.protocols.j1939 import NULL_ADDRESS, message_pgn
 from dbc.schema import Kind, Schema
@@ -97,8 +97,9 @@ class _Builder:
 
     def add_message(self, key: int, name: str, message: Any, source: int = ANY_SOURCE, suffix: str = "") -> None:
         numbers: dict[int, int] = {}  # id() of a cantools signal -> number in the schema
+        known = {signal.name: signal for signal in message.signals}
         for signal in message.signals:
-            if unusable(signal):  # the file's report says so
+            if unusable(signal) or unreachable(signal, known):  # the file's report says so
                 continue
             numbers[id(signal)] = len(self.signals)
             self.signals.append((key >> MESSAGES_AT, f"{name}.{signal.name}{suffix}", message, signal))

@@ -134,6 +134,20 @@ def test_a_valid_identifier_beside_wrong_ones_is_enough_to_use_a_file(tmp_path: 
     assert done.returncode == 1
 
 
+def test_signals_under_a_multiplexer_that_no_raw_value_holds_are_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "wide.dbc"
+    signals = (
+        ' SG_ Which M : 0|72@1+ (1,0) [0|0] "" X',
+        ' SG_ Of m1 : 72|8@1+ (1,0) [0|0] "" X',
+        ' SG_ Always : 80|8@1+ (1,0) [0|0] "" X',
+    )
+    file.write_text("BU_: X\n\nBO_ 5 Wide: 16 X\n" + "\n".join(signals) + "\n")
+    _, report = load_database(file)
+    assert [entry.message for entry in sorted(report.skipped)] == ["Wide.Which", "Wide.Of"]
+    assert "its multiplexer Which is left out" in sorted(report.skipped)[1].why
+    assert report.signals == len(compile_dbc([str(file)]).schema.names) == 1
+
+
 @pytest.mark.parametrize("form", ["kcd", "sym"])
 @pytest.mark.parametrize("name", ["motohawk.dbc", "multiplex.dbc", "signed.dbc", "floating_point.dbc", "foobar.dbc"])
 def test_kcd_and_sym_files_load_as_cantools_reads_them(data_dir: Path, tmp_path: Path, form: str, name: str) -> None:
