@@ -73,7 +73,8 @@ class _Group:
     streams: list[StoredStream] = field(default_factory=list)
     clocks: dict[tuple[str, bytes], Clock] = field(default_factory=dict)
     seen: dict[tuple[bytes, int], Status] = field(default_factory=dict)
-    later: list[Kept] = field(default_factory=list)  # of a version that this program does not know
+    later: dict[bytes, Kept] = field(default_factory=dict)  # by digest: of a version that this program does not know
+    later_bytes: int = 0
     duplicates: int = 0
     requests: list[tuple[str, bytes]] = field(default_factory=list)
     refused: list[tuple[str, Kept]] = field(default_factory=list)  # with their kind
@@ -110,6 +111,7 @@ class Aggregator:
         self._landed = Landed()
         self._aside = Landed()  # sequences in quarantine
         self._later: dict[bytes, int] = {}  # digest -> bytes of the messages of a later version that are kept
+        self._later_bytes = 0  # of all of them
         self._asked: OrderedDict[bytes, int] = OrderedDict()
         self._new: dict[bytes, StoredStream] = {}  # announcements whose row is not durable yet
         self.counts = Counts()
@@ -124,7 +126,7 @@ class Aggregator:
             self._landed.add(header.stream, header.sequence)
         for item in self._quarantine.items():
             if (known := item.header) is None:
-                self._later[_digest(item.data)] = len(item.data)
+                self._note_later(_digest(item.data), len(item.data))
             elif item.source is Source.ARRIVAL:
                 self._aside.add(known.stream, known.sequence)
 
@@ -214,7 +216,7 @@ class Aggregator:
         done.answers += self.take([Arrival(up(header.vehicle), item.data, item.received_ms)])
         if self._status((header.stream, header.sequence), _Group()):
             done.released.append(item)
-            self._later.pop(_digest(item.data), None)
+            self._later_bytes -= self._later.pop(_digest(item.data), 0)
         else:
             done.still["refused, or its stream is not known"] += 1
 
@@ -239,12 +241,18 @@ class Aggregator:
         """A message of a later version is kept for a later program. Nothing in it can be checked, so there is no receipt."""
         vehicle = vehicle_of(arrival.topic)
         digest = _digest(arrival.data)
-        if digest in self._later or any(kept.data == arrival.data for kept in group.later):
+        if digest in self._later or digest in group.later:
             group.duplicates += 1
-        elif sum(self._later.values()) + sum(len(kept.data) for kept in group.later) + len(arrival.data) > MAX_LATER_BYTES:
+        elif self._later_bytes + group.later_bytes + len(arrival.data) > MAX_LATER_BYTES:
             raise FormatError(f"{why}; {MAX_LATER_BYTES} bytes of such messages are kept already")
         else:
-            group.later.append(Kept(Source.LATER, arrival.received_ms, f"vehicle {vehicle}: {why}", arrival.data))
+            group.later[digest] = Kept(Source.LATER, arrival.received_ms, f"vehicle {vehicle}: {why}", arrival.data)
+            group.later_bytes += len(arrival.data)
+
+    def _note_later(self, digest: bytes, size: int) -> None:
+        if digest not in self._later:
+            self._later[digest] = size
+            self._later_bytes += size
 
     def _admit(self, arrival: Arrival, header: Header, group: _Group) -> None:
         key = (header.stream, header.sequence)
@@ -311,8 +319,9 @@ class Aggregator:
         if self._new or group.clocks:
             self._database.learn(self._new.values(), group.clocks)
             self._new.clear()
-        self._quarantine.put_all([*(kept for _, kept in group.quarantined), *group.later])
-        self._later |= {_digest(kept.data): len(kept.data) for kept in group.later}
+        self._quarantine.put_all([*(kept for _, kept in group.quarantined), *group.later.values()])
+        for digest, kept in group.later.items():
+            self._note_later(digest, len(kept.data))
         for header, _ in group.quarantined:
             self._aside.add(header.stream, header.sequence)
         for opened, data in group.landed:
@@ -335,7 +344,7 @@ class Aggregator:
             self.heard_ms[opened.header.vehicle] = max(opened.received_ms, self.heard_ms.get(opened.header.vehicle, 0))
         for header, kept in group.quarantined:
             _say_once(counts, log.warning, "quarantined", f"vehicle {header.vehicle}: {kept.reason}")
-        for kept in group.later:
+        for kept in group.later.values():
             _say_once(counts, log.warning, "a later version, kept", kept.reason)
         for kind, kept in group.refused:
             _say_once(counts, log.warning, "refused", f"{kind}: {kept.reason}")
