@@ -19,6 +19,7 @@ import pytest
 
 import processes
 import servers
+from cansight.main import main
 
 MARK = "CANSIGHT_TEST_MARK"
 
@@ -189,7 +190,9 @@ def test_seconds_of_a_log_that_hold_no_known_frame_are_not_called_lost(tmp_path:
         assert (report["ticks"], report["samples"], report["ticks_missing"]) == (10, 6, 0)
 
 
-def test_wrong_input_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+def test_wrong_input_is_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken = tmp_path / "broken.dbc"
     broken.write_text('VERSION ""\n\nBO_ 100 Motor: 8 ECU\n SG_ Speed 0|16@1+ (1,0) [0|0] "rpm" ECU\n')
     good = tmp_path / "good.dbc"
@@ -219,15 +222,22 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
             (["--influx", f"http://127.0.0.1:{servers.free_port()}"], "nobody listens"),
             (["--speed", "fast"], "fast"),
         ]
-        with tempfile.TemporaryDirectory(dir=tmp_path) as temporary:
-            for arguments, named in cases:
-                command = [sys.executable, "-m", "cansight", "demo", "--once", *arguments]
-                run = subprocess.run(
-                    command, capture_output=True, text=True, timeout=60, env=os.environ | {"TMPDIR": temporary}, check=False
-                )
-                complaint = [line for line in run.stderr.splitlines() if line]
-                assert run.returncode == 2, (arguments, run)
-                assert len(complaint) == 1, (arguments, run.stderr)
-                assert complaint[0].startswith("cansight: "), complaint
-                assert named in complaint[0], (arguments, complaint)
-            assert list(Path(temporary).iterdir()) == []
+        temporary = tmp_path / "temporary"
+        temporary.mkdir()
+        command = [sys.executable, "-m", "cansight", "demo", "--once", *cases[0][0]]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ | {"TMPDIR": str(temporary)}, check=False)
+        assert_one_line(run.returncode, run.stderr, *cases[0])
+        monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+        for case in cases[1:]:
+            with pytest.raises(SystemExit) as ended:
+                main(["demo", "--once", *case[0]])
+            assert_one_line(ended.value.code, capsys.readouterr().err, *case)
+        assert list(temporary.iterdir()) == []
+
+
+def assert_one_line(code: object, err: str, arguments: list[str], named: str) -> None:
+    complaint = [line for line in err.splitlines() if line]
+    assert code == 2, (arguments, err)
+    assert len(complaint) == 1, (arguments, err)
+    assert complaint[0].startswith("cansight: "), complaint
+    assert named in complaint[0], (arguments, complaint)
