@@ -35,6 +35,8 @@ FOLDS = 5
 EXPLAINED = 0.9
 """Share of the variance of what remains that the PCA's retained components carry; the rest is judged by Q."""
 LIMIT = 0.99
+TWIN_SPREAD = 0.01
+"""Of the signals' own spread: the least by which healthy twins are taken to differ, however equal they were in training."""
 DIGITS = 9
 """Significant digits of every constant of the graph: linear algebra's last bits differ between machines, and a pack should not."""
 MARGIN = 0.1
@@ -104,11 +106,13 @@ def fit(
     window: int,
     rung: RungName | None = None,
     seed: int = 0,
+    twins: bool = False,
 ) -> Detector:
     """Fit a detector on healthy drives of k columns.
 
     monitored, context: the columns of each role, every column in one of them. average <= window, in ticks; without context the detector
     looks back no further than it averages. rung: None: expected with context, pca without. seed: of the autoencoder's first weights.
+    twins: some of the signals ought to be alike, and what parts them is judged by how little they differ when healthy.
     """
     separate = rung == "limits"
     columns = drives[0].values.shape[1]
@@ -162,7 +166,7 @@ def fit(
             "weights": rounded(weights),
             "bias": rounded(bias),
             "scale": rounded(scale),
-            "form": rounded(_separate_limits(left) if separate else _scaled_index(left) if layers else _combined_index(left)),
+            "form": rounded(_separate_limits(left) if separate else _scaled_index(left) if layers else _combined_index(left, twins)),
             "layers": layers,
             "separate": separate,
             "low": np.where(np.isfinite(low), rounded(low), low),
@@ -315,12 +319,17 @@ class _Ridge:
         return weights, self._target_mean - self._mean @ weights
 
 
-def _combined_index(remains: NDArray[np.float64]) -> NDArray[np.float64]:
-    """M (m, m) of the combined index of standardised remainders (n, m)."""
+def _combined_index(remains: NDArray[np.float64], twins: bool = False) -> NDArray[np.float64]:
+    """M (m, m) of the combined index of standardised remainders (n, m).
+
+    twins: all components are retained (Mahalanobis' distance), as Q would drown a small difference of twins in what else is left over.
+    """
     count = remains.shape[1]
     values, vectors = np.linalg.eigh(remains.T @ remains / len(remains))
     values, vectors = np.maximum(values[::-1], 1e-12), vectors[:, ::-1]
-    kept = min(int(np.searchsorted(np.cumsum(values) / values.sum(), EXPLAINED)) + 1, count)
+    kept = count if twins else min(int(np.searchsorted(np.cumsum(values) / values.sum(), EXPLAINED)) + 1, count)
+    if twins:
+        values = np.maximum(values, TWIN_SPREAD**2 * float(values.sum()) / count)
     scores = remains @ vectors
     t2 = (scores[:, :kept] ** 2 / values[:kept]).sum(axis=1)
     form = (vectors[:, :kept] / values[:kept]) @ vectors[:, :kept].T / np.quantile(t2, LIMIT)

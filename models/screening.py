@@ -39,13 +39,18 @@ _SAME = 0.99999
 
 
 def screen(
-    table: Table, fitted: Sequence[Drive], context: Collection[int] = (), catalogue: Catalogue | None = None
+    table: Table,
+    fitted: Sequence[Drive],
+    context: Collection[int] = (),
+    catalogue: Catalogue | None = None,
+    twins: Collection[int] = (),
 ) -> tuple[list[int], dict[str, str]]:
     """The table's usable columns, and the reason why each of the others was dropped.
 
     fitted: the drives that decide; a signal that moves only in the drives held out cannot be learned. context: columns that describe the
     operating point; of these, constants and switches stay, because another state of theirs is another operating point (a heater that no
-    training drive used). catalogue: says which signals are of the class identity; without one, names do.
+    training drive used). catalogue: says which signals are of the class identity; without one, names do. twins: columns of parts that ought
+    to be alike; they stay though one copies the other.
     """
     catalogue = catalogue or Catalogue.empty()
     values = np.concatenate([drive.values for drive in fitted])
@@ -60,6 +65,7 @@ def screen(
         else:
             keep.append(at)
     copies = _copies(values[:, keep])
+    copies = {copy: first for copy, first in copies.items() if not {keep[copy], keep[first]} <= set(twins)}
     dropped |= {table.names[keep[copy]]: f"copy of {table.names[keep[original]]}" for copy, original in copies.items()}
     return [column for at, column in enumerate(keep) if at not in copies], dropped
 

@@ -60,6 +60,8 @@ class Options:
     """Probability that a healthy drive raises an alarm."""
     catalogue: Catalogue | None = None
     """says which signals are of the class identity, which no pack may look at"""
+    twins: Sequence[str] = ()
+    """globs of the signals of parts that ought to be alike, as four tyres: what parts them is the fault"""
 
 
 def train_pca(table: Table, options: Options, folder: str | Path) -> Pack:
@@ -90,14 +92,15 @@ def train(table: Table, options: Options, folder: str | Path) -> Trained:
 
 def _train(table: Table, fitted: list[Drive], held: list[Drive], options: Options, folder: str | Path) -> Trained:
     described = {at for at, name in enumerate(table.names) if any(fnmatchcase(name, glob) for glob in options.context)}
-    keep, dropped = screen(table, fitted, described, options.catalogue)
+    twins = {at for at, name in enumerate(table.names) if any(fnmatchcase(name, glob) for glob in options.twins)}
+    keep, dropped = screen(table, fitted, described, options.catalogue, twins)
     usable = table.choose(keep)
     fitted, held = [drive.choose(keep) for drive in fitted], [drive.choose(keep) for drive in held]
     context = [at for at, column in enumerate(keep) if column in described]
     monitored = [at for at in range(len(usable.names)) if at not in set(context)]
     _check_roles(table, usable, dropped, options, monitored)
     rung: RungName = options.rung or ("expected" if context else "pca")
-    detector = fit(fitted, monitored, context, options.average, max(options.average, options.window), rung, options.seed)
+    detector = fit(fitted, monitored, context, options.average, max(options.average, options.window), rung, options.seed, bool(twins))
     persistence = Persistence(need=options.need, of=options.of, warmup_ticks=options.warmup, gap_s=options.gap_s)
     scored = [score_drive(detector, drive) for drive in held]
     judged = [one.score[one.known & np.isfinite(one.score)] for one in scored]
@@ -173,7 +176,7 @@ def _check_roles(table: Table, usable: Table, dropped: dict[str, str], options: 
     for glob in options.context:
         if not any(fnmatchcase(name, glob) for name in table.names):
             raise TrainingDataError(f"no chosen signal fits the context {glob!r}; it must be among the signals of the training")
-    least = 1 if options.context else 2
+    least = 1 if options.context or options.rung == "limits" else 2
     if len(monitored) < least:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in list(dropped.items())[:3])
         raise TrainingDataError(

@@ -47,6 +47,7 @@ models.add_command(ladder)
 @click.option(
     "--context", metavar="GLOB,...", multiple=True, help="Of these: those that describe the operating point. Default: none (plain PCA)."
 )
+@click.option("--twins", metavar="GLOB,...", multiple=True, help="Of these: parts that ought to be alike, as four tyres.")
 @click.option(
     "--rung",
     type=click.Choice(["limits", "pca", "expected", "autoencoder"]),
@@ -79,6 +80,7 @@ def train(
     dbc_files: tuple[str, ...],
     signals: tuple[str, ...],
     context: tuple[str, ...],
+    twins: tuple[str, ...],
     rung: "RungName | None",
     catalogue: str | None,
     fault: str,
@@ -123,6 +125,7 @@ def train(
         warmup=warmup,
         budget=budget,
         catalogue=Catalogue.load(catalogue) if catalogue is not None else None,
+        twins=_split(twins),
     )
     trained = train_on(table, options, pack_dir)
     if report is not None:
