@@ -35,7 +35,7 @@ FOLDS = 5
 EXPLAINED = 0.9
 """Share of the variance of what remains that the PCA's retained components carry; the rest is judged by Q."""
 LIMIT = 0.99
-TWIN_SPREAD = 0.01
+TWIN_SPREAD = 0.05
 """Of the signals' own spread: the least by which healthy twins are taken to differ, however equal they were in training."""
 DIGITS = 9
 """Significant digits of every constant of the graph: linear algebra's last bits differ between machines, and a pack should not."""
