@@ -1,6 +1,6 @@
 """Which sequences of which streams have landed: a few runs of numbers for each stream, in memory."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 
 
@@ -23,21 +23,15 @@ class Sequences:
         return place >= 0 and sequence <= self._lasts[place]
 
     def add(self, sequence: int) -> None:
-        place = bisect_right(self._firsts, sequence) - 1
-        if place >= 0 and sequence <= self._lasts[place]:
-            return
-        joins_before = place >= 0 and self._lasts[place] == sequence - 1
-        joins_after = place + 1 < len(self._firsts) and self._firsts[place + 1] == sequence + 1
-        if joins_before and joins_after:
-            self._lasts[place] = self._lasts.pop(place + 1)
-            del self._firsts[place + 1]
-        elif joins_before:
-            self._lasts[place] = sequence
-        elif joins_after:
-            self._firsts[place + 1] = sequence
-        else:
-            self._firsts.insert(place + 1, sequence)
-            self._lasts.insert(place + 1, sequence)
+        self.add_run(sequence, sequence)
+
+    def add_run(self, first: int, last: int) -> None:
+        """All numbers from `first` to `last`."""
+        begin, end = bisect_left(self._lasts, first - 1), bisect_right(self._firsts, last + 1)  # the runs that it overlaps or touches
+        if begin < end:
+            first, last = min(first, self._firsts[begin]), max(last, self._lasts[end - 1])
+        self._firsts[begin:end] = [first]
+        self._lasts[begin:end] = [last]
 
     def discard(self, sequence: int) -> None:
         place = bisect_right(self._firsts, sequence) - 1

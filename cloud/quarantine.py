@@ -160,8 +160,7 @@ class Quarantine:
 
     def _free(self) -> None:
         for first, last in self._log.gaps:  # what was damaged is not held
-            for position in range(first, last + 1):
-                self._done.add(position)
+            self._done.add_run(first, last)
         oldest = self._done.first_missing(self._log.first)
         if oldest >= self._log.synced:
             self._log.roll()

@@ -250,19 +250,21 @@ class Runner:
 
     async def _take_up(self, boot: tuple[str, bytes]) -> bool:
         """Place what waited for a boot's clock, in groups: it may be a week of it. False when stopped before the end."""
-        try:
-            waiting = await self._in_thread(lambda: self._waiting(boot))
-            for start in range(0, len(waiting), GROUP):
-                work = await self._in_thread(partial(self._prepare_late, boot, waiting[start : start + GROUP]))
-                if not await self._take(work.events):
-                    return False
-                self._placed += work.placed
-                await self._save()
-        except AWAY as error:
-            self._say_away(error)
+        while True:
+            try:
+                waiting = await self._in_thread(lambda: self._waiting(boot))
+                for start in range(0, len(waiting), GROUP):
+                    work = await self._in_thread(partial(self._prepare_late, boot, waiting[start : start + GROUP]))
+                    if not await self._take(work.events):
+                        return False
+                    self._placed += work.placed
+                    await self._save()
+                return True
+            except AWAY as error:  # the tables or the disk, not the sink
+                self._say_away(error)
             await self._pause(MAX_PAUSE_S / 10)
-            return not self._stopping.is_set() and await self._take_up(boot)
-        return True
+            if self._stopping.is_set():
+                return False
 
     def _waiting(self, boot: tuple[str, bytes]) -> list[int]:
         noted = [position for position, *its_boot in self._unplaced if tuple(its_boot) == boot]

@@ -16,18 +16,18 @@ from wire.messages import Clock
 NEAR = st.integers(0, 40) | st.integers(2**32 - 20, 2**32 - 1)
 
 
-@given(st.lists(NEAR))
-def test_runs_hold_exactly_what_was_added(numbers: list[int]) -> None:
+@given(st.lists(st.tuples(NEAR, st.integers(1, 12))))
+def test_runs_hold_exactly_what_was_added(added: list[tuple[int, int]]) -> None:
     sequences, model = Sequences(), set()
-    for number in numbers:
-        sequences.add(number)
-        model.add(number)
-        assert number in sequences
+    for first, length in added:
+        sequences.add_run(first, first + length - 1) if length > 1 else sequences.add(first)
+        model.update(range(first, first + length))
+        assert first in sequences
     runs = sequences.runs
     assert {n for first, last in runs for n in range(first, last + 1)} == model
     assert all(later[0] > earlier[1] + 1 for earlier, later in pairwise(runs))
     assert Sequences(runs).runs == runs
-    assert all((n in sequences) == (n in model) for n in (*range(42), 2**32 - 21, 2**32 - 1))
+    assert all((n in sequences) == (n in model) for n in (*range(54), *range(2**32 - 21, 2**32 + 12)))
 
 
 def test_only_what_changed_is_saved_and_all_of_it_is_loaded(tmp_path: Path) -> None:

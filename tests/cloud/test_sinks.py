@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cloud_samples import START_MS, make_schema
@@ -308,3 +310,30 @@ def test_tables_that_cannot_be_read_hold_a_sink_up_and_do_not_end_it(
         cloud.run([sink], story)
         assert caplog.text.count("is away") == 1
         assert "is back" in caplog.text
+
+
+def test_tables_that_stay_away_while_a_boot_is_taken_up_do_not_end_its_sink(
+    tmp_path: Path, pki: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour of a database that does not answer is a thousand tries: as many as calls can be nested."""
+    monkeypatch.setattr("cloud.sinks.MAX_PAUSE_S", 0.0)
+    vehicle = Vehicle(pki, make_schema(), clock=None)
+    tries = 0
+    with opened(tmp_path, vehicle) as cloud:
+        ask = cloud.database.unplaced
+
+        def ask_badly(*of: Any) -> list[int]:
+            nonlocal tries
+            tries += 1
+            if tries <= sys.getrecursionlimit():
+                raise OperationalError("SELECT", {}, Exception("no route to host"))
+            return ask(*of)
+
+        monkeypatch.setattr(cloud.database, "unplaced", ask_badly)
+        sink = Memory()
+
+        async def story(cloud: Cloud) -> None:
+            cloud.land(vehicle.announcement, vehicle.rows(range(2)), vehicle.say(Clock(boot_ms=0, utc_ms=START_MS, source="log")))
+            await until(lambda: sink.sequences == [1])
+
+        cloud.run([sink], story)
