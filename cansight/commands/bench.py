@@ -11,7 +11,13 @@ import click
 @click.option("--dbc", multiple=True, metavar="FILE[@CHANNEL]", help="The recording's DBC.")
 @click.option("--json", "as_json", is_flag=True, help="Print a list of results.")
 def bench(names: tuple[str, ...], log: str | None, dbc: tuple[str, ...], as_json: bool) -> int:
-    """Benchmarks by NAME (all of them without): decode, batch, lines. Exit code 1 when one falls short of its floor."""
+    """Benchmarks by NAME, or all of them. Exit code 1 when one falls short of its floor.
+
+    \b
+    the data path     decode bulk batch offline lines log-parquet mf4-parquet
+    the running agent live agent latency
+    the workbench     replay sim-ticks sim-frames fleet
+    """
     from cansight.benchmarks import BENCHMARKS, Material
     from cansight.errors import UsageError
 
