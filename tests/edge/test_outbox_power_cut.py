@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from outbox_writer import Writer, answer, drain, keys_of, opened
 
-from edge.outbox_store import OutboxStore
+from edge.outbox import Lane
+from edge.outbox_store import DAMAGED, OutboxStore
 from power_cut import Anything, Recording, cuts, folder
 from wire.messages import Gap
 
 SOAK = bool(os.environ.get("CANSIGHT_SOAK"))
-SEEDS, TORN_EVERY, WORKLOADS = (12, 17, 10) if SOAK else (2, 151, 1)
+SEEDS, TORN_EVERY, WORKLOADS = (6, 61, 4) if SOAK else (2, 151, 1)
 ROOM = 100_000  # segments of 11 kB: the outbox is full after a while
 
 Key = tuple[bytes, int]
@@ -69,15 +70,19 @@ def check(root: Path, marks: list[tuple[str, Any]]) -> None:
             ended.add(value)
     gaps: list[Gap] = []
     with opened(root / "outbox", ROOM) as store:
-        sent = {batch.key: batch.data for batch in drain(store, 1e6, gaps)}
+        batches = drain(store, 1e6, gaps)
         assert store.pending == 0
+    sent = {batch.key: batch.data for batch in batches}
     told = {key for gap in gaps for key in keys_of(gap)}
     for key in durable.keys() - ended:
         if key[1]:  # an announcement of which no batch is left is not kept
             assert key in sent or key in told, f"sequence {key[1]} has vanished"
     assert all((stream, 0) in sent for stream, _ in sent)
     assert all(durable.get(key, data) == data for key, data in sent.items())
-    assert not told & sent.keys()
+    # Where findings that were not durable yet are torn, the gap is known by its bounds alone, and rows lie between (docs/wire.md, gaps).
+    rows = {batch.key for batch in batches if batch.lane is Lane.BULK}
+    damaged = {key for gap in gaps if gap.reason == DAMAGED for key in keys_of(gap)}
+    assert told & sent.keys() <= rows & damaged
 
 
 @pytest.mark.parametrize("seed", range(WORKLOADS))
