@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import click
 import msgspec
 
+from cansight.commands.sim_times import duration
 from cansight.errors import UsageError, WorkFailed
 
 if TYPE_CHECKING:
@@ -23,18 +24,8 @@ if TYPE_CHECKING:
 
 ASK_S = 0.5
 
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
-
-
-def duration(text: str) -> int:
-    """`90s`, `30m`, `2h`, `7d` -> seconds."""
-    match = re.fullmatch(r"(\d{1,9})([smhd])", text)
-    if not match or int(match[1]) == 0:
-        raise click.BadParameter(f"expected a duration like 90s, 30m, 2h or 7d, found {text!r}")
-    return int(match[1]) * SECONDS[match[2]]
 
 
 class Share(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

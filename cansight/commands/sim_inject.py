@@ -1,7 +1,6 @@
 """`cansight sim inject`: a fault or an attack in a recorded log, through its DBC, with the truth beside it."""
 
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cansight.commands.sim_times import seconds
 from cansight.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,16 +17,6 @@ if TYPE_CHECKING:
     from dbc.logs import LogReader
     from dbc.plan import CompiledDbc
     from simulator.target import Target
-
-SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-
-
-def seconds(text: str) -> float:
-    """`90s`, `12.5s`, `200ms`, `2m` -> seconds; `0s` is allowed."""
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)", text)
-    if not match:
-        raise click.BadParameter(f"expected a time like 12.5s, 200ms or 2m, found {text!r}")
-    return float(match[1]) * SECONDS[match[2]]
 
 
 def setting(text: str) -> tuple[str, float]:

@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import json
 import logging
-import re
 import signal
 import sys
 import threading
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cansight.commands.sim_times import seconds
 from cansight.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from simulator.replay_routes import Routes
     from simulator.replay_timetable import Instant, Timetable
 
-SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 BAR_S = 0.25  # between two looks of the progress bar: drawing it takes 0.1 ms from the frames
 INTERRUPTED = 130
 NOTABLE_NS = 2_000_000
@@ -33,8 +32,8 @@ def instant(text: str) -> "Instant":
     """`12.5`, `90s`, `2m` -> from the log's first frame; ISO 8601, UTC unless it says otherwise -> that instant."""
     from simulator.replay_timetable import Instant
 
-    if found := re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd]?)", text):
-        return Instant(round(float(found[1]) * SECONDS[found[2]] * 1e9))
+    with contextlib.suppress(click.BadParameter):  # a bare number is seconds
+        return Instant(round(seconds(text if text[-1:].isalpha() else f"{text}s") * 1e9))
     try:
         moment = datetime.fromisoformat(text)
         return Instant(round(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1e6) * 1000, is_utc=True)

@@ -7,15 +7,26 @@ import time
 import click
 
 FIRST_YEAR, LAST_YEAR = 1971, 2262  # stamps are int64 nanoseconds since 1970
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def seconds(text: str) -> float:
+    """`12.5s`, `200ms`, `2m`, `1h`, `7d` -> seconds; `0s` is allowed."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)", text)
+    if not match:
+        raise click.BadParameter(f"expected a time like 12.5s, 200ms, 2m, 1h or 7d, found {text!r}")
+    return round(float(match[1]) * SECONDS[match[2]], 9)
 
 
 def duration(text: str) -> int:
-    """`90s`, `30m`, `2h`, `7d` -> seconds."""
-    match = re.fullmatch(r"(\d{1,9})([smhd])", text)
-    if not match or int(match[1]) == 0:
-        raise click.BadParameter(f"expected a duration like 90s, 30m, 2h or 7d, found {text!r}")
-    return int(match[1]) * SECONDS[match[2]]
+    """`90s`, `30m`, `2h`, `7d` -> whole seconds, at least 1."""
+    try:
+        found = seconds(text)
+    except click.BadParameter:
+        found = 0.0
+    if found < 1 or not found.is_integer():
+        raise click.BadParameter(f"expected a duration like 90s, 30m, 2h or 7d, in whole seconds, found {text!r}")
+    return int(found)
 
 
 def start(text: str) -> int:

@@ -9,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
+from cansight.commands.sim_times import duration, seconds
 from dbc.frames import FrameBlock
 from dbc.logs import open_log
 
@@ -156,3 +158,11 @@ def test_scenarios_are_listed_and_described() -> None:
     described = subprocess.run([*command, "health_manager", "--seed", "2"], capture_output=True, text=True, check=True, timeout=60).stdout
     assert "fault         vehicle 1: brake_pad_worn at front_right from 2 days, developed at 37 days" in described
     assert subprocess.run([*command, "health_manager", "--seed", "2"], capture_output=True, text=True, check=True).stdout == described
+
+
+def test_every_command_reads_times_alike() -> None:
+    assert [seconds(text) for text in ("0s", "200ms", "12.5s", "2m", "1.15h", "7d")] == [0.0, 0.2, 12.5, 120.0, 4140.0, 604_800.0]
+    assert [duration(text) for text in ("90s", "30m", "1.5m", "1000ms", "2h", "7d")] == [90, 1800, 90, 1, 7200, 604_800]
+    for text in ("", "5", "0s", "1.5s", "500ms", "3x", "-1s", "1e3s", "1 h"):
+        with pytest.raises(click.BadParameter, match="expected a duration like"):
+            duration(text)
