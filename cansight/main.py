@@ -19,7 +19,7 @@ NOUNS = {
     "dbc": "look into and check DBC files",
     "log": "look into recorded CAN logs",
     "sim": "drives of the simulated vehicle, with the truth beside them",
-    "models": "train, score and inspect detectors",
+    "models": "train, score, evaluate and inspect detectors",
     "edge": "the agent on the vehicle",
     "cloud": "the aggregator, its stores, tickets and page",
     "tickets": "the ticket queue",

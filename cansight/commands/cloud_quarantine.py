@@ -37,7 +37,7 @@ def quarantine() -> None:
 @JSON
 def list_(config_file: Path, vehicle: str | None, refused: bool, most: int, as_json: bool) -> None:
     """List what is held, oldest first, and how much for which reason. The cloud may be running."""
-    items = _items(load_config(config_file), refused)
+    items = _items(_ran(config_file), refused)
     if vehicle is not None:
         items = [item for item in items if _vehicle(item) == vehicle]
     reasons = Counter(item.reason for item in items)
@@ -46,7 +46,8 @@ def list_(config_file: Path, vehicle: str | None, refused: bool, most: int, as_j
         click.echo(json.dumps({"held": len(items), "reasons": dict(reasons), "items": rows}, ensure_ascii=False, indent=2))
         return
     if not items:
-        click.echo("nothing was refused" if refused else "the quarantine is empty")
+        empty = "there is no sample of anything refused" if refused else "the quarantine is empty"
+        click.echo(empty if vehicle is None else f"nothing of vehicle {_plain(vehicle)} is there")
         return
     click.echo(f"{'POSITION':>8}  {'RECEIVED (UTC)':19}  {'VEHICLE':16}  {'SEQUENCE':>8}  {'FROM':8}  {'BYTES':>7}  REASON")
     for item in items[:most]:
@@ -67,10 +68,12 @@ def list_(config_file: Path, vehicle: str | None, refused: bool, most: int, as_j
 @JSON
 def show(config_file: Path, position: int, refused: bool, output: Path | None, as_json: bool) -> None:
     """Show one message: where it came from, why it is here, and what becomes of it with today's keys and DBC files."""
-    config = load_config(config_file)
+    config = _ran(config_file)
     item = next((item for item in _items(config, refused) if item.position == position), None)
     if item is None:
-        raise UsageError(f"position {position}: nothing is held there; `cansight cloud quarantine list` shows what is")
+        raise UsageError(
+            f"position {position}: nothing is held there; `cansight cloud quarantine list{' --refused' * refused}` shows what is"
+        )
     row = _row(item) | {"today": "a refused message is not tried again" if refused else _today(config, item)}
     if output is not None:
         output.write_bytes(item.data)
@@ -94,9 +97,7 @@ def replay(config_file: Path, positions: tuple[int, ...], as_json: bool) -> None
     from cloud.replays import replay_stopped
     from wire.errors import SegmentLogLocked
 
-    config = load_config(config_file)
-    if not _folder(config).is_dir():
-        raise UsageError(f"{_folder(config)}: there is no such folder; is `state` in {config_file} right, and has the cloud ever run?")
+    config = _ran(config_file)
     try:
         answer = replay_stopped(config, positions).as_dict() | {"by": "this command; the sinks take it when the cloud starts"}
     except SegmentLogLocked:
@@ -111,6 +112,14 @@ def replay(config_file: Path, positions: tuple[int, ...], as_json: bool) -> None
         raise UsageError(f"position {', '.join(map(str, answer['missing']))}: nothing is held there")
     if answer["still"]:
         raise WorkFailed(f"{sum(answer['still'].values())} messages cannot be used yet")
+
+
+def _ran(config_file: Path) -> "CloudConfig":
+    """The settings of a cloud that has run: an empty answer about a folder that is not there would be a wrong one."""
+    config = load_config(config_file)
+    if not _folder(config).is_dir():
+        raise UsageError(f"{_folder(config)}: there is no such folder; is `state` in {config_file} right, and has the cloud ever run?")
+    return config
 
 
 def _ask(config: "CloudConfig", positions: tuple[int, ...]) -> dict[str, Any]:

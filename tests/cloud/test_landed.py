@@ -18,7 +18,8 @@ NEAR = st.integers(0, 40) | st.integers(2**32 - 20, 2**32 - 1)
 
 @given(st.lists(st.tuples(NEAR, st.integers(1, 12))))
 def test_runs_hold_exactly_what_was_added(added: list[tuple[int, int]]) -> None:
-    sequences, model = Sequences(), set()
+    sequences = Sequences()
+    model: set[int] = set()
     for first, length in added:
         sequences.add_run(first, first + length - 1) if length > 1 else sequences.add(first)
         model.update(range(first, first + length))

@@ -43,9 +43,10 @@ def test_a_dbc_that_was_missing_is_added_and_everything_is_in_the_store(tmp_path
     vehicle, boot_ms = make_vehicle(pki, schema)
     process = CloudProcess(tmp_path, pki, mosquitto.port, {"kind": "embedded"})
     give_models(process, [{"name": "body", "dbc": OTHER_DBC}])
-    code, said, wrong = command(process.settings, "replay")
-    assert (code, said, wrong.count("\n")) == (2, "", 1)
-    assert "has the cloud ever run?" in wrong
+    for asked in (["replay"], ["list"], ["list", "--refused"], ["show", "1"]):
+        code, said, wrong = command(process.settings, *asked)
+        assert (code, said, wrong.count("\n")) == (2, "", 1)
+        assert "has the cloud ever run?" in wrong
     fill(process, pki, vehicle)
     code, said, _ = command(process.settings, "list", "--json")
     listed = json.loads(said)
@@ -54,6 +55,7 @@ def test_a_dbc_that_was_missing_is_added_and_everything_is_in_the_store(tmp_path
     assert f"vehicle      {vehicle.id}\n" in said
     assert "today        cannot be used: schema" in said
     assert "add its DBC files" in said
+    assert command(process.settings, "list", "--vehicle", "nobody")[1] == "nothing of vehicle nobody is there\n"
     code, said, wrong = command(process.settings, "show", "99")
     assert (code, wrong.count("\n")) == (2, 1)
     code, said, wrong = command(process.settings, "replay", "0", "1", "--json")
