@@ -4,48 +4,27 @@ Each child has a session of its own, so that Ctrl-C reaches this program alone a
 them when this program is killed (PR_SET_PDEATHSIG, prctl(2)).
 """
 
-import contextlib
 import ctypes
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
+from cansight.demo.interrupts import holding_interrupts
 from cansight.errors import WorkFailed
 
 PR_SET_PDEATHSIG = 1
 STOP_S = 5.0  # the agent and the aggregator promise to be down within 2 s of SIGTERM; a loaded machine gets more
 MAX_RESTARTS = 10
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _die_with_parent() -> None:
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-@contextlib.contextmanager
-def holding_interrupts() -> Iterator[None]:
-    """What is made in this block is also noted down: an interrupt between the two would leave it behind. It is obeyed after the block."""
-    held: list[int] = []
-
-    def hold(number: int, _frame: FrameType | None) -> None:
-        held.append(number)
-
-    before = {number: signal.signal(number, hold) for number in INTERRUPTS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if held:
-        signal.raise_signal(held[0])
 
 
 @dataclass

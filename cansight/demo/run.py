@@ -6,14 +6,12 @@ aggregator that dies is started again, as an operator's service manager would; n
 
 import contextlib
 import itertools
-import signal
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -21,7 +19,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cansight.demo import services
-from cansight.demo.processes import INTERRUPTS, Child, Processes, holding_interrupts
+from cansight.demo.interrupts import holding_interrupts, ignoring_interrupts, stop_on_signals
+from cansight.demo.processes import Child, Processes
 from cansight.demo.report import Report, percentiles
 from cansight.demo.stage import CAR_CATALOGUE, CAR_DBC, Endpoint, Stage, Vehicle, free_port, require_free
 from cansight.demo.watch import Api, Watch
@@ -334,44 +333,6 @@ def described(log: Path, entry: str) -> str:
             f"{entry}: describes no frame of {log}{f' on {channel}' if named else ''} (frames it knows: {there}); is it this bus's DBC?"
         )
     return entry if named else f"{entry}@{channel}"
-
-
-@contextlib.contextmanager
-def stop_on_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the demonstration as Ctrl-C does: through the `with` blocks, leaving nothing behind.
-
-    Only the first of them counts: one that came before the clean-up has begun would leave that out. Who started this program with a signal
-    ignored (nohup) goes on ignoring it.
-    """
-    before = {number: handler for number in INTERRUPTS if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        for number in before:
-            signal.signal(number, _ignore)
-        raise KeyboardInterrupt
-
-    for number in before:
-        signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _ignore(_number: int, _frame: FrameType | None) -> None:
-    """Not SIG_IGN: Python prints a trace for a signal that came just before it."""
-
-
-@contextlib.contextmanager
-def ignoring_interrupts() -> Iterator[None]:
-    """A second Ctrl-C must not cut the clean-up short; it is bounded in time by itself."""
-    before = {number: signal.signal(number, _ignore) for number in INTERRUPTS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 __all__ = ["Demonstration", "Options", "WorkFailed", "follow"]
