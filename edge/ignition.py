@@ -5,11 +5,10 @@ itself, in its own thread, and says what is wrong with it.
 """
 
 import logging
-from pathlib import Path
 
 import msgspec
 
-from edge.upload import MAX_FILE_BYTES, Conditions
+from edge.upload import Watched
 
 log = logging.getLogger(__name__)
 
@@ -18,23 +17,17 @@ class Ignition:
     """Follows the file at `path`; "" = nobody says, and the ignition never goes off."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
-        self._stamp: tuple[int, int] | None = None
+        self._file = Watched(path)
         self._on: bool | None = None
 
     def went_off(self) -> bool:
         """Whether it is off and was not, or nobody knew, at the last call."""
-        if not self._path:
-            return False
-        path, before = Path(self._path), self._on
         try:
-            found = path.stat()
-            if (found.st_ino, found.st_mtime_ns) == self._stamp:
-                return False
-            self._stamp = found.st_ino, found.st_mtime_ns
-            with path.open("rb") as file:
-                self._on = msgspec.json.decode(file.read(MAX_FILE_BYTES), type=Conditions).ignition
+            conditions = self._file.read()
         except (OSError, msgspec.MsgspecError) as error:
-            log.debug("%s: %s", path, error)  # the uplink has said it
+            log.debug("the upload conditions: %s", error)  # the uplink has said it
             return False
+        if conditions is None:
+            return False
+        before, self._on = self._on, conditions.ignition
         return self._on is False and before is not False

@@ -50,12 +50,40 @@ def share(config: UploadConfig, conditions: Conditions) -> tuple[Share, str]:
     return found
 
 
+class Watched:
+    """The file at `path`, read when it has changed; "" = nobody says anything. Whoever looks at it has one of these, in one thread."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._stamp: tuple[int, int, int] | None = None
+
+    def read(self) -> Conditions | None:
+        """What it says; None: the same as at the last call. A file that is missing says nothing.
+
+        Raises OSError and MsgspecError for one that cannot be read: what was last known holds.
+        """
+        if not self._path:
+            return None
+        path = Path(self._path)
+        try:
+            found = path.stat()
+            stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
+            if stamp == self._stamp:
+                return None
+            self._stamp = stamp
+            with path.open("rb") as file:
+                return msgspec.json.decode(file.read(MAX_FILE_BYTES), type=Conditions)
+        except FileNotFoundError:
+            self._stamp = None
+            return Conditions()
+
+
 class ConditionsFile:
-    """Reads the file when it has changed. One that is missing restricts nothing; one that cannot be read leaves what was last known."""
+    """What may go up, by what the file says."""
 
     def __init__(self, config: UploadConfig) -> None:
         self._config = config
-        self._stamp: tuple[int, int, int] | None = None
+        self._file = Watched(config.conditions)
         self._said = ""
         self.share: Share = "all"
 
@@ -66,21 +94,13 @@ class ConditionsFile:
 
     def look(self) -> bool:
         """Whether what may go has changed."""
-        if not self._config.conditions:
-            return False
-        path = Path(self._config.conditions)
         try:
-            found = path.stat()
-            stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
-            if stamp == self._stamp:
-                return False
-            self._stamp = stamp
-            with path.open("rb") as file:
-                conditions = msgspec.json.decode(file.read(MAX_FILE_BYTES), type=Conditions)
-        except FileNotFoundError:
-            self._stamp, conditions = None, Conditions()
+            conditions = self._file.read()
         except (OSError, msgspec.MsgspecError) as error:
-            self._say(f"{path}: {os.strerror(error.errno or 0) if isinstance(error, OSError) else error}; going on with what was known")
+            words = os.strerror(error.errno or 0) if isinstance(error, OSError) else error
+            self._say(f"{self._config.conditions}: {words}; going on with what was known")
+            return False
+        if conditions is None:
             return False
         self._said = ""
         allowed, why = share(self._config, conditions)
