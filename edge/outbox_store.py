@@ -24,8 +24,9 @@ import msgspec
 
 from edge.files import replace_file
 from edge.outbox import Batch, Lane, Outbox
+from edge.outbox_gaps import OwedGaps
 from edge.outbox_lane import MAX_DONE_RUNS, LaneLog
-from edge.outbox_record import encode_record, ranges
+from edge.outbox_record import encode_record
 from edge.outbox_streams import StreamFiles
 from edge.streams import Record
 from wire.errors import SegmentLogError
@@ -85,8 +86,7 @@ class OutboxStore:
         self._files = StreamFiles(folder / "streams")
         self._announced: dict[bytes, Batch] = {}  # in the outbox in this run
         self._current: dict[str, bytes] = {}  # consent class -> the stream that is being written
-        self._lost: dict[bytes, dict[str, list[int]]] = {}  # stream -> reason -> sequences for which a gap must be recorded
-        self._unsaid: list[Gap] = []  # gaps that were handed out to be recorded and are not durable yet
+        self._owed = OwedGaps()
         self._live_until_s = float("inf")
         self._cursor_s = self._age_s = float("-inf")
         self._cursors: bytes = b""
@@ -157,8 +157,8 @@ class OutboxStore:
             staged, lane.staged = lane.staged, []
             lane.durable = lane.log.next
             for batch, record in staged:
-                if record.gap in self._unsaid:
-                    self._unsaid.remove(record.gap)
+                if record.gap is not None:
+                    self._owed.said(record.gap)
                 if batch.position == lane.loaded and len(lane.window) < LOADED:
                     lane.begin(batch)
                 else:
@@ -174,7 +174,7 @@ class OutboxStore:
         """
         self._live_until_s = now_s + LIVE_S
         answered = self._take_answers()
-        settled = not self._unsaid and not self._lost  # every gap that is owed is durable: what lies before the cursors may be forgotten
+        settled = not self._owed  # what lies before the cursors may be forgotten
         if settled and now_s - self._cursor_s >= CURSOR_S:
             self._cursor_s = now_s
             self._write_cursors()
@@ -192,16 +192,14 @@ class OutboxStore:
                 self._fail(lane, error)
         if utc_s is not None and now_s - self._age_s >= AGE_S:
             self._age_s = now_s
-        gaps = [] if self._failing else self._gaps()
-        self._unsaid += gaps
-        return gaps
+        return [] if self._failing else self._owed.take()
 
     def close(self) -> None:
         """The agent ends in order: nothing more is appended. The next run then sends nothing twice."""
         self._take_answers()
         for consent_class in list(self._current):
             self._end_stream(consent_class)
-        if self._unsaid or self._lost:
+        if self._owed:
             return  # what a gap is owed for stays, and the next run finds it again
         self._close_streams()
         for lane in self._lanes.values():
@@ -271,11 +269,8 @@ class OutboxStore:
         staged, lane.staged = lane.staged, []
         for batch, record in staged:
             self._lose(batch.stream, batch.sequence, UNWRITTEN)
-            if record.gap is not None:  # what it said must be said again
-                if record.gap in self._unsaid:
-                    self._unsaid.remove(record.gap)
-                sequences = self._lost.setdefault(record.gap.stream, {}).setdefault(record.gap.reason, [])
-                sequences += range(record.gap.first, record.gap.last + 1)
+            if record.gap is not None:
+                self._owed.unsaid(record.gap)
 
     def _announce(self, batch: Batch) -> None:
         self._announced[batch.stream] = batch
@@ -402,16 +397,7 @@ class OutboxStore:
 
     def _lose(self, stream: bytes, sequence: int, reason: str) -> None:
         self.counts.lost += 1
-        self._lost.setdefault(stream, {}).setdefault(reason, []).append(sequence)
-
-    def _gaps(self) -> list[Gap]:
-        lost, self._lost = self._lost, {}
-        return [
-            Gap(stream=stream, first=first, last=last, reason=reason)
-            for stream, reasons in lost.items()
-            for reason, sequences in reasons.items()
-            for first, last in ranges(sequences)
-        ]
+        self._owed.lose(stream, sequence, reason)
 
     def _read_cursors(self) -> _Cursors:
         try:
