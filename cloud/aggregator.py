@@ -11,6 +11,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from cloud.database import Database, StoredStream
 from cloud.landed import Landed
 from cloud.landing import Landing
@@ -19,7 +21,7 @@ from cloud.quarantine import Item, Kept, Quarantine, Source
 from cloud.refused import Refused
 from cloud.revocation import Revocations
 from cloud.streams import Opened, Over, Revoked, Stream, Streams, UnknownStream, Unreadable
-from wire.errors import FormatError, Unsupported, WireError
+from wire.errors import FormatError, SegmentLogError, Unsupported, WireError
 from wire.header import Header
 from wire.messages import Announcement, Clock, Kind
 from wire.receipts import MAX_ENTRIES, Status, encode_receipt, encode_request
@@ -170,14 +172,18 @@ class Aggregator:
         group = _Group()
         opened: list[Item] = []
         for item in items:
-            if item.source is Source.LATER:
-                self._judge_again(item, done)
-                continue
             try:
-                self._open_again(item, group)
-                opened.append(item)
+                if item.source is Source.LATER:
+                    self._judge_again(item, done)
+                else:
+                    self._open_again(item, group)
+                    opened.append(item)
+            except (SegmentLogError, SQLAlchemyError, OSError):
+                raise
             except WireError as error:
                 done.still[str(error)] += 1
+            except Exception as error:  # noqa: BLE001 - one message must not end the cloud at each of its starts
+                done.still[f"cannot be judged: {type(error).__name__}: {error}"] += 1
         try:
             self._commit(group)
         except BaseException:

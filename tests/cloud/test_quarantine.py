@@ -14,6 +14,7 @@ from test_sinks import Cloud, Memory, nothing, opened, until
 from cloud.aggregator import Aggregator
 from cloud.quarantine import Kept, Quarantine, Source, read_only
 from cloud.replays import AT_START, chunks, missing
+from cloud.streams import Opened, Streams
 from wire.errors import SegmentLogError
 from wire.header import Header
 from wire.messages import Clock
@@ -228,6 +229,28 @@ def test_a_later_version_is_judged_by_the_program_that_knows_it(tmp_path: Path, 
         }
         assert [sequence for _, sequence in place.landed()] == [0, 1]
         assert [item.data[0] for item in place.quarantine.items()] == [1, 9]  # the forged one, and what is still unknown
+
+
+@pytest.mark.parametrize("source", [Source.LATER, Source.ARRIVAL])
+def test_a_message_that_no_replay_can_judge_stays_and_stops_nobody(
+    tmp_path: Path, pki: Path, vehicle: Vehicle, monkeypatch: pytest.MonkeyPatch, source: Source
+) -> None:
+    kept = [vehicle.rows(range(tick, tick + 2)).data for tick in (0, 2)]
+    with aggregator(tmp_path / "cloud", pki, vehicle.schema) as place:
+        place.give(vehicle.announcement)
+        place.quarantine.put_all([Kept(source, place.now_ms, "for a later program", data) for data in kept])
+        open_ = Streams.open
+
+        def breaking(streams: Streams, data: bytes, received_ms: int) -> Opened:
+            if data == kept[0]:
+                raise RecursionError("a fault of ours")
+            return open_(streams, data, received_ms)
+
+        monkeypatch.setattr(Streams, "open", breaking)
+        done = place.aggregator.replay(list(place.quarantine.items()))
+        assert dict(done.still) == {"cannot be judged: RecursionError: a fault of ours": 1}
+        assert [item.data for item in place.quarantine.items()] == kept[:1]
+        assert [sequence for _, sequence in place.landed()] == [0, 2]
 
 
 def message(number: int, *, stream: int = 0) -> bytes:
