@@ -22,7 +22,7 @@ from models.manifest import Evaluation, Manifest, ModelFile, Persistence, RungNa
 from models.pack import Pack, signals_fingerprint, write
 from models.runtime import PackRuntime
 from models.screening import screen
-from models.tables import Drive, Table, fingerprint
+from models.tables import Drive, Table, check_pace, fingerprint
 from models.trained import Trained
 
 __all__ = ["Options", "split_drives", "split_recording", "train", "train_pca"]
@@ -77,6 +77,7 @@ def train(table: Table, options: Options, folder: str | Path) -> Trained:
             f"{'name them' if options.rung == 'expected' else 'leave them out, or choose the rung expected'}"
         )
     _check_size(table)
+    check_pace(table, max(options.average, options.window), options.gap_s)
     if len(table.drives) > 1:
         return _train(table, *split_drives(table.drives, options.seed), options, folder)
     for block in reversed(range(1, BLOCKS)):
@@ -182,6 +183,7 @@ def _check_roles(table: Table, usable: Table, dropped: dict[str, str], options: 
         raise TrainingDataError(
             f"{len(usable.names)} of {len(table.names)} signals are usable and {len(monitored)} of them would be monitored, "
             f"expected at least {least} ({reasons or 'none was dropped'})"
+            + ("; --rung limits takes one" if least > 1 and monitored else "")
         )
 
 

@@ -1,14 +1,26 @@
 """`cansight models`: detectors, from healthy drives to a signed pack."""
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING
 
 import click
 
-from cansight.commands.models_evaluate import evaluate, report_option, rows_of
+from cansight.commands.models_evaluate import evaluate, report_option
 from cansight.commands.models_ladder import ladder
+from cansight.commands.models_options import (
+    data_argument,
+    dbc_option,
+    json_option,
+    layout_of,
+    layout_options,
+    pack_argument,
+    reading,
+    rows_of,
+    rows_option,
+    split_globs,
+)
+from cansight.commands.models_score import score
 from cansight.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,17 +31,6 @@ MONTH_HOURS = 40
 """Driving in a vehicle-month."""
 DRIVE_HOURS = 0.25
 
-pack_argument = click.argument("pack_dir", metavar="PACK_DIR", type=click.Path(path_type=Path))
-data_argument = click.argument("data", metavar="DATA...", nargs=-1, required=True)
-dbc_option = click.option(
-    "--dbc",
-    "dbc_files",
-    metavar="FILE[@CHANNEL]",
-    multiple=True,
-    help="DATA are CAN logs, decoded by this DBC, or tables of its signals; may be repeated.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
 
 @click.group()
 def models() -> None:
@@ -38,11 +39,13 @@ def models() -> None:
 
 models.add_command(evaluate)
 models.add_command(ladder)
+models.add_command(score)
 
 
 @models.command()
 @data_argument
 @dbc_option
+@layout_options
 @click.option("--signals", metavar="GLOB,...", multiple=True, help="Only these signals, e.g. 'TMS_*,BMS_Thermal.*'; default: all.")
 @click.option(
     "--context", metavar="GLOB,...", multiple=True, help="Of these: those that describe the operating point. Default: none (plain PCA)."
@@ -70,7 +73,7 @@ models.add_command(ladder)
 @click.option(
     "--budget", default=1e-4, show_default=True, type=click.FloatRange(1e-9, 0.5), metavar="P", help="Chance that a healthy drive alarms."
 )
-@click.option("--rows", metavar="A:B", default=":", help="Of each recording, only these rows, counted from 0.  [default: all]")
+@rows_option
 @click.option("--seed", default=0, show_default=True, type=int, metavar="N", help="Decides which drives calibrate.")
 @click.option("-o", "--output", "pack_dir", required=True, metavar="PACK_DIR", type=click.Path(path_type=Path))
 @report_option
@@ -78,6 +81,10 @@ models.add_command(ladder)
 def train(
     data: tuple[str, ...],
     dbc_files: tuple[str, ...],
+    time_column: str,
+    separator: str,
+    ignore: tuple[str, ...],
+    period: float | None,
     signals: tuple[str, ...],
     context: tuple[str, ...],
     twins: tuple[str, ...],
@@ -110,13 +117,15 @@ def train(
     pack_id = name or pack_dir.resolve().name
     _check_ids(pack_id, fault, pack_version)
     first, last = rows_of(rows)
-    table = read_table(data, dbc_files, [*_split(signals), *_split(context)] if signals else [], _reading(len(data))).rows(first, last)
+    layout = layout_of(time_column, separator, ignore, period)
+    wanted = [*split_globs(signals), *split_globs(context)] if signals else []
+    table = read_table(data, dbc_files, wanted, reading(len(data)), layout).rows(first, last)
     options = Options(
         pack_id=pack_id,
         fault_code=fault,
         version=pack_version,
         rung=rung,
-        context=_split(context),
+        context=split_globs(context),
         average=average,
         window=window,
         seed=seed,
@@ -125,7 +134,7 @@ def train(
         warmup=warmup,
         budget=budget,
         catalogue=Catalogue.load(catalogue) if catalogue is not None else None,
-        twins=_split(twins),
+        twins=split_globs(twins),
     )
     trained = train_on(table, options, pack_dir)
     if report is not None:
@@ -134,65 +143,6 @@ def train(
 
         write(report, training_report(trained))
     _show(trained.pack, as_json)
-
-
-@models.command()
-@pack_argument
-@data_argument
-@dbc_option
-@click.option(
-    "-o", "--output", "scores", metavar="SCORES.csv", default="-", show_default=True, help="One row per tick; - is standard output."
-)
-@json_option
-def score(pack_dir: Path, data: tuple[str, ...], dbc_files: tuple[str, ...], scores: str, as_json: bool) -> None:
-    """Score drives as the vehicle would. With --json: the alarms, and rows only with -o."""
-    from models.alarm import Transition
-    from models.pack import Pack
-    from models.runtime import PackRuntime
-    from models.scoring import contributors, read_for, score_drive_ticks, write_header, write_tick
-
-    if scores != "-" and Path(scores).suffix != ".csv":
-        raise UsageError(f"-o {scores}: scores are written as .csv")
-    pack = Pack.load(pack_dir)
-    runtime = PackRuntime(pack)
-    table = read_for(pack, data, dbc_files, _reading(len(data)))
-    summary: dict[str, Any] = {"pack": pack.manifest.pack_id, "ticks": 0, "scored": 0, "unknown": 0, "alarms": []}
-    with click.open_file(scores, "w", encoding="utf-8") as file:
-        stream = cast(TextIO, file)
-        rows = scores != "-" or not as_json
-        if rows:
-            write_header(stream)
-        for drive in table.drives:
-            for tick in score_drive_ticks(runtime, drive):
-                summary["ticks"] += 1
-                summary["scored"] += tick.score.score is not None
-                summary["unknown"] += tick.score.score is not None and not tick.score.known
-                if rows:
-                    write_tick(stream, pack.manifest.names, tick)
-                if tick.transition is Transition.RAISED:
-                    at = [pack.manifest.names.index(name) for name, _ in contributors(pack.manifest.names, tick.score)]
-                    evidence = [
-                        {
-                            "signal": pack.manifest.names[column],
-                            "unit": pack.manifest.signals[column].unit,
-                            "share": float(tick.score.contributions[column]),
-                            "expected": float(tick.score.expected[column]),
-                            "seen": _seen(drive.values, drive.tick_ms, tick.tick_ms, column),
-                        }
-                        for column in at
-                    ]
-                    alarm = {
-                        "source": drive.source,
-                        "fault_code": pack.manifest.fault_code,
-                        "tick_ms": tick.tick_ms,
-                        "since_ms": tick.since_ms,
-                    }
-                    summary["alarms"].append(alarm | {"score": tick.score.score, "p_value": tick.score.p_value, "contributions": evidence})
-    if as_json:
-        click.echo(json.dumps(summary, indent=2))
-    else:
-        counts = f"{summary['ticks']} ticks, {summary['scored']} scored, {summary['unknown']} outside the trained range"
-        click.echo(f"{counts}, {len(summary['alarms'])} alarms", err=True)
 
 
 @models.command()
@@ -229,10 +179,6 @@ def verify(pack_dir: Path, key: str) -> None:
     click.echo(f"{pack_dir}: {pack.manifest.pack_id} {pack.manifest.version} is whole, and signed by this key")
 
 
-def _split(globs: tuple[str, ...]) -> list[str]:
-    return [glob.strip() for text in globs for glob in text.split(",") if glob.strip()]
-
-
 def _persistence(text: str) -> tuple[int, int]:
     need, _, of = text.partition("/")
     if not (need.isascii() and need.isdigit() and of.isascii() and of.isdigit() and 1 <= int(need) <= int(of) <= 3600):
@@ -252,18 +198,6 @@ def _check_ids(pack_id: str, fault: str, version: str) -> None:
             raise UsageError(f"{option} {value}: expected lower-case letters, digits, _ and -, beginning with a letter or digit") from error
     if not all(part.isascii() and part.isdigit() and len(part) <= 6 for part in version.split(".")) or version.count(".") != 2:
         raise UsageError(f"--pack-version {version}: expected X.Y.Z")
-
-
-def _reading(count: int) -> Any:
-    """Progress of reading on a terminal; nothing elsewhere."""
-    if not sys.stderr.isatty():
-        return None
-    done = iter(range(1, count + 1))
-    return lambda path: click.echo(f"\r\x1b[Kreading {next(done)}/{count} {path}", nl=False, err=True)
-
-
-def _seen(values: Any, tick_ms: Any, tick: int, column: int) -> float:
-    return float(values[int((tick_ms == tick).argmax()), column])
 
 
 def _show(pack: "Pack", as_json: bool) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cansight.commands.models_options import rows_of
 from cansight.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ report_option = click.option(
     "--split",
     default="test",
     show_default=True,
-    type=click.Choice(["train", "calibration", "test", "all"]),
+    type=click.Choice(["training", "calibration", "test", "all"]),
     help="Of a data set's folder: these vehicles.",
 )
 @click.option("--rows", metavar="A:B", default=":", help="Of each recording, only these rows count; those before are seen.  [default: all]")
@@ -246,16 +247,6 @@ def _plain(figure: "Figure", digits: int) -> str:
         return "none"
     low, high = ("…" if bound is None else f"{bound:.{digits}f}" for bound in (figure.low, figure.high))
     return f"{figure.value:.{digits}f}" + (f" ({low} … {high})" if figure.low is not None or figure.high is not None else "")
-
-
-def rows_of(text: str) -> tuple[int, int | None]:
-    """`A:B`: first row, and the one before which it ends (None: to the end)."""
-    first, colon, last = text.partition(":")
-    if not colon or not all(part == "" or (part.isascii() and part.isdigit()) for part in (first, last)):
-        raise UsageError(f"--rows {text}: expected A:B, like 400: or :1000, counted from 0")
-    if last and int(last) <= int(first or 0):
-        raise UsageError(f"--rows {text}: expected A under B")
-    return int(first or 0), int(last) if last else None
 
 
 def _progress(count: int) -> Any:

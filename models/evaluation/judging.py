@@ -19,7 +19,7 @@ from models.manifest import Manifest
 from models.pack import Pack
 from models.runtime import PackRuntime
 from models.scoring import read_for, score_drive_ticks
-from models.tables import TABLE_SUFFIXES, Drive, Progress, Table, read_tables
+from models.tables import TABLE_SUFFIXES, Drive, Progress, Table, read_columns, read_tables
 from models.train import Options, train_pca
 
 Each = Callable[[Judged, list[Event], DriveCounts], None]
@@ -160,8 +160,7 @@ def _drives(request: Request, progress: Progress | None) -> Iterator[tuple[Drive
             events = labelled_events(path, request.labels, drive.tick_ms, label)
         else:
             if Path(path).suffix.lower() in TABLE_SUFFIXES:
-                globs = [name.replace("[", "[[]") for name in names] if Path(path).suffix.lower() == ".parquet" else []
-                (drive,) = _of_pack(request.pack, read_tables([path], globs, progress), path).drives
+                (drive,) = _of_pack(request.pack, read_columns([path], names, progress), path).drives
             else:
                 (drive,) = read_for(request.pack, [path], request.dbc_files, progress).drives
             events = []

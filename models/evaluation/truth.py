@@ -14,7 +14,7 @@ from models.evaluation.events import Event
 
 __all__ = ["SPLITS", "Recording", "labelled_events", "read_truth", "recordings"]
 
-SPLITS = ("train", "calibration", "test")
+SPLITS = ("training", "calibration", "test")
 MANIFEST = "manifest.json"
 STEP_MS = 1000
 

@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -114,8 +115,8 @@ def test_bad_input_is_one_line_and_exit_code_2(
     output = tmp_path / "pack"
     for arguments, words in [
         (("score", tmp_path / "none", tables[0]), "no such folder"),
-        (("score", folder, other), "the table has no column 'Pack.Current'"),
-        (("score", folder, tables[0], "-o", "x.parquet"), "scores are written as .csv"),
+        (("score", folder, other), "other.csv has no column 'Pack.Current'"),
+        (("score", folder, tables[0], "-o", "x.txt"), "scores are written as .csv or .parquet"),
         (("score", folder, tmp_path / "none.csv"), "cannot be read"),
         (("train", other, "-o", output), "1 ticks of a second, expected at least 60"),
         (("train", tables[0], "-o", output, "--persistence", "9/3"), "expected N/M"),
@@ -131,3 +132,36 @@ def test_bad_input_is_one_line_and_exit_code_2(
         assert err.startswith("cansight: ")
         assert words in err
     assert not output.exists()
+
+
+def test_scores_of_rows_five_minutes_apart_keep_their_times_and_read_back_from_parquet(
+    capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+) -> None:
+    leak = write_csv(tmp_path / "leak.csv", drive(77, ticks=120, leak_at=60))
+    lines = leak.read_text().splitlines()
+    slow = tmp_path / "slow.csv"
+    slow.write_text(
+        "\n".join(
+            [f"when;note;{lines[0].split(',', 1)[1].replace(',', ';')}"]
+            + [f"{300 * at};x;{line.split(',', 1)[1].replace(',', ';')}" for at, line in enumerate(lines[1:])]
+        )
+    )
+    code, _, err = run(capsys, "models", "score", folder, slow, "--time-column", "when")
+    assert code == 2
+    assert "write --period 300" in err
+    options = ("--time-column", "0", "--separator", ";", "--period", "300", "--ignore", "note")
+    for name in ("s.csv", "s.parquet"):
+        assert run(capsys, "models", "score", folder, slow, *options, "-o", tmp_path / name)[0] == 0
+    rows = list(csv.DictReader((tmp_path / "s.csv").open()))
+    table = pq.read_table(tmp_path / "s.parquet")
+    assert table.column_names == list(rows[0]) == ["timestamp", "score", "p_value", "alarm", "contributors"]
+    assert table["timestamp"].to_pylist() == [300.0 * at for at in range(120)] == [float(row["timestamp"]) for row in rows]
+    assert table["score"].to_pylist() == [float(row["score"]) if row["score"] else None for row in rows]
+    plain = list(score_drive_ticks(PackRuntime(Pack.load(folder)), read_tables([str(leak)]).drives[0].choose(columns_of(folder, leak))))
+    assert table["score"].to_pylist() == [tick.score.score for tick in plain]
+    assert table["alarm"].to_pylist() == [tick.alarm for tick in plain]
+
+
+def columns_of(folder: Path, path: Path) -> list[int]:
+    names = read_tables([str(path)]).names
+    return [names.index(name) for name in Pack.load(folder).manifest.names]

@@ -49,7 +49,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "set"
     folder.mkdir()
     vehicles = []
-    for number, (split, leak_at) in enumerate([("test", 150), ("test", None), ("train", 150), ("train", None)]):
+    for number, (split, leak_at) in enumerate([("test", 150), ("test", None), ("training", 150), ("training", None)]):
         name = f"vehicle-{number:04}"
         columns = dict(zip(NAMES, drive(900 + number, 400, leak_at).T, strict=True))
         times = START + np.arange(400, dtype=np.float64)

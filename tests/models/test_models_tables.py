@@ -13,7 +13,8 @@ from dbc.compiler import compile_dbc
 from dbc.vehicles import DBC_FILES
 from models.errors import TrainingDataError
 from models.screening import screen
-from models.tables import Drive, Table, fingerprint, read_table, read_tables
+from models.table_files import Layout
+from models.tables import Drive, Table, check_pace, fingerprint, read_table, read_tables
 
 
 def test_a_csv_file_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
     [
         ({"timestamp": [1.0, 2.0], "Loop.Flow": ["a", "b"]}, r"column 'Loop\.Flow': expected numbers, found string"),
         ({"timestamp": [1.0, None], "Loop.Flow": [1.0, 2.0]}, r"column 'timestamp': row 2 has no time"),
-        ({"timestamp": [1.0, 2.0]}, r"expected columns of different names, a time and at least one signal"),
+        ({"timestamp": [1.0, 2.0]}, r"expected a time and at least one signal"),
     ],
 )
 def test_a_parquet_file_that_is_no_drive_is_one_line(tmp_path: Path, columns: dict[str, list[object]], words: str) -> None:
@@ -219,3 +220,49 @@ def test_what_moves_both_ways_is_no_total_whatever_its_resolution() -> None:
     keep, dropped = screen(table, table.drives)
     assert dropped == {}
     assert len(keep) == 3
+
+
+def test_a_layout_says_what_a_table_does_not_say_of_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("remark|when|flow|rate|label\ncold, dark|2020-01-01 00:00:00|1|2|0\n|2020-01-01 00:05:00|3|4|1\n")
+    for column in ("when", "1"):
+        table = read_tables(
+            [str(path)], layout=Layout(time_column=column, separator="|", ignore=("remark", "lab*", "nothing"), period_s=300)
+        )
+        (drive,) = table.drives
+        assert table.names == ("flow", "rate")
+        assert drive.values.tolist() == [[1, 2], [3, 4]]
+        assert drive.stamp_ms is not None
+        assert drive.stamp_ms.tolist() == [1577836800000, 1577837100000]
+        assert np.diff(drive.tick_ms).tolist() == [1000]
+    assert "no column fits --ignore nothing" in caplog.text
+    even = tmp_path / "even.csv"
+    even.write_text("flow,rate\n1,2\n3,4\n5,6\n")
+    (drive,) = read_tables([str(even)], layout=Layout(period_s=0.1)).drives
+    assert (drive.tick_ms.tolist(), drive.rows(1, 3).stamp_ms.tolist()) == ([0, 1000, 2000], [100, 200])  # type: ignore[union-attr]
+    pq.write_table(pa.table({"when": ["2020-01-01T00:00:00", "2020-01-01T00:00:01"], "flow": [1.0, 2.0]}), tmp_path / "a.parquet")
+    (drive,) = read_tables([str(tmp_path / "a.parquet")], layout=Layout(time_column="0")).drives
+    assert drive.tick_ms.tolist() == [1577836800000, 1577836801000]
+
+
+def test_what_a_layout_cannot_be_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n1,2\n")
+    for column in ("c", "2", "-1"):
+        with pytest.raises(
+            TrainingDataError, match=rf"^{path}:1: --time-column {column}: expected the name of a column, or a number from 0"
+        ):
+            read_tables([str(path)], layout=Layout(time_column=column))
+    with pytest.raises(TrainingDataError, match=r"separated by '\|', found 'a,b'"):
+        read_tables([str(path)], layout=Layout(separator="|"))
+    path.write_text("timestamp,channel,message,signal,value,valid\n1,can0,M,S,2,1\n")
+    with pytest.raises(TrainingDataError, match="is a long table"):
+        read_tables([str(path)])
+    with pytest.raises(TrainingDataError, match="--period is for tables"):
+        Layout(period_s=2.0).check_log("drive.log")
+
+
+def test_rows_that_are_no_seconds_apart_ask_for_a_period() -> None:
+    table = Table(("a",), ("",), (Drive("d", 300_000 * np.arange(5), np.zeros((5, 1))),))
+    with pytest.raises(TrainingDataError, match="d: rows are 300 s apart, ticks are a second; write --period 300"):
+        check_pace(table, 1, 5)
