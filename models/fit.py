@@ -154,7 +154,7 @@ def fit(
     variance = np.concatenate(targets).var(axis=0)
     variance = np.where(variance > 0, variance, 1.0)
     # A signal that the operating point gives exactly would turn its last bit into an alarm.
-    scale = np.maximum(scale, 1e-6 * np.sqrt(variance))
+    scale = np.maximum(scale, (TWIN_SPREAD if twins else 1e-6) * np.sqrt(variance))
     layers: tuple[Layer, ...] = ()
     left = remains / scale
     if rung == "autoencoder":
