@@ -165,7 +165,8 @@ class _Group:
             field for field in wanted if f"{kind}.{field}" in self._names and not (field == "DLC" and f"{kind}.DataLength" in self._names)
         ]
         names = [(f"{kind}.{field}", self._number, None) for field in fields] or [(kind, self._number, None)]
-        signals = self._mdf.select(names, record_offset=self._at, record_count=min(CHUNK, self.frames - self._at), copy_master=False)
+        with np.errstate(invalid="ignore"):  # a damaged file's stamps that are no numbers: looked at below
+            signals = self._mdf.select(names, record_offset=self._at, record_count=min(CHUNK, self.frames - self._at), copy_master=False)
         second = np.asarray(signals[0].timestamps, np.float64)
         n = len(second)
         self._at += n
