@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -107,23 +108,28 @@ class Detector:
 class Detectors:
     """All packs that could be loaded. One that breaks is left out with one line in the log; the others and the recording go on."""
 
-    def __init__(self, detectors: Sequence[Detector]) -> None:
+    def __init__(self, detectors: Sequence[Detector], refused: Sequence[str] = ()) -> None:
         self._detectors = list(detectors)
+        self.running = [detector.pack.manifest.pack_id for detector in detectors]
+        """ids of the packs at work; kept up to date"""
+        self.refused = list(refused)
+        """one line for each pack that is not; kept up to date"""
 
     @classmethod
     def load(cls, folders: Sequence[str], trusted: Ed25519PublicKey | None, schema: Schema) -> "Detectors":
-        """Load every pack that is signed by `trusted` and fits the schema."""
-        detectors = []
-        for folder in folders:
+        """Load every pack that is signed by `trusted` and fits the schema. A folder may be a pack, or hold packs."""
+        detectors, refused = [], []
+        for folder in (pack for path in folders for pack in packs_of(path)):
             try:
                 detectors.append(Detector(Pack.load(folder, trusted), schema))
             except ModelsError as error:
                 log.error("%s; the agent runs without this detector", error)
-        return cls(detectors)
+                refused.append(str(error))
+        return cls(detectors, refused)
 
     @property
     def pack_ids(self) -> tuple[str, ...]:
-        return tuple(detector.pack.manifest.pack_id for detector in self._detectors)
+        return tuple(self.running)
 
     def step(self, snapshot: Snapshot) -> list[FindingMessage]:
         """What the detectors say of this tick."""
@@ -134,10 +140,28 @@ class Detectors:
             except ScoreError as error:
                 log.error("%s; the agent goes on without this detector", error)
                 self._detectors.remove(detector)
+                self.running.remove(detector.pack.manifest.pack_id)
+                self.refused.append(str(error))
                 continue
             if finding is not None:
                 findings.append(finding)
         return findings
+
+
+def packs_of(path: str | Path) -> list[Path]:
+    """The packs in a folder of packs, by name; a folder that is itself a pack, or is none, alone. An empty one is a folder of no packs."""
+    folder = Path(path)
+    if not holds_packs(folder):
+        return [folder]
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def holds_packs(folder: Path) -> bool:
+    """Whether a folder is one of packs: of folders alone."""
+    try:
+        return all(entry.is_dir() for entry in folder.iterdir())
+    except OSError:  # not there, or no folder: what loads it says so
+        return False
 
 
 def _finite(value: float | np.floating) -> float | None:

@@ -28,6 +28,7 @@ class Status(msgspec.Struct):
     agent: str = ""  # its version
     schema: str = ""  # id of the DBC's schema, hexadecimal
     packs: list[str] = msgspec.field(default_factory=list)  # ids of the packs that run
+    packs_refused: list[str] = msgspec.field(default_factory=list)  # one line for each that does not, and why
     pid: int = msgspec.field(default_factory=os.getpid)
     started_utc_ms: int = msgspec.field(default_factory=lambda: time.time_ns() // NS_PER_MS)
     updated_utc_ms: int = 0

@@ -108,7 +108,8 @@ def open_parts(config: EdgeConfig, stop: threading.Event, stack: ExitStack, supe
         config.vehicle,
         agent=journey.agent,
         schema=schema.schema_id.hex(),
-        packs=list(detectors.pack_ids),
+        packs=detectors.running,
+        packs_refused=detectors.refused,
         signals=len(schema),
         outbox_limit_bytes=config.outbox.bytes,
     )

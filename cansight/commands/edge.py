@@ -74,6 +74,9 @@ def status(config_file: Path, as_json: bool) -> None:
     silent = age_s > max(said.every_s, 1.0) + SILENT_S
     state = "drained" if said.drained else "stopped" if said.stopped else f"silent for {age_s:.0f} s" if silent else "running"
     click.echo(f"vehicle {said.vehicle}: {state}, {'connected' if said.connected else 'not connected'}")
+    click.echo(f"  packs: {', '.join(said.packs) or 'none'}")
+    for line in said.packs_refused:
+        click.echo(f"  refused: {line}")
     for key, value in found.items():
         if isinstance(value, int) and not isinstance(value, bool) and not key.endswith("_utc_ms"):
             click.echo(f"  {key:<22}{value:>14,}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cansight.commands.models_deploy import deploy
 from cansight.commands.models_evaluate import evaluate, report_option
 from cansight.commands.models_ladder import ladder
 from cansight.commands.models_options import (
@@ -40,6 +41,7 @@ def models() -> None:
 models.add_command(evaluate)
 models.add_command(ladder)
 models.add_command(score)
+models.add_command(deploy)
 
 
 @models.command()

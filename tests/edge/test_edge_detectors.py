@@ -1,10 +1,13 @@
 """Detectors on a snapshot stream: a fault becomes one finding with evidence, its end clears it, and a broken pack breaks nothing else."""
 
+import base64
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
+import onnx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
@@ -13,8 +16,9 @@ from dbc.sampler import Snapshot
 from dbc.schema import Kind, Schema
 from dbc.validity import Reason
 from edge.detectors import CONTRIBUTIONS, Detectors
+from models import manifest as manifests
 from models.errors import ScoreError
-from models.pack import sign
+from models.pack import SIGNED_PREFIX, sign
 from models.tables import Drive, Table
 from models.train import Options, train_pca
 from wire.messages import WINDOW_TICKS, FindingMessage, decode_message, encode_message
@@ -144,7 +148,10 @@ def test_packs_that_cannot_be_used_are_one_line_each(
     altered = Path(shutil.copytree(trained, tmp_path / "altered"))
     (altered / "model.onnx").write_bytes(b"nonsense")
     folders = [str(unsigned), str(tmp_path / "nowhere"), str(altered), str(trained)]
-    assert Detectors.load(folders, key.public_key(), schema()).pack_ids == ("loop",)
+    detectors = Detectors.load(folders, key.public_key(), schema())
+    assert detectors.pack_ids == ("loop",)
+    assert [folder in line for folder, line in zip(folders, detectors.refused, strict=False)] == [True] * 3
+    assert len([finding for snapshot in snapshots(leak(400, 200, 260)) for finding in detectors.step(snapshot)]) == 2
     assert [str(folder) in line.message for folder, line in zip(folders, caplog.records, strict=False)] == [True] * 3
     assert all("\n" not in line.message for line in caplog.records)
     other_key = Ed25519PrivateKey.generate().public_key()
@@ -167,6 +174,7 @@ def test_a_pack_that_fails_on_the_road_is_left_out_and_the_others_go_on(
     for snapshot in snapshots(leak(300, 200, 300)):
         said += detectors.step(snapshot)
     assert len(said) == 1
+    assert (detectors.running, detectors.refused) == (["loop"], ["pack x: onnxruntime failed: out of memory"])
     assert [line.message for line in caplog.records] == [
         "pack x: onnxruntime failed: out of memory; the agent goes on without this detector"
     ]
@@ -179,3 +187,31 @@ def test_a_clock_that_is_set_back_does_not_silence_a_detector(trained: Path, key
     said = [finding for snapshot in snapshots(leak(200, 100, 160)) for finding in detectors.step(snapshot)]
     assert [finding.state for finding in said] == ["active", "cleared"]
     assert all(tick < 9_000_000 for tick in said[0].window.tick_ms)
+
+
+def test_a_folder_of_packs_is_all_of_them(trained: Path, key: Ed25519PrivateKey, tmp_path: Path) -> None:
+    (tmp_path / "packs").mkdir()
+    assert Detectors.load([str(tmp_path / "packs")], key.public_key(), schema()).refused == []
+    shutil.copytree(trained, tmp_path / "packs" / "loop")
+    (tmp_path / "packs" / "torn").mkdir()
+    detectors = Detectors.load([str(tmp_path / "packs")], key.public_key(), schema())
+    assert detectors.pack_ids == ("loop",)
+    assert len(detectors.refused) == 1
+    assert "torn: manifest.json cannot be read" in detectors.refused[0]
+
+
+def test_an_operator_that_no_pack_may_have_is_one_line_and_the_others_go_on(trained: Path, key: Ed25519PrivateKey, tmp_path: Path) -> None:
+    odd = Path(shutil.copytree(trained, tmp_path / "odd"))
+    model = onnx.load_model_from_string((odd / "model.onnx").read_bytes())
+    model.graph.node[0].op_type = "NonZero"
+    data = model.SerializeToString()
+    (odd / "model.onnx").write_bytes(data)
+    manifest = manifests.parse((odd / "manifest.json").read_bytes())
+    file = manifests.ModelFile(sha256=manifests.sha256(data), bytes=len(data))
+    (odd / "manifest.json").write_bytes(manifests.encode(msgspec.structs.replace(manifest, model=file)))
+    signature = key.sign(SIGNED_PREFIX + (odd / "manifest.json").read_bytes())  # `sign` itself would refuse it
+    (odd / "manifest.sig").write_bytes(base64.b64encode(signature))
+    detectors = Detectors.load([str(odd), str(trained)], key.public_key(), schema())
+    assert detectors.pack_ids == ("loop",)
+    assert "NonZero" in detectors.refused[0]
+    assert "\n" not in detectors.refused[0]

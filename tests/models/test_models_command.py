@@ -2,13 +2,14 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from thermal_loop import CONTEXT, drive, write_csv
+from thermal_loop import CONTEXT, NAMES, drive, write_csv
 
 from cansight.main import main
 from models.pack import Pack
@@ -165,3 +166,54 @@ def test_scores_of_rows_five_minutes_apart_keep_their_times_and_read_back_from_p
 def columns_of(folder: Path, path: Path) -> list[int]:
     names = read_tables([str(path)]).names
     return [names.index(name) for name in Pack.load(folder).manifest.names]
+
+
+def write_dbc(path: Path, names: tuple[str, ...]) -> Path:
+    """A DBC of 32-bit signals of these names."""
+    lines = []
+    for at, message in enumerate(dict.fromkeys(name.split(".")[0] for name in names)):
+        lines.append(f"BO_ {256 + at} {message}: 8 Vector__XXX")
+        signals = [name.split(".")[1] for name in names if name.startswith(f"{message}.")]
+        lines += [f' SG_ {signal} : {32 * bit}|32@1- (0.001,0) [0|0] "" Vector__XXX' for bit, signal in enumerate(signals)]
+    path.write_text('VERSION ""\n\nBU_: Vector__XXX\n\n' + "\n".join(lines) + "\n")
+    return path
+
+
+def test_deploy_puts_a_pack_where_the_agent_finds_it(capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    (tmp_path / "pack.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    (tmp_path / "pack.pub.pem").write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    write_dbc(tmp_path / "car.dbc", NAMES)
+    write_dbc(tmp_path / "other.dbc", NAMES[1:])
+    settings = """vehicle = "0123456789abcdef"
+state = "state"
+source.log = "drive.log"
+dbc.files = ["car.dbc"]
+broker = { host = "localhost", ca = "a", certificate = "b", key = "c" }
+recipients.files = ["d"]
+packs = { folders = ["packs"], trusted_key = "pack.pub.pem" }
+"""
+    config = tmp_path / "edge.toml"
+    config.write_text(settings)
+    unsigned = tmp_path / "loop"
+    shutil.copytree(folder, unsigned, ignore=shutil.ignore_patterns("*.sig"))
+    deploy = ("models", "deploy", unsigned, "-c", config)
+    code, _, err = run(capsys, *deploy)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "not signed" in err
+    assert not (tmp_path / "packs" / "loop").exists()
+    for _ in range(2):
+        code, out, err = run(capsys, *deploy, "--key", tmp_path / "pack.key")
+        assert (code, err) == (0, "")
+    assert "runs it from its next start on" in out
+    assert [entry.name for entry in (tmp_path / "packs").iterdir()] == ["loop"]
+    assert Pack.load(tmp_path / "packs" / "loop", key.public_key()).manifest.pack_id == "loop"
+    for change, words in (
+        (("car.dbc", "other.dbc"), f"the DBC has no signal {NAMES[0]}"),
+        (('folders = ["packs"]', "folders = []"), "names no folder of packs"),
+        ((', trusted_key = "pack.pub.pem"', ""), "packs.trusted_key: is not set"),
+    ):
+        config.write_text(settings.replace(*change))
+        code, _, err = run(capsys, *deploy, "--key", tmp_path / "pack.key")
+        assert (code, err.count("\n")) == (2, 1)
+        assert words in err
