@@ -63,7 +63,7 @@ def revoked_names(folder: Path) -> dict[str, Revoked]:
         return {}
     try:
         return msgspec.json.decode(read(path), type=dict[str, Revoked])
-    except msgspec.MsgspecError as error:
+    except ValueError as error:  # msgspec's errors, UnicodeDecodeError
         raise PkiError(f"{path}: expected the names that `cansight pki revoke` has written: {str(error).splitlines()[0]}") from None
 
 

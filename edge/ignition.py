@@ -6,8 +6,6 @@ itself, in its own thread, and says what is wrong with it.
 
 import logging
 
-import msgspec
-
 from edge.upload import Watched
 
 log = logging.getLogger(__name__)
@@ -24,7 +22,7 @@ class Ignition:
         """Whether it is off and was not, or nobody knew, at the last call."""
         try:
             conditions = self._file.read()
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, ValueError) as error:
             log.debug("the upload conditions: %s", error)  # the uplink has said it
             return False
         if conditions is None:

@@ -402,7 +402,7 @@ class OutboxStore:
     def _read_cursors(self) -> _Cursors:
         try:
             return msgspec.json.decode((self.folder / "cursors").read_bytes(), type=_Cursors)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, ValueError):  # msgspec's errors, UnicodeDecodeError
             return _Cursors(-1, -1)  # without cursors everything that is left is sent again
 
     def _write_cursors(self, *, durable: bool = False) -> bool:

@@ -60,7 +60,7 @@ class Watched:
     def read(self) -> Conditions | None:
         """What it says; None: the same as at the last call. A file that is missing says nothing.
 
-        Raises OSError and MsgspecError for one that cannot be read: what was last known holds.
+        Raises OSError and ValueError (msgspec's errors, UnicodeDecodeError) for one that cannot be read: what was last known holds.
         """
         if not self._path:
             return None
@@ -96,7 +96,7 @@ class ConditionsFile:
         """Whether what may go has changed."""
         try:
             conditions = self._file.read()
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, ValueError) as error:
             words = os.strerror(error.errno or 0) if isinstance(error, OSError) else error
             self._say(f"{self._config.conditions}: {words}; going on with what was known")
             return False

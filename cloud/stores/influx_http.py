@@ -125,7 +125,7 @@ class InfluxServer:
         answer = self._request("POST", "/query", fields={"db": database, "epoch": "ms", "q": text})
         try:
             decoded = _ANSWER.decode(answer.data)
-        except msgspec.MsgspecError as error:
+        except ValueError as error:  # msgspec's errors, UnicodeDecodeError
             raise StoreUnavailable(f"{self.url}/query: answered {answer.status} with what is not an InfluxQL answer: {error}") from error
         message = decoded.error or next((result.error for result in decoded.results if result.error), "")
         if _MISSING.search(message):
@@ -193,7 +193,7 @@ def _reason(body: bytes) -> str:
     """`{"error": …}` (1.x) or `{"message": …}` (2.x), else the text itself."""
     try:
         decoded = msgspec.json.decode(body)
-    except msgspec.MsgspecError:
+    except ValueError:
         decoded = None
     if isinstance(decoded, dict):
         return str(decoded.get("error") or decoded.get("message") or decoded).strip()

@@ -420,13 +420,13 @@ def test_two_agents_cannot_have_one_outbox(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"bulk": 99999, "reserved": 99999}', '{"bulk": -5, "reserved": 0}'])
-def test_cursors_that_make_no_sense_cost_duplicates_and_no_batch(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("data", [b"", b"{", b'{"bulk": 99999, "reserved": 99999}', b'{"bulk": -5, "reserved": 0}', b'{"\xff": 1}'])
+def test_cursors_that_make_no_sense_cost_duplicates_and_no_batch(tmp_path: Path, data: bytes) -> None:
     writer = Writer()
     with opened(tmp_path) as store:
         for record in (writer.announcement(), writer.rows(), writer.rows()):
             store.append(record)
         store.commit()
-    (tmp_path / "cursors").write_text(text)
+    (tmp_path / "cursors").write_bytes(data)
     with opened(tmp_path) as store:
         assert [batch.sequence for batch in drain(store)] == [0, 1, 2]

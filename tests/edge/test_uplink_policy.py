@@ -12,6 +12,7 @@ import pytest
 
 from edge.bandwidth import BURST_S, MESSAGE_BYTES, TokenBucket
 from edge.config import Share, UploadConfig
+from edge.ignition import Ignition
 from edge.liveness import DEAF_S, Liveness
 from edge.outbox import MAX_BACK_OFF_S, Batch, Lane, Outbox, Turn
 from edge.reconnect import STEADY_S, Ending, Pauses, ending_by, ending_of
@@ -188,13 +189,17 @@ def test_a_conditions_file_that_cannot_be_read_is_said_once_and_changes_nothing(
     path.write_text('{"signal": 5}')
     assert file.look()
     assert file.share == "live"
-    for number, words in enumerate(('{"signal": 5', '{"signal": "low"}', '{"signal": "low" }', '{"signal": 5, "speed": 3}')):
-        path.write_text(words)
+    ignition = Ignition(str(path))
+    for number, words in enumerate(
+        (b'{"signal": 5', b'{"signal": "low"}', b'{"signal": "low" }', b'{"\xff": 5}', b'{"signal": 5, "speed": 3}')
+    ):
+        path.write_bytes(words)
         os.utime(path, ns=(number, number))
         assert not file.look()
+        assert not ignition.went_off()
         assert file.share == "live"
     said = [record.message for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(said) == len(set(said)) == 3
+    assert len(said) == len(set(said)) == 4
     assert "`speed`" in said[-1]
     path.unlink()
     assert file.look()
