@@ -265,6 +265,7 @@ class _Api:
                     "expected": one.expected,
                     "seen": one.seen,
                     "share": one.share,
+                    "margin": one.margin,
                 }
                 for one in evidence.contributions
             ],

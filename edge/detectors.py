@@ -73,6 +73,7 @@ class Detector:
         manifest = self.pack.manifest
         order = np.argsort(-score.contributions, kind="stable")
         top = [int(at) for at in order[:CONTRIBUTIONS] if score.contributions[at] > 0]
+        margins = self._runtime.margins(score)
         return FindingMessage(
             finding_id=self._finding_id,
             state="active" if transition is Transition.RAISED else "cleared",
@@ -90,6 +91,7 @@ class Detector:
                     expected=_finite(score.expected[at]),
                     seen=_finite(values[at]),
                     share=float(score.contributions[at]),
+                    margin=_finite(margins[at]),
                 )
                 for at in top
             ],

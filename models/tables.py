@@ -213,7 +213,7 @@ def check_pace(table: Table, ticks: int, gap_s: int) -> None:
         if len(drive.tick_ms) < 2:
             continue
         step_s = float(np.median(np.diff(drive.tick_ms))) / 1000
-        if step_s > gap_s or (ticks > 1 and not STEP_S[0] <= step_s <= STEP_S[1]):
+        if not 0 < step_s <= gap_s or (ticks > 1 and not STEP_S[0] <= step_s <= STEP_S[1]):
             raise TrainingDataError(
                 f"{drive.source}: rows are {step_s:g} s apart, ticks are a second; write --period {step_s:g} to take each row as a tick"
                 if step_s > 0

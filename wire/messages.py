@@ -79,17 +79,21 @@ class Announcement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     baseline: Annotated[bytes, msgspec.Meta(max_length=MAX_MESSAGE_BYTES)]
 
 
-class Contribution(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One signal's part in a finding; share 0..1 of the score."""
+class Contribution(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """One signal's part in a finding; share 0..1 of the score.
+
+    margin: how far, in its unit, the signal is from `expected` on healthy drives, at this operating point; None: not known.
+    """
 
     signal: Name
     unit: Word
     expected: float | None
     seen: float | None
     share: float
+    margin: float | None = None
 
     def __post_init__(self) -> None:
-        _finite("contributions", self.expected, self.seen, self.share)
+        _finite("contributions", self.expected, self.seen, self.share, self.margin)
 
 
 class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -1,6 +1,7 @@
 """`cansight models score`: what a pack says of recorded drives."""
 
 import json
+import math
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -21,7 +22,7 @@ from cansight.commands.models_options import (
 from cansight.errors import UsageError
 
 if TYPE_CHECKING:
-    from models.pack import Pack
+    from models.runtime import PackRuntime
     from models.scoring import ScoredTick, Scores
     from models.tables import Drive
 
@@ -80,7 +81,7 @@ def score(
                 if sink is not None:
                     sink.write(pack.manifest.names, tick)
                 if tick.transition is Transition.RAISED:
-                    summary["alarms"].append(_alarm(pack, drive, row, tick))
+                    summary["alarms"].append(_alarm(runtime, drive, row, tick))
     if as_json:
         click.echo(json.dumps(summary, indent=2))
     else:
@@ -98,9 +99,10 @@ def _sink(scores: str, stack: ExitStack) -> "Scores":
     return CsvScores(cast(TextIO, stack.enter_context(click.open_file(scores, "w", encoding="utf-8"))))
 
 
-def _alarm(pack: "Pack", drive: "Drive", row: int, tick: "ScoredTick") -> dict[str, Any]:
+def _alarm(runtime: "PackRuntime", drive: "Drive", row: int, tick: "ScoredTick") -> dict[str, Any]:
     from models.scoring import contributors
 
+    pack, margins = runtime.pack, runtime.margins(tick.score)
     names = pack.manifest.names
     evidence = [
         {
@@ -108,6 +110,7 @@ def _alarm(pack: "Pack", drive: "Drive", row: int, tick: "ScoredTick") -> dict[s
             "unit": pack.manifest.signals[names.index(name)].unit,
             "share": share,
             "expected": float(tick.score.expected[names.index(name)]),
+            "margin": None if math.isnan(margins[names.index(name)]) else float(margins[names.index(name)]),
             "seen": float(drive.values[row, names.index(name)]),
         }
         for name, share in contributors(names, tick.score)

@@ -85,7 +85,8 @@ def show(url: str, number: int, as_json: bool) -> None:
     rows = [("EXPECTED", "SEEN", "UNIT", "SHARE", "SIGNAL")]
     for one in evidence["contributions"]:
         name = f"{one['words']} ({one['signal']})" if one["words"] else one["signal"]
-        rows.append((_number(one["expected"]), _number(one["seen"]), one["unit"], f"{one['share']:.0%}", name))
+        margin = f" ± {one['margin']:.2g}" if one.get("margin") is not None and one["expected"] is not None else ""
+        rows.append((_number(one["expected"]) + margin, _number(one["seen"]), one["unit"], f"{one['share']:.0%}", name))
     click.echo()
     _table(rows)
     click.echo()

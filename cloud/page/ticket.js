@@ -111,7 +111,7 @@ function contributions(list) {
     const [expected, seen] = pair(one.expected, one.seen);
     return el("tr", {},
       el("th", { scope: "row", class: "signal" }, el("span", { class: "words" }, one.words || one.signal), one.words ? el("span", { class: "name" }, ...breakable(one.signal)) : ""),
-      el("td", { class: "expected" }, expected),
+      el("td", { class: "expected" }, one.margin ? `${expected} ± ${Number(one.margin.toPrecision(2))}` : expected),
       el("td", { class: "seen" }, seen),
       el("td", { class: "unit" }, named("units", one.unit)),
       el("td", { class: "share" }, `${Math.round(one.share * 100)} %`));

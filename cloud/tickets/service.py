@@ -33,13 +33,17 @@ AGENT = "detector"  # the actor of what findings do to a ticket
 
 
 class Contribution(msgspec.Struct, frozen=True):
-    """A signal's part in a finding. `share` 0..1 of the score; None = the detector has no such value."""
+    """A signal's part in a finding. `share` 0..1 of the score; None = the detector has no such value.
+
+    `margin`: how far healthy drives are from `expected` at this operating point.
+    """
 
     signal: str
     unit: str
     expected: float | None
     seen: float | None
     share: float
+    margin: float | None = None
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -330,7 +334,7 @@ def _evidence(event: "FindingEvent") -> Evidence:
         score=finding.score,
         threshold=finding.threshold,
         p_value=finding.p_value,
-        contributions=[Contribution(c.signal, c.unit, c.expected, c.seen, c.share) for c in finding.contributions],
+        contributions=[Contribution(c.signal, c.unit, c.expected, c.seen, c.share, c.margin) for c in finding.contributions],
         window=Window(list(finding.window.tick_ms), list(finding.window.signals), [list(one) for one in finding.window.values]),
     )
 

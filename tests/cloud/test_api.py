@@ -114,6 +114,7 @@ def test_tickets_are_listed_and_shown(fleet: tuple[str, Store, TicketService]) -
         "expected": 10.41,
         "seen": 9.52,
         "share": 0.58,
+        "margin": None,
     }
     assert {len(values) for values in evidence["window"]["values"]} == {len(evidence["window"]["tick_ms"])}
     assert [line["action"] for line in history] == ["opened"]

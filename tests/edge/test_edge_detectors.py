@@ -103,6 +103,8 @@ def test_a_fault_is_one_finding_and_its_end_clears_it(trained: Path, key: Ed2551
     assert top.seen is not None
     assert top.expected is not None
     assert 1.0 < top.expected - top.seen < 3.0
+    assert top.margin is not None
+    assert 0.02 < top.margin < 0.5  # scatter 0.02, of a signal that the others tell
     assert len(active.contributions) <= CONTRIBUTIONS
     shares = [contribution.share for contribution in active.contributions]
     assert shares == sorted(shares, reverse=True)

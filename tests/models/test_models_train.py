@@ -58,6 +58,25 @@ def test_the_expected_value_is_what_a_healthy_loop_would_show(trained: Pack) -> 
         assert last.expected[flow] * 0.97 == pytest.approx(seen, rel=0.02)
 
 
+def test_a_margin_is_the_distance_at_which_a_signal_by_itself_scores_one(trained: Pack) -> None:
+    rows = table(range(77, 78), ticks=300, leak_at=60).choose(columns(trained)).drives[0].values
+    runtime = PackRuntime(trained)
+    for values in rows:
+        score = runtime.score(values)
+    margins, monitored = runtime.margins(score), score.contributions > 0
+    assert score.score is not None
+    assert np.isnan(margins[~monitored]).all()
+    for at in np.argsort(-score.contributions)[:3]:
+        off = rows[-1, at] - score.expected[at]
+        mended = rows.copy()
+        mended[-trained.manifest.average :, at] -= off
+        other = PackRuntime(trained)
+        for values in mended:
+            without = other.score(values)
+        assert without.score is not None
+        assert (off / margins[at]) ** 2 == pytest.approx(score.score - without.score, rel=1e-6)
+
+
 def test_contributions_are_shares_of_the_monitored_signals(trained: Pack) -> None:
     drive = table(range(1000, 1001)).choose(columns(trained)).drives[0]
     score = list(score_drive_ticks(PackRuntime(trained), drive))[-1].score
