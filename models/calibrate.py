@@ -23,6 +23,8 @@ GROUPS = 500
 GUMBEL_DRIVES = 8
 """Fewer maxima than this do not show a tail."""
 FEW_MARGIN = 2.0
+HEAVY_MARGIN = 1.2
+"""Over the highest of all, where that lies beyond the Gumbel law's own tail."""
 CLEAR = 0.6
 """Of the raising threshold: clears it."""
 EULER = 0.5772156649015329
@@ -68,21 +70,21 @@ def highest_persistent(score: NDArray[np.float64], persistence: Persistence) -> 
 
 
 def thresholds(
-    drives: Sequence[NDArray[np.float64]], persistence: Persistence, budget: float
+    drives: Sequence[NDArray[np.float64]], persistence: Persistence, budget: float, least: float = 1e-6
 ) -> tuple[Threshold, Calibration, AlarmBudget]:
     """Thresholds that a healthy drive crosses with probability `budget`, and never under what a calibration drive reached.
 
-    drives: the scored, known ticks of each calibration drive.
+    drives: the scored, known ticks of each calibration drive. least: raises nothing, be healthy drives never so still.
     """
     highest = np.array([highest_persistent(score, persistence) for score in drives])
     reached = float(highest.max())
     if len(highest) >= GUMBEL_DRIVES:
         spread = float(highest.std(ddof=1)) * np.sqrt(6) / np.pi
         tail = float(highest.mean()) - EULER * spread - spread * float(np.log(-np.log1p(-budget)))
-        raise_at, kind = max(tail, reached), "gumbel"
+        raise_at, kind = tail if tail > reached else HEAVY_MARGIN * reached, "gumbel"
     else:
         raise_at, kind = FEW_MARGIN * reached, "highest"
-    raise_at = float(rounded(np.array([max(raise_at, 1e-6)]))[0])
+    raise_at = float(rounded(np.array([max(raise_at, least)]))[0])
     ticks = sum(map(len, drives))
     return (
         Threshold(raise_at=raise_at, clear_below=float(rounded(np.array([CLEAR * raise_at]))[0])),

@@ -35,7 +35,7 @@ FOLDS = 5
 EXPLAINED = 0.9
 """Share of the variance of what remains that the PCA's retained components carry; the rest is judged by Q."""
 LIMIT = 0.99
-TWIN_SPREAD = 0.05
+TWIN_SPREAD = 0.1
 """Of the signals' own spread: the least by which healthy twins are taken to differ, however equal they were in training."""
 DIGITS = 9
 """Significant digits of every constant of the graph: linear algebra's last bits differ between machines, and a pack should not."""
@@ -329,10 +329,11 @@ def _combined_index(remains: NDArray[np.float64], twins: bool = False) -> NDArra
     values, vectors = np.maximum(values[::-1], 1e-12), vectors[:, ::-1]
     kept = count if twins else min(int(np.searchsorted(np.cumsum(values) / values.sum(), EXPLAINED)) + 1, count)
     if twins:
-        values = np.maximum(values, TWIN_SPREAD**2 * float(values.sum()) / count)
+        values = np.maximum(values, TWIN_SPREAD**2 * max(float(values.sum()) / count, 1.0))
     scores = remains @ vectors
     t2 = (scores[:, :kept] ** 2 / values[:kept]).sum(axis=1)
-    form = (vectors[:, :kept] / values[:kept]) @ vectors[:, :kept].T / np.quantile(t2, LIMIT)
+    limit = max(float(np.quantile(t2, LIMIT)), kept if twins else 0.0)  # `kept` is the mean of its law: twins without any spread have none
+    form = (vectors[:, :kept] / values[:kept]) @ vectors[:, :kept].T / limit
     if kept < count:
         q = (scores[:, kept:] ** 2).sum(axis=1)
         form = form + vectors[:, kept:] @ vectors[:, kept:].T / max(float(np.quantile(q, LIMIT)), 1e-12)
