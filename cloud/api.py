@@ -25,6 +25,7 @@ from cloud.metrics import CONTENT_TYPE, exposition
 from cloud.store import Store
 from cloud.tickets.policy import Handling
 from cloud.tickets.service import Ticket, TicketService
+from cloud.tickets.signature import resembles
 
 if TYPE_CHECKING:
     from dbc.catalogue import Catalogue
@@ -268,6 +269,10 @@ class _Api:
                     "margin": one.margin,
                 }
                 for one in evidence.contributions
+            ],
+            "resembles": [
+                {"fault_code": fault.code, "words": fault.words.zh if language == "zh" else fault.words.en, "likeness": round(likeness, 3)}
+                for fault, likeness in resembles(evidence.contributions, catalogue.faults if catalogue is not None else {})
             ],
             "window": evidence.window,
         }

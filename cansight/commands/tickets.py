@@ -80,6 +80,7 @@ def show(url: str, number: int, as_json: bool) -> None:
             f"{evidence['score']:.4g}, threshold {evidence['threshold']:.4g}, p-value {'-' if p_value is None else f'{p_value:.3g}'}",
         ),
         ("detector", evidence["pack_id"]),
+        ("looks like", ", ".join(f"{one['words']} (likeness {one['likeness']:.2f})" for one in evidence.get("resembles", ())) or "-"),
     ):
         _say(f"{name:<12}{value}")
     rows = [("EXPECTED", "SEEN", "UNIT", "SHARE", "SIGNAL")]

@@ -116,6 +116,8 @@ def test_tickets_are_listed_and_shown(fleet: tuple[str, Store, TicketService]) -
         "share": 0.58,
         "margin": None,
     }
+    assert next((one["fault_code"], one["words"]) for one in evidence["resembles"]) == ("coolant_leak", "Coolant leak in the battery loop")
+    assert get(url, f"/api/tickets/{listed['id']}?lang=zh")["evidence"]["resembles"][0]["words"] == "电池冷却回路冷却液泄漏"
     assert {len(values) for values in evidence["window"]["values"]} == {len(evidence["window"]["tick_ms"])}
     assert [line["action"] for line in history] == ["opened"]
     assert {one.handling for one in tickets.tickets()} == {Handling.NEW}
