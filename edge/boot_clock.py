@@ -178,7 +178,7 @@ class BootClockFile:
             return msgspec.json.decode(self._written, type=BootClock)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, ValueError) as error:  # msgspec's errors, UnicodeDecodeError
             log.warning("%s: cannot be read (%s); this boot gets a new time axis", self._path, error)
             return None
 

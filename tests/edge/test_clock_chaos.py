@@ -193,9 +193,12 @@ def test_the_cloud_starts_again_between(story: Story) -> None:
     story.all_is_right()
 
 
-def test_a_file_that_is_damaged_costs_what_earlier_runs_of_the_boot_did_not_know(story: Story, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("damaged", [b'{"boot": 7', b'{"\xff": 7}'])
+def test_a_file_that_is_damaged_costs_what_earlier_runs_of_the_boot_did_not_know(
+    story: Story, caplog: pytest.LogCaptureFixture, damaged: bytes
+) -> None:
     story.computer.kept = True
-    (story.state / "clock.json").write_bytes(b'{"boot": 7')
+    (story.state / "clock.json").write_bytes(damaged)
     with story.run() as agent:
         agent.drives(5)
         agent.uploads(story.cloud)
