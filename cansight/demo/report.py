@@ -96,7 +96,9 @@ def show(report: Report, console: Console) -> None:
         console.print(f"\n[bold]Ticket {ticket['id']}[/bold]  vehicle {ticket['vehicle']}  {words}  (tier {ticket['tier']})")
         for item in ticket.get("evidence", {}).get("contributions", [])[:3]:
             expected, seen = (_value(item[key], item["unit"]) for key in ("expected", "seen"))
-            console.print(f"  {item['signal']}: expected {expected}, seen {seen}", markup=False)
+            margin = f" ± {item['margin']:.2g}" if item.get("margin") else ""
+            words = f"{item['words']} ({item['signal']})" if item.get("words") else item["signal"]
+            console.print(f"  {words}: expected {expected}{margin}, seen {seen}", markup=False)
         if ticket.get("action"):
             console.print(f"  suggested: {ticket['action']}", markup=False)
     console.print()
