@@ -27,7 +27,7 @@ def encode(tick_ms: NDArray[np.int64], raw: NDArray[np.int64], reason: NDArray[n
         delta = np.empty(part.shape, np.int64)
         delta[:, 0] = part[:, 0]
         np.subtract(part[:, 1:], part[:, :-1], out=delta[:, 1:])
-        reasons = np.ascontiguousarray(reason[:, start : start + group].T)
+        reasons = np.array(reason[:, start : start + group].T, order="C")  # a copy: one column would be a view of the caller's
         reasons[:, 1:] -= reasons[:, :-1].copy()
         sections.append(compress(_planes(delta) + reasons.tobytes()))
     ends = np.cumsum([len(section) for section in sections], dtype="<u4")

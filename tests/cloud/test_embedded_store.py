@@ -36,6 +36,12 @@ def test_a_block_gives_back_every_bit(data: st.DataObject, shape: tuple[int, int
         assert np.array_equal(found[2], reason[:, which])
 
 
+def test_a_block_of_one_column_leaves_what_it_is_given_as_it_is() -> None:
+    raw, reason = np.array([[4], [2]], np.int64), np.array([[1], [0]], np.uint8)
+    blocks.encode(np.array([0, 1000]), raw, reason)
+    assert (raw.tolist(), reason.tolist()) == ([[4], [2]], [[1], [0]])
+
+
 def test_a_damaged_block_is_an_error_and_not_a_value() -> None:
     rows = make_rows(range(60))
     block = blocks.encode(rows.tick_ms, rows.raw, rows.reason)
