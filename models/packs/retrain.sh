@@ -55,6 +55,7 @@ pack radiator_fan radiator_fan_degraded --signals 'TMS_Radiator.FanSpeed,TMS_Rad
     --context 'TMS_Radiator.FanDuty,GW_Vehicle.IgnitionState' --average 20 --window 40 --budget 1e-5
 pack coolant_pump coolant_pump_degraded --signals 'TMS_BatteryPump.BatteryPumpCurrent' \
     --context 'TMS_BatteryPump.BatteryPumpSpeed,BCM_LowVoltage.LowVoltage,GW_Vehicle.IgnitionState' --average 20 --window 40 --budget 1e-9
-pack coolant coolant_leak --signals 'TMS_BatteryLoop.BatteryCoolantFlow,TMS_BatteryLoop.BatteryCoolantPressure' \
+# The inlet's warmth says how viscous the coolant is. Its own excess in a leak (1.2 °C) is no evidence: half of it is weather and habit.
+pack coolant coolant_leak --signals 'TMS_BatteryLoop.BatteryCoolantFlow' \
     --context 'TMS_BatteryPump.BatteryPumpSpeed,TMS_BatteryLoop.BatteryCoolantInletTemperature,GW_Vehicle.IgnitionState' \
-    --average 60 --window 60 --persistence 50/60 --budget 1e-5
+    --average 20 --window 20 --budget 1e-3

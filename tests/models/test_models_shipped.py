@@ -23,9 +23,11 @@ from simulator import drive
 from simulator.fault_kinds import fault_kind
 from wire.messages import FindingMessage
 
-COOLANT = Path(__file__).parents[2] / "models" / "packs" / "coolant"
+PACKS = Path(__file__).parents[2] / "models" / "packs"
+COOLANT = PACKS / "coolant"
 LOOP = "TMS_BatteryLoop.BatteryCoolant"
-EXPLAINING = {f"{LOOP}Flow", f"{LOOP}InletTemperature", f"{LOOP}OutletTemperature"}
+EXPLAINING = {f"{LOOP}Flow"}
+LEAST_DRIVES = 500  # that calibrate: a finding in 24 months is not seen in fewer
 
 
 @pytest.fixture(scope="module")
@@ -51,20 +53,39 @@ def findings(ticks: Iterable[Snapshot], pack: Pack, compiled: CompiledDbc) -> li
     return [finding for tick in ticks if (finding := detector.step(tick)) is not None]
 
 
-def test_the_pack_fits_the_car_and_its_catalogue(coolant: Pack, compiled: CompiledDbc) -> None:
-    assert len(coolant.columns(compiled.schema)) == len(coolant.manifest.signals)
-    fault = Catalogue.load(CATALOGUE).fault(coolant.manifest.fault_code)
-    assert set(fault.signals) >= EXPLAINING
-    assert {signal.name for signal in coolant.manifest.signals if signal.role == "monitored"} == EXPLAINING
-    assert not {signal.name for signal in coolant.manifest.signals if signal.role == "context"} & set(fault_kind("coolant_leak").signals)
-    assert len(coolant.model) < 200_000
+@pytest.fixture(scope="module")
+def packs() -> list[Pack]:
+    return [Pack.load(folder) for folder in sorted(PACKS.iterdir()) if folder.is_dir()]
+
+
+def test_the_packs_fit_the_car_and_its_catalogue(packs: list[Pack], compiled: CompiledDbc) -> None:
+    assert len({pack.manifest.fault_code for pack in packs}) == len(packs) == 13
+    catalogue = Catalogue.load(CATALOGUE)
+    for pack in packs:
+        manifest = pack.manifest
+        assert len(pack.columns(compiled.schema)) == len(manifest.signals)
+        monitored = {signal.name for signal in manifest.signals if signal.role == "monitored"}
+        assert monitored <= set(fault_kind(manifest.fault_code).signals), manifest.pack_id
+        assert set(catalogue.fault(manifest.fault_code).signals) & monitored, manifest.pack_id
+        assert manifest.calibration.drives >= LEAST_DRIVES, manifest.pack_id
+        assert len(pack.model) < 50_000, manifest.pack_id
+    assert {
+        signal.name for pack in packs if pack.folder == COOLANT for signal in pack.manifest.signals if signal.role == "monitored"
+    } == EXPLAINING
+
+
+def test_no_pack_says_anything_while_the_car_charges(packs: list[Pack], compiled: CompiledDbc) -> None:
+    ticks = snapshots(drive("charging_dc", 1, 120, compiled=compiled), compiled)
+    assert [finding for pack in packs for finding in findings(ticks, pack, compiled)] == []
 
 
 @pytest.mark.parametrize("seed", [700_001, 700_002, 700_003])
-def test_a_leak_becomes_one_finding_before_the_drive_ends_and_says_why(coolant: Pack, compiled: CompiledDbc, seed: int) -> None:
+def test_a_leak_becomes_one_finding_before_the_drive_ends_and_says_why(
+    coolant: Pack, packs: list[Pack], compiled: CompiledDbc, seed: int
+) -> None:
     ticks = snapshots(drive("coolant_leak", seed, 300, compiled=compiled), compiled)
     healthy = snapshots(drive("healthy", seed, 300, compiled=compiled), compiled)
-    assert findings(healthy, coolant, compiled) == []
+    assert [finding for pack in packs for finding in findings(healthy, pack, compiled)] == []
     (finding,) = findings(ticks, coolant, compiled)
     assert (finding.state, finding.fault_code) == ("active", "coolant_leak")
     assert ticks[0].tick_ns / 1e6 + 120_000 < finding.since_ms < finding.tick_ms < ticks[-1].tick_ns / 1e6
@@ -74,10 +95,8 @@ def test_a_leak_becomes_one_finding_before_the_drive_ends_and_says_why(coolant: 
     runtime = PackRuntime(coolant)
     columns = coolant.columns(compiled.schema)
     score = [runtime.score(tick.value[columns], tick.tick_ns // 10**6) for tick in ticks][-1]
-    flow, inlet = (coolant.manifest.names.index(f"{LOOP}{name}") for name in ("Flow", "InletTemperature"))
-    truth = healthy[-1].value[columns]
-    assert score.expected[flow] == pytest.approx(truth[flow], rel=0.03)
-    assert score.expected[inlet] == pytest.approx(truth[inlet], abs=0.8)
+    flow = coolant.manifest.names.index(f"{LOOP}Flow")
+    assert score.expected[flow] == pytest.approx(healthy[-1].value[columns][flow], rel=0.02)
 
 
 def test_edge_and_command_line_agree_on_the_same_log(
