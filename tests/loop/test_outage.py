@@ -176,12 +176,12 @@ def test_after_an_outage_live_data_goes_first_and_nothing_is_lost(
                 drained_s = (now_ns - back_ns) / 1e9
         time.sleep(0.01)
     bus.end()
+    rows = read_ledger(loop.ledger)  # what is sealed when the agent is told to end stays in its outbox
     processes.until(loop.watch.all_visible, "the last tick")
     agent.terminate()  # type: ignore[attr-defined]
     assert agent.wait(20) == 0, (tmp_path / "agent.log").read_text()  # type: ignore[attr-defined]
     loop.watch.poll_newest()
 
-    rows = read_ledger(loop.ledger)
     latency = latency_s(loop.ledger, loop.watch.seen[loop.vehicle].polls)[: len(rows)]
     entered_s = (rows[: len(latency), 1] - back_ns) / 1e9
     again = latency[(entered_s > 0) & (entered_s < drained_s)]
