@@ -19,7 +19,7 @@ demo:  ## a vehicle's fault becomes a ticket, on this machine (ARGS="--once" end
 
 test: setup  ## all tests; installs the real servers from Debian packages where it can
 	@deploy/services.sh
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 lint: setup  ## format, lint, types and import contracts
 	@$(BIN)/ruff format --check --quiet . || { echo 'cansight: run .venv/bin/ruff format .' >&2; exit 1; }
@@ -32,7 +32,7 @@ bench: setup  ## every benchmark with its rival in the same run
 
 soak: setup  ## the long forms of the tests (fuzzing, faults), an hour or so
 	@deploy/services.sh
-	@CANSIGHT_SOAK=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --timeout 3600 $(ARGS)
+	@CANSIGHT_SOAK=1 $(BIN)/python -m pytest -n $(WORKERS) --timeout 3600 $(ARGS)
 
 models: setup  ## train the shipped packs again from the simulator
 	@CANSIGHT=$(BIN)/cansight models/packs/retrain.sh $(ARGS)

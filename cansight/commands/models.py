@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cansight.commands.models_deploy import deploy
-from cansight.commands.models_evaluate import evaluate, report_option
+from cansight.commands.models_evaluate import evaluate
 from cansight.commands.models_ladder import ladder
 from cansight.commands.models_options import (
     data_argument,
@@ -17,6 +17,7 @@ from cansight.commands.models_options import (
     layout_options,
     pack_argument,
     reading,
+    report_option,
     rows_of,
     rows_option,
     split_globs,

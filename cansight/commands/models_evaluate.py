@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cansight.commands.models_options import rows_of
+from cansight.commands.models_options import (
+    data_argument,
+    dbc_option,
+    labels_option,
+    pack_argument,
+    report_option,
+    rows_of,
+    split_option,
+    truth_option,
+)
 from cansight.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,25 +26,15 @@ if TYPE_CHECKING:
     from models.evaluation.judging import Request
     from models.manifest import Manifest
 
-report_option = click.option(
-    "--report", metavar="FILE.html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with plots, too."
-)
-
 
 @click.command()
-@click.argument("pack_dir", metavar="PACK_DIR", type=click.Path(path_type=Path))
-@click.argument("data", metavar="DATA...", nargs=-1, required=True)
-@click.option("--dbc", "dbc_files", metavar="FILE[@CHANNEL]", multiple=True, help="Decodes DATA that are CAN logs; may be repeated.")
-@click.option("--labels", metavar="COLUMN", help="Column of the tables that is not 0 where the machine is faulty.")
-@click.option("--truth", "truths", metavar="FILE", multiple=True, help="Truth of the simulator, one for each DATA.  [default: beside it]")
+@pack_argument
+@data_argument
+@dbc_option
+@labels_option
+@truth_option
 @click.option("--healthy", is_flag=True, help="Nothing in DATA is faulty: every finding is false.")
-@click.option(
-    "--split",
-    default="test",
-    show_default=True,
-    type=click.Choice(["training", "calibration", "test", "all"]),
-    help="Of a data set's folder: these vehicles.",
-)
+@split_option("test")
 @click.option("--rows", metavar="A:B", default=":", help="Of each recording, only these rows count; those before are seen.  [default: all]")
 @click.option(
     "--rebase",

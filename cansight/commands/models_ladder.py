@@ -5,22 +5,17 @@ from pathlib import Path
 
 import click
 
+from cansight.commands.models_options import data_argument, dbc_option, json_option, labels_option, split_option, truth_option
 from cansight.errors import UsageError
 
 
 @click.command()
-@click.argument("data", metavar="DATA...", nargs=-1, required=True)
+@data_argument
 @click.option("--rung", "rungs", metavar="PACK_DIR", multiple=True, required=True, help="A pack, the lowest rung first; at least two.")
-@click.option("--dbc", "dbc_files", metavar="FILE[@CHANNEL]", multiple=True, help="Decodes DATA that are CAN logs; may be repeated.")
-@click.option("--labels", metavar="COLUMN", help="Column of the tables that is not 0 where the machine is faulty.")
-@click.option("--truth", "truths", metavar="FILE", multiple=True, help="Truth of the simulator, one for each DATA.  [default: beside it]")
-@click.option(
-    "--split",
-    default="calibration",
-    show_default=True,
-    type=click.Choice(["train", "calibration", "test", "all"]),
-    help="Of a data set's folder: these vehicles.",
-)
+@dbc_option
+@labels_option
+@truth_option
+@split_option("calibration")
 @click.option(
     "--false-alarms",
     metavar="SHARE",
@@ -29,7 +24,7 @@ from cansight.errors import UsageError
     show_default=True,
     help="Of healthy drives that may alarm.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def ladder(
     data: tuple[str, ...],
     rungs: tuple[str, ...],

@@ -25,6 +25,21 @@ dbc_option = click.option(
 )
 rows_option = click.option("--rows", metavar="A:B", default=":", help="Of each recording, only these rows, counted from 0.  [default: all]")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+labels_option = click.option("--labels", metavar="COLUMN", help="Column of the tables that is not 0 where the machine is faulty.")
+truth_option = click.option(
+    "--truth", "truths", metavar="FILE", multiple=True, help="Truth of the simulator, one for each DATA.  [default: beside it]"
+)
+report_option = click.option(
+    "--report", metavar="FILE.html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with plots, too."
+)
+SPLITS = ("training", "calibration", "test", "all")  # of a data set's manifest, and all of them
+
+
+def split_option(default: str) -> Callable[[Command], Command]:
+    """Adds --split."""
+    return click.option(
+        "--split", default=default, show_default=True, type=click.Choice(SPLITS), help="Of a data set's folder: these vehicles."
+    )
 
 
 def layout_options(command: Command) -> Command:

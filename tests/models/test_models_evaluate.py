@@ -10,8 +10,11 @@ import pyarrow.parquet
 import pytest
 from thermal_loop import NAMES, drive, write_csv
 
+from cansight.commands import models_options
 from cansight.main import main
+from models.evaluation import truth
 from models.pack import Pack
+from simulator import dataset_plan
 
 START = 1_700_000_000
 
@@ -139,3 +142,8 @@ def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], trained: Pack
         code, out, err = run(capsys, trained.folder, *arguments)
         assert (code, out, err.count("\n")) == (2, "", 1), err
         assert words in err
+
+
+def test_the_splits_that_can_be_chosen_are_those_that_data_sets_have() -> None:
+    assert truth.SPLITS == dataset_plan.SPLITS
+    assert {*truth.SPLITS, "all"} == set(models_options.SPLITS)
