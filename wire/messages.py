@@ -114,6 +114,8 @@ class FindingMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     """What a detector says. The clearing message carries the id of the raising one.
 
     repeats: findings of this detector (pack and fault code) since its last message that were raised and not sent: its rate is limited.
+    level: `seen` is below ticket level: not confirmed over drives yet. A finding that is confirmed later is sent once more, active, with its
+    id and the level `ticket`.
     """
 
     finding_id: Id16
@@ -128,6 +130,7 @@ class FindingMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     contributions: Annotated[list[Contribution], msgspec.Meta(max_length=WINDOW_SIGNALS)]
     window: Window
     repeats: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)] = 0
+    level: Literal["seen", "ticket"] = "ticket"
 
     def __post_init__(self) -> None:
         _finite("finding", self.score, self.threshold, self.p_value)

@@ -67,6 +67,7 @@ MESSAGES: list[Message] = [
         p_value=None,
         contributions=[Contribution(signal="A.b", unit="l/min", expected=2.0, seen=3.0, share=1.0)],
         window=WINDOW,
+        level="seen",
     ),
     Gap(stream=STREAM, first=3, last=9, reason="the outbox was full"),
     StatusMessage(tick_ms=1, state="running", counters={"frames": 12.0}),
