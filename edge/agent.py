@@ -4,10 +4,11 @@ Three threads: `source` reads frames, `uplink` owns the socket, and this one doe
 """
 
 import logging
+import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from types import FrameType
@@ -44,7 +45,7 @@ def run(config: EdgeConfig, supervisor: Supervisor | None = None) -> None:
     stop = threading.Event()
     with ExitStack() as stack:
         parts = open_parts(config, stop, stack, supervisor)
-        stack.enter_context(_signals(stop))
+        stack.enter_context(_signals(stop, parts.packs.ask))
         Agent(config, parts, stop).run()
 
 
@@ -199,6 +200,8 @@ class Agent:
             return
         self._status_s = now_s
         self._renew(now_s)
+        self._parts.packs.look(now_s)
+        self._recorder.packs(self._parts.detectors.pack_ids)
         counts = store.counts
         status.signals_seen = int(np.count_nonzero(self._seen))
         status.samples, status.samples_changed = self._recorder.samples.recorded, self._recorder.samples.changed
@@ -229,6 +232,7 @@ class Agent:
             self._append(self._recorder.message(heartbeat(self._status, self._tick_ms, stopping=True), time.monotonic()))
         self._store.commit()
         self._parts.ledger.durable(0)
+        self._parts.packs.close()
         self._stop.set()
         self._parts.uplink.stop(GOODBYE_S)
         self._store.close()
@@ -238,13 +242,20 @@ class Agent:
 
 
 @contextmanager
-def _signals(stop: threading.Event) -> Iterator[None]:
-    """SIGTERM and SIGINT end the loop in order."""
+def _signals(stop: threading.Event, reload: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and SIGINT end the loop in order; so does SIGHUP from a terminal that is closed. From elsewhere it means: new packs."""
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    def on_hangup(_number: int, _frame: FrameType | None) -> None:
+        if os.isatty(0):
+            stop.set()
+        else:
+            reload()
+
+    handlers = {signal.SIGTERM: on_signal, signal.SIGINT: on_signal, signal.SIGHUP: on_hangup}
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:

@@ -69,10 +69,22 @@ class PollingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PacksConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The detectors' packs, and the public key (PEM) that their signatures must verify with."""
+    """The detectors' packs, and the public key (PEM) that their signatures must verify with.
+
+    shadow_minutes: healthy minutes that a pack which comes to a running vehicle must pass in shadow before it may speak; 0: none.
+    """
 
     folders: list[str] = msgspec.field(default_factory=list)
     trusted_key: str = ""
+    shadow_minutes: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 60
+
+
+class ConsentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """withdrawn: classes of the catalogue of which nothing is recorded, and no pack looks at. `technical` and `identity` need no word:
+    the first is the car's alone, the second is never recorded.
+    """
+
+    withdrawn: list[Literal["driving", "location"]] = msgspec.field(default_factory=list)
 
 
 class BrokerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -164,6 +176,7 @@ class EdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     broker: BrokerConfig
     recipients: RecipientsConfig
     packs: PacksConfig = msgspec.field(default_factory=PacksConfig)
+    consent: ConsentConfig = msgspec.field(default_factory=ConsentConfig)
     polling: PollingConfig = msgspec.field(default_factory=PollingConfig)
     upload: UploadConfig = msgspec.field(default_factory=UploadConfig)
     batch: BatchConfig = msgspec.field(default_factory=BatchConfig)

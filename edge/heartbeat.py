@@ -10,7 +10,7 @@ COUNTERS = (
     *("outbox_bytes", "outbox_limit_bytes", "in_flight", "clock_offset_s", "certificate_days"),
 )
 CHANNEL_COUNTERS = ("frames", "frames_dropped", "frames_damaged", "error_frames", "bus_offs", "downs")
-MAX_PACKS, MAX_REFUSED, MAX_CHANNELS = 32, 8, 16  # a message has room for so many
+MAX_PACKS, MAX_REFUSED, MAX_SHADOW, MAX_CHANNELS = 32, 8, 4, 16  # a message has room for so many
 MAX_LINE = 200  # characters
 
 
@@ -23,6 +23,7 @@ def heartbeat(status: Status, tick_ms: int, *, stopping: bool = False) -> Status
     facts = {"agent": status.agent, "schema": status.schema}
     facts |= {f"pack.{number}": pack for number, pack in enumerate(status.packs[:MAX_PACKS])}
     facts |= {f"pack_refused.{number}": line[:MAX_LINE] for number, line in enumerate(status.packs_refused[:MAX_REFUSED])}
+    facts |= {f"pack_shadow.{number}": line[:MAX_LINE] for number, line in enumerate(status.packs_shadow[:MAX_SHADOW])}
     facts |= {f"channel.{channel}": str(said.state) for channel, said in channels}
     return StatusMessage(
         tick_ms=tick_ms,

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
-from dbc.catalogue import Catalogue
+from dbc.catalogue import IDENTITY, Catalogue
 from dbc.compiler import load_compiled
 from dbc.decoder import Decoder
 from dbc.integrity import with_checks
@@ -20,7 +20,7 @@ from dbc.sampler import Sampler, Snapshot
 from dbc.schema import Schema
 from edge.boot_clock import BootClockFile
 from edge.config import EdgeConfig
-from edge.detectors import Detectors
+from edge.detectors import Detector, Detectors
 from edge.errors import ConfigError
 from edge.health import Ledger, Status, StatusFile
 from edge.health_server import HealthServer
@@ -29,6 +29,8 @@ from edge.ignition import Ignition
 from edge.key_store import KeyFiles
 from edge.outbox import Outbox
 from edge.outbox_store import OutboxStore
+from edge.pack_keeper import PackKeeper
+from edge.pack_record import PackRecord
 from edge.polling import identifier
 from edge.recorder import Recorder
 from edge.renewal import Renewal
@@ -38,7 +40,8 @@ from edge.sources.clock import SteadyClock, system_instant
 from edge.sources.reader import Reader
 from edge.streams import Journey
 from edge.uplink import Uplink
-from models.pack import load_public_key
+from models.errors import PackError
+from models.pack import Pack, load_public_key
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +68,7 @@ class Parts:
     reassembler: Reassembler
     decoder: Decoder
     sampler: Sampler
+    packs: PackKeeper
     detectors: Detectors
     asking: Callable[[Snapshot], None] | None
     recorder: Recorder
@@ -92,7 +96,9 @@ def open_parts(config: EdgeConfig, stop: threading.Event, stack: ExitStack, supe
     catalogue = Catalogue.load(config.dbc.catalogue) if config.dbc.catalogue else Catalogue.empty()
     compiled = with_checks(compiled, catalogue.checks)
     catalogue.check(schema.names)  # a misspelt name would record what its owner has called private
-    detectors = _detectors(config, schema)
+    packs = _packs(config, schema, catalogue, state)
+    packs.open()
+    detectors = packs.detectors
     answers = {config.polling.channel: identifier(config.polling.answer_id)} if config.polling.requests else {}
     issued_ms = int(identity.certificate.not_valid_before_utc.timestamp() * 1000)
     boot_clock = BootClockFile(state, config.clock.trust, issued_ms, system_instant)
@@ -110,6 +116,7 @@ def open_parts(config: EdgeConfig, stop: threading.Event, stack: ExitStack, supe
         schema=schema.schema_id.hex(),
         packs=detectors.running,
         packs_refused=detectors.refused,
+        packs_shadow=detectors.in_shadow,
         signals=len(schema),
         outbox_limit_bytes=config.outbox.bytes,
     )
@@ -123,9 +130,10 @@ def open_parts(config: EdgeConfig, stop: threading.Event, stack: ExitStack, supe
         reassembler=Reassembler(compiled),
         decoder=Decoder(compiled, schema.channels),
         sampler=Sampler(schema),
+        packs=packs,
         detectors=detectors,
         asking=_asking(config, schema, stop, stack),
-        recorder=Recorder(schema, catalogue.consent_class, identity, journey, config.batch.ticks),
+        recorder=Recorder(schema, _recorded(config, catalogue), identity, journey, config.batch.ticks),
         outbox=outbox,
         store=store,
         uplink=Uplink(config.broker, identity, outbox, store.lock, config.upload),
@@ -137,18 +145,37 @@ def open_parts(config: EdgeConfig, stop: threading.Event, stack: ExitStack, supe
         health=stack.enter_context(HealthServer(config.health.listen, status)),
         supervisor=supervisor,
     )
-    packs, waiting = len(detectors.pack_ids), store.pending
-    log.info("vehicle %s: %d signals, %d detectors, %d batches in the outbox", config.vehicle, len(schema), packs, waiting)
+    counts = len(schema), len(detectors.pack_ids), store.pending
+    log.info("vehicle %s: %d signals, %d detectors, %d batches in the outbox", config.vehicle, *counts)
     return parts
 
 
-def _detectors(config: EdgeConfig, schema: Schema) -> Detectors:
+def _packs(config: EdgeConfig, schema: Schema, catalogue: Catalogue, state: Path) -> PackKeeper:
     packs = config.packs
-    if not packs.folders:
-        return Detectors([])
-    if not packs.trusted_key:
+    if packs.folders and not packs.trusted_key:
         raise ConfigError("packs.trusted_key: is not set; packs are run only when this key has signed them")
-    return Detectors.load(packs.folders, load_public_key(packs.trusted_key), schema)
+    trusted = load_public_key(packs.trusted_key) if packs.folders else None
+
+    def load(folder: Path) -> Detector:
+        pack = Pack.load(folder, trusted)
+        for name in pack.manifest.names:
+            if _recorded(config, catalogue)(name) == IDENTITY:
+                withdrawn = catalogue.consent_class(name) != IDENTITY
+                why = "for which consent is withdrawn" if withdrawn else "which says whose car it is; train it without"
+                raise PackError(f"pack {folder}: looks at {name}, of the class {catalogue.consent_class(name)}, {why}")
+        return Detector(pack, schema)
+
+    return PackKeeper(packs.folders, load, PackRecord(state), packs.shadow_minutes * 60)
+
+
+def _recorded(config: EdgeConfig, catalogue: Catalogue) -> Callable[[str], str]:
+    """The consent class of a signal; of a withdrawn one that of what is never recorded."""
+
+    def consent_class(name: str) -> str:
+        found = catalogue.consent_class(name)
+        return IDENTITY if found in config.consent.withdrawn else found
+
+    return consent_class
 
 
 def _asking(config: EdgeConfig, schema: Schema, stop: threading.Event, stack: ExitStack) -> Callable[[Snapshot], None] | None:

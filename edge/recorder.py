@@ -139,6 +139,11 @@ class Recorder:
         messages = self._limit.admit(message) if isinstance(message, FindingMessage) else [message]
         return [record for one in messages for record in self._say(one, now_s)]
 
+    def packs(self, pack_ids: tuple[str, ...]) -> None:
+        """Other packs run: streams that begin from here on say so."""
+        if pack_ids != self._journey.pack_ids:
+            self._journey = replace(self._journey, pack_ids=pack_ids)
+
     def place(self, clock: Clock, now_s: float) -> list[Record]:
         """UTC is known, or known better: from here on streams are announced with this clock.
 

@@ -22,7 +22,8 @@ def deploy(pack_dir: Path, config_file: Path, key: str | None) -> None:
     """Put a pack where the agent with these settings finds it.
 
     First it is checked as the agent checks it: signature, hashes, operators, the DBC's signals, one run. Where packs.folders names the
-    pack's folder, or a folder of packs, it takes the place of the one of the same name; the agent has it from its next start on.
+    pack's folder, or a folder of packs, it takes the place of the one of the same name. A running agent takes it up within 15 s, and lets
+    it speak after a trial in shadow (packs.shadow_minutes).
     """
     from cansight import settings
     from dbc.compiler import compile_dbc
@@ -54,7 +55,7 @@ def deploy(pack_dir: Path, config_file: Path, key: str | None) -> None:
             target.rename(old)
         new.rename(target)
     click.echo(
-        f"{target}: {manifest.pack_id} {manifest.version} is whole, signed, and fits the DBC; the agent runs it from its next start on"
+        f"{target}: {manifest.pack_id} {manifest.version} is whole, signed, and fits the DBC; a running agent takes it up within 15 s"
     )
 
 

@@ -171,7 +171,9 @@ def test_a_pack_that_fails_on_the_road_is_left_out_and_the_others_go_on(
     def fail(*_: object) -> None:
         raise ScoreError("pack x: onnxruntime failed: out of memory")
 
-    monkeypatch.setattr(detectors._detectors[0]._runtime, "score", fail)
+    ruling = detectors.slots[0].ruling
+    assert ruling is not None
+    monkeypatch.setattr(ruling._runtime, "score", fail)
     said: list[FindingMessage] = []
     for snapshot in snapshots(leak(300, 200, 300)):
         said += detectors.step(snapshot)

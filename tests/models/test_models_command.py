@@ -205,7 +205,7 @@ packs = { folders = ["packs"], trusted_key = "pack.pub.pem" }
     for _ in range(2):
         code, out, err = run(capsys, *deploy, "--key", tmp_path / "pack.key")
         assert (code, err) == (0, "")
-    assert "runs it from its next start on" in out
+    assert "a running agent takes it up within 15 s" in out
     assert [entry.name for entry in (tmp_path / "packs").iterdir()] == ["loop"]
     assert Pack.load(tmp_path / "packs" / "loop", key.public_key()).manifest.pack_id == "loop"
     for change, words in (
