@@ -33,18 +33,20 @@ from cloud.refused import Refused
 from cloud.replays import AT_START, Outcome, chunks, missing
 from cloud.revocation import Revocations
 from cloud.sinks import HealthSink, Runner, StoreSink, TicketSink
-from cloud.store import Store
+from cloud.store import Store, StoreUnavailable
 from cloud.stores import make_store
 from cloud.streams import Streams
 from cloud.tickets.service import TicketService
 from cloud.unplaced import carry_forward
 from cloud.vehicle_models import VehicleModel, by_schema, load_models
+from cloud.windows import Downsampling, StaleWindows
 from wire.errors import SegmentLogError
 from wire.recipients import RecipientKey, load_recipient_keys
 
 GROUP = 512  # messages in one write of the landing log
 HOUSEKEEPING_S = 60.0
 BEAT_S = 1.0
+DOWNSAMPLE_S = 10.0
 ASKED_S = 1.0  # how often the tables are asked whether somebody wants a replay
 DISK_PAUSE_S = 1.0
 GOODBYE_S = 5.0
@@ -64,6 +66,8 @@ class Cloud:
         self._arrived = asyncio.Event()
         self._runners: list[Runner] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aggregator")
+        self._downsampler = ThreadPoolExecutor(1, thread_name_prefix="downsampler")
+        self._windows: StaleWindows | None = None
         self._said_full = False
 
     def stop(self) -> None:
@@ -96,7 +100,10 @@ class Cloud:
             await loop.run_in_executor(self._thread, self._aggregator.open)
             self._inlet = Inlet(self.config.broker, lambda arrival: self._deliver(loop, arrival))
             await self._serve(stack, store, tickets, parts.models)
-            sinks = (StoreSink(store), TicketSink(tickets), HealthSink(database))
+            if isinstance(store, Downsampling) and self.config.store.influx.downsample:
+                self._windows = StaleWindows(database, store, _now_ms)
+            stack.callback(self._downsampler.shutdown, cancel_futures=True)
+            sinks = (StoreSink(store, self._windows), TicketSink(tickets), HealthSink(database))
             self._runners = [Runner(sink, self._landing, quarantine, database) for sink in sinks]
             self._inlet.start()
             ready(self.url)
@@ -108,6 +115,8 @@ class Cloud:
         """Run the tasks; when one fails, or at `stop`, drain and end all."""
         sinks = [asyncio.create_task(runner.run(), name=f"sink {runner.sink.name}") for runner in self._runners]
         work = {"aggregator": self._aggregate(), "housekeeping": self._keep_house(), "replays": self._replay_what_can_be()}
+        if self._windows is not None:
+            work["downsampling"] = self._downsample(self._windows)
         others = [asyncio.create_task(task, name=name) for name, task in work.items()]
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         await asyncio.wait([stop, *sinks, *others], return_when=asyncio.FIRST_COMPLETED)
@@ -208,6 +217,18 @@ class Cloud:
                 runner.wake()
         return outcome
 
+    async def _downsample(self, windows: StaleWindows) -> None:
+        """Minutes and hours of what has become quiet, one at a time, so that the end does not wait for long."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                made = await loop.run_in_executor(self._downsampler, windows.work, 1)
+            except (StoreUnavailable, OperationalError) as error:
+                log.warning("minutes and hours cannot be made (%s); trying again", error)
+                made = 0
+            if not made:
+                await asyncio.sleep(DOWNSAMPLE_S)
+
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
@@ -276,6 +297,7 @@ class Cloud:
             "waiting": len(self._queue),
             "refusals": dict(counts.refusals),
             "landing_gaps": self._landing.gaps,
+            "windows_made": self._windows.done if self._windows is not None else 0,
             "online_ms": dict(self._aggregator.heard_ms),
             "gone_ms": {one: ms for one, ms in self._inlet.gone_ms.copy().items() if ms > self._aggregator.heard_ms.get(one, 0)},
             "sinks": {

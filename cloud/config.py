@@ -14,6 +14,7 @@ from dbc.dbc_file import absolute_argument
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 Database = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
+Kept = Annotated[str, msgspec.Meta(pattern=r"^([1-9][0-9]{0,4}d|forever)$")]
 
 
 class BrokerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,6 +47,11 @@ class InfluxConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     username: str = ""
     password_file: str = ""
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=300)] = 10.0
+    # How long ticks, minutes and hours are kept, like "90d" or "forever"; `cansight cloud init` says it to the server.
+    keep_ticks: Kept = "90d"
+    keep_minutes: Kept = "800d"
+    keep_hours: Kept = "forever"
+    downsample: bool = True  # keep minutes and hours at all
 
 
 class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    func,
     make_url,
     select,
 )
@@ -85,6 +86,14 @@ REPLAYS = Table(
     Column("id", Integer, primary_key=True),
     Column("positions", JSON, nullable=False),
     Column("answer", JSON),
+)
+WINDOWS = Table(
+    "stale_windows",
+    _META,
+    Column("vehicle", String, primary_key=True),
+    Column("hour_ms", BigInteger, primary_key=True),
+    Column("model", String, nullable=False),
+    Column("noted_ms", BigInteger, nullable=False, index=True),
 )
 CHECKPOINT = Table("checkpoint", _META, Column("id", Integer, primary_key=True), Column("position", BigInteger, nullable=False))
 
@@ -241,6 +250,40 @@ class Database:
                 return None
             connection.execute(REPLAYS.delete().where(REPLAYS.c.id == number))
         return dict(answer)
+
+    # hours whose minutes are to be made again
+
+    def note_windows(self, windows: Iterable[tuple[str, str, int]], now_ms: int) -> None:
+        """(vehicle, model, hour): ticks of them have been written."""
+        with self._engine.begin() as connection:
+            for vehicle, model, hour_ms in windows:
+                row = {"vehicle": vehicle, "hour_ms": hour_ms, "model": model, "noted_ms": now_ms}
+                connection.execute(
+                    insert(WINDOWS).values(row).on_conflict_do_update(index_elements=["vehicle", "hour_ms"], set_={"noted_ms": now_ms})
+                )
+
+    def quiet_windows(self, before_ms: int, most: int) -> list[tuple[str, str, int, int]]:
+        """(vehicle, model, hour, noted) of those not noted since, the longest first."""
+        columns = (WINDOWS.c.vehicle, WINDOWS.c.model, WINDOWS.c.hour_ms, WINDOWS.c.noted_ms)
+        query = select(*columns).where(WINDOWS.c.noted_ms <= before_ms).order_by(WINDOWS.c.noted_ms).limit(most)
+        with self._engine.connect() as connection:
+            return [(row.vehicle, row.model, row.hour_ms, row.noted_ms) for row in connection.execute(query)]
+
+    def claim_window(self, vehicle: str, hour_ms: int, noted_ms: int, now_ms: int) -> bool:
+        """Whether it is ours to make: nobody has claimed or noted it since it was read."""
+        where = (WINDOWS.c.vehicle == vehicle, WINDOWS.c.hour_ms == hour_ms, WINDOWS.c.noted_ms == noted_ms)
+        with self._engine.begin() as connection:
+            return connection.execute(WINDOWS.update().where(*where).values(noted_ms=now_ms)).rowcount == 1
+
+    def forget_window(self, vehicle: str, hour_ms: int, noted_ms: int) -> None:
+        """It is made, unless it was noted again meanwhile."""
+        where = (WINDOWS.c.vehicle == vehicle, WINDOWS.c.hour_ms == hour_ms, WINDOWS.c.noted_ms == noted_ms)
+        with self._engine.begin() as connection:
+            connection.execute(WINDOWS.delete().where(*where))
+
+    def count_windows(self) -> int:
+        with self._engine.connect() as connection:
+            return int(connection.execute(select(func.count()).select_from(WINDOWS)).scalar_one())
 
     # which sequences have landed
 

@@ -37,7 +37,8 @@ class SignalLines:
         self._layouts: dict[tuple[bytes, bytes], list[tuple[str, NDArray[np.intp], list[str]]]] = {}
 
     def encode(self, rows: TickRows) -> list[str]:
-        """One line per bus and tick that has a value, then a `quality` line per bus and consent class: how many values had which reason."""
+        """One line per bus and tick that has a value, then a `quality` line per bus and consent class: how many values had which reason, of
+        how many ticks, received how long after the last of them (not in a replayed log)."""
         tags = f"vehicle={escape_key(rows.vehicle)},model={escape_key(rows.model)}"
         value, reason = rows.value, rows.reason
         finite = np.isfinite(value)
@@ -61,9 +62,13 @@ class SignalLines:
                 if text:
                     lines.append(f"{head}{text} {tick}")
             if ticks:
+                # how long the batch's last tick took to be received here; the landed record says it, so a rewrite says the same
+                late = "" if rows.replay else f",latency_ms={float(rows.received_ms - ticks[-1])!r}"
                 counts = np.bincount((reason if whole else reason[:, places]).ravel(), minlength=len(_REASONS))
                 counted = ",".join(f"{name}={int(counts[code])}.0" for code, name in _REASONS)
-                quality.append(f"quality,{tags},bus={bus},class={escape_key(rows.consent_class)} {counted} {ticks[-1]}")
+                quality.append(
+                    f"quality,{tags},bus={bus},class={escape_key(rows.consent_class)} {counted},ticks={len(ticks)}.0{late} {ticks[-1]}"
+                )
         return lines + quality
 
     def _buses(self, rows: TickRows) -> list[tuple[str, NDArray[np.intp], list[str]]]:
@@ -84,7 +89,7 @@ class SignalLines:
 
 
 def finding_lines(findings: Sequence[FindingEvent]) -> list[str]:
-    """Measurement `findings`: tags vehicle, model, fault_code, state; one point per message. p_value is left out where there is none."""
+    """Measurement `findings`: tags vehicle, model, fault_code, state, level; one point per message. No p_value: none was given."""
     lines = []
     for event in findings:
         finding = event.finding
@@ -93,7 +98,7 @@ def finding_lines(findings: Sequence[FindingEvent]) -> list[str]:
             fields += f",p_value={float(finding.p_value)!r}"
         fields += f",pack={quote(finding.pack_id)},finding={quote(finding.finding_id.hex())},since_ms={float(finding.since_ms)!r}"
         tags = f"vehicle={escape_key(event.vehicle)},model={escape_key(event.model)},fault_code={escape_key(finding.fault_code)}"
-        lines.append(f"findings,{tags},state={finding.state} {fields} {finding.tick_ms}")
+        lines.append(f"findings,{tags},state={finding.state},level={finding.level} {fields} {finding.tick_ms}")
     return lines
 
 

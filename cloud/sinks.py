@@ -26,6 +26,7 @@ from cloud.store import Store, StoreUnavailable
 from cloud.streams import Opened
 from cloud.tickets.errors import TicketsUnusable
 from cloud.tickets.service import TicketService
+from cloud.windows import StaleWindows
 from wire.errors import SegmentLogError, WireError
 from wire.messages import Announcement, Clock
 
@@ -51,16 +52,19 @@ class Sink(Protocol):
 
 
 class StoreSink:
-    """Everything with a time goes to the time-series store."""
+    """Everything with a time goes to the time-series store; `windows` notes which minutes are to be made from it."""
 
     name = "store"
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, windows: StaleWindows | None = None) -> None:
         self._store = store
+        self._windows = windows
 
     def take(self, events: Sequence[Event]) -> None:
         if rows := [event for event in events if isinstance(event, TickRows)]:
             self._store.write(rows)
+            if self._windows is not None:
+                self._windows.note(rows)
         if findings := [event for event in events if isinstance(event, FindingEvent)]:
             self._store.write_findings(findings)
         if gaps := [event for event in events if isinstance(event, GapEvent)]:

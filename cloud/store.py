@@ -74,6 +74,12 @@ class Store(Protocol):
     def write_gaps(self, gaps: Sequence[GapEvent]) -> None:
         """Store gaps; raises as `write`."""
 
+    def delete(self, vehicle: str, from_ms: int, to_ms: int) -> dict[str, int]:
+        """Remove everything of a vehicle with from_ms <= time < to_ms (gaps: by their arrival); how many points of which kind were there.
+
+        Raises CloudError where the store cannot delete by vehicle, before anything is removed.
+        """
+
     def flush(self) -> None:
         """What was written survives a power cut once this returns; before, it survives a kill. A sink's cursor is saved after it."""
 

@@ -9,6 +9,7 @@ import click
 
 from cansight.commands.cloud_quarantine import quarantine
 from cansight.commands.cloud_settings import CONFIG, load_config
+from cansight.commands.cloud_store import delete, init, query
 from cansight.errors import WorkFailed
 
 VERBOSE = click.option("-v", "--verbose", is_flag=True, help="say more on stderr")
@@ -19,7 +20,8 @@ def cloud() -> None:
     """The aggregator, its stores, tickets and page."""
 
 
-cloud.add_command(quarantine)
+for command in (quarantine, init, query, delete):
+    cloud.add_command(command)
 
 
 @cloud.command()

@@ -218,6 +218,32 @@ class EmbeddedStore:
                 (*key, minute, int(tick_ms[0]), int(tick_ms[-1]), blocks.encode(tick_ms, raw, reason)),
             )
 
+    def delete(self, vehicle: str, from_ms: int, to_ms: int) -> dict[str, int]:
+        """A block that reaches out of the range is written again without what lies in it."""
+        counted = {"ticks": 0, "findings": 0, "gaps": 0}
+        with self._transaction() as connection:
+            number = _one(connection, "SELECT id FROM vehicles WHERE vehicle = ?", vehicle)
+            touched = "vehicle = ? AND last_ms >= ? AND first_ms < ?"
+            for table, size in (("blocks", blocks.GROUP), ("batches", WHOLE)):
+                found = connection.execute(f"SELECT rowid, data FROM {table} WHERE {touched}", (number, from_ms, to_ms)).fetchall()
+                for row, data in found:
+                    tick_ms, raw, reason = blocks.decode(data)
+                    kept = (tick_ms < from_ms) | (tick_ms >= to_ms)
+                    counted["ticks"] += int((~kept).sum())
+                    if not kept.any():
+                        connection.execute(f"DELETE FROM {table} WHERE rowid = ?", (row,))
+                        continue
+                    rest = tick_ms[kept]
+                    values = (int(rest[0]), int(rest[-1]), blocks.encode(rest, raw[kept], reason[kept], size), row)
+                    connection.execute(f"UPDATE {table} SET first_ms = ?, last_ms = ?, data = ? WHERE rowid = ?", values)
+            for table, when in (("findings", "tick_ms"), ("gaps", "received_ms")):
+                done = connection.execute(
+                    f"DELETE FROM {table} WHERE vehicle = ? AND {when} >= ? AND {when} < ?", (vehicle, from_ms, to_ms)
+                )
+                counted[table] = done.rowcount
+            self._recall(connection)
+        return counted
+
     # reading
 
     def vehicles(self) -> list[VehicleSummary]:
@@ -226,7 +252,7 @@ class EmbeddedStore:
                 "SELECT vehicle, model, max(coalesce((SELECT max(last_ms) FROM batches WHERE vehicle = v.id), -1e18),"
                 " coalesce((SELECT max(last_ms) FROM blocks WHERE vehicle = v.id), -1e18)) FROM vehicles v ORDER BY vehicle"
             )
-            return [VehicleSummary(vehicle, model, int(last)) for vehicle, model, last in found]
+            return [VehicleSummary(vehicle, model, int(last)) for vehicle, model, last in found if last > -1e18]  # not those deleted
 
     def newest(self, vehicle: str) -> int | None:
         with self._reader() as connection:

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import msgspec
 import urllib3
@@ -74,8 +75,17 @@ class InfluxServer:
         self._token = ""
         self._pool: urllib3.PoolManager | None = None
         self._client: Any = None
+        self._writer: Any = None
         self._lock = threading.Lock()
+        self.told = ""  # the version the server said, once it was asked
         self._version: str | None = None if config.version == "auto" else config.version
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
 
     def open(self) -> None:
         """Raises CloudError when a secret's file cannot be read."""
@@ -94,7 +104,7 @@ class InfluxServer:
         with self._lock:
             if self._client is not None:
                 self._client.close()
-                self._client = None
+                self._client = self._writer = None
             if self._pool is not None:
                 self._pool.clear()
                 self._pool = None
@@ -103,8 +113,8 @@ class InfluxServer:
         """ "1" or "2" ("2" also for later ones: they take the same write call). Asked once, where the settings do not say it; `ask`: ask
         in any case, to see whether the server is there."""
         if self._version is None or ask:
-            told = self._request("GET", "/ping").headers.get("X-Influxdb-Version", "").lstrip("v")
-            self._version = self._version or ("1" if told.startswith(("0.", "1.")) else "2")
+            self.told = self._request("GET", "/ping").headers.get("X-Influxdb-Version", "").lstrip("v")
+            self._version = self._version or ("1" if self.told.startswith(("0.", "1.")) else "2")
         return self._version
 
     def write(self, database: str, body: bytes) -> None:
@@ -140,15 +150,13 @@ class InfluxServer:
 
     def _write_2(self, database: str, body: bytes) -> tuple[int, str]:
         """influxdb-client's plain write call: its batching writer would lose lines without a word."""
-        from influxdb_client.client.influxdb_client import InfluxDBClient
         from influxdb_client.client.write_api import SYNCHRONOUS
         from influxdb_client.rest import ApiException
 
+        client = self.client()
         with self._lock:
-            if self._client is None:
-                timeout = int(self._config.timeout_s * 1000)
-                self._client = InfluxDBClient(self.url, self._token, org=self._config.organisation or "-", timeout=timeout, retries=False)
-                self._writer = self._client.write_api(write_options=SYNCHRONOUS)
+            if self._writer is None:
+                self._writer = client.write_api(write_options=SYNCHRONOUS)
         try:
             self._writer.write(database, record=body, write_precision="ms")
         except ApiException as error:
@@ -156,6 +164,16 @@ class InfluxServer:
         except urllib3.exceptions.HTTPError as error:
             raise StoreUnavailable(f"{self.url}: {_one_line(str(error))}") from error
         return 204, ""
+
+    def client(self) -> Any:
+        """influxdb-client's own object for a 2.x server: the plain write call, buckets, deleting."""
+        from influxdb_client.client.influxdb_client import InfluxDBClient
+
+        with self._lock:
+            if self._client is None:
+                timeout = int(self._config.timeout_s * 1000)
+                self._client = InfluxDBClient(self.url, self._token, org=self._config.organisation or "-", timeout=timeout, retries=False)
+            return self._client
 
     def _create(self, database: str) -> None:
         """1.x: its default retention policy, autogen, keeps everything."""

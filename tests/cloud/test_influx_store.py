@@ -164,6 +164,8 @@ def test_every_valid_value_is_written_exactly_and_nothing_else(table: list[list[
     for line in SignalLines().encode(rows):
         measurement, tags, fields, tick = parse(line)
         if measurement == "quality":
+            assert float(fields.pop("ticks")) == len(table)
+            assert float(fields.pop("latency_ms")) == rows.received_ms - rows.tick_ms[-1]
             assert sum(map(float, fields.values())) == len(table) * sum(schema.channel == schema.channels.index(tags["bus"]))
             continue
         assert tags == {"vehicle": VEHICLE, "model": "sample", "bus": tags["bus"]}

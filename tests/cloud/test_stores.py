@@ -171,3 +171,26 @@ def test_gaps_are_kept_once(store: Store) -> None:
     elif isinstance(store, InfluxStore):
         (series,) = store._server.query("cansight", "SELECT first, last, reason FROM gaps")
         assert sorted(series.rows) == [[START_MS, 3, 7, 'full: "flash"\\'], [START_MS, 12, 20, "full"]]
+
+
+def test_a_vehicle_is_deleted_whole_or_for_a_period_and_nothing_else_is(store: Store) -> None:
+    other = "f" * 16
+    store.write([*batches(200), make_rows(range(50), vehicle=other, stream=b"o" * 16)])
+    store.write_gaps(
+        [GapEvent(VEHICLE, "sample", b"s" * 16, 9, START_MS + 90_500, False, Gap(stream=b"t" * 16, first=1, last=2, reason="full"))]
+    )
+    counted = store.delete(VEHICLE, START_MS + 70_000, START_MS + 130_000)
+    assert 60 in counted.values()  # ticks
+    assert 1 in counted.values()  # the gap
+    left = [*range(70), *range(130, 200)]
+    ticks, values = everything(store, ["M0.S0", "M1.S5"])
+    assert ticks == [START_MS + 1000 * tick for tick in left]
+    whole = make_rows(range(200))
+    assert values["M1.S5"] == whole.value[left, 5].tolist()
+    assert 60 not in store.delete(VEHICLE, START_MS + 70_000, START_MS + 130_000).values()
+    store.delete(VEHICLE, 0, 9_000_000_000_000)
+    assert everything(store, ["M0.S0"])[0] == []
+    assert [one.vehicle for one in store.vehicles()] == [other]
+    assert len(store.series(other, ["M0.S0"], START_MS, START_MS + 50_000, 1000).tick_ms) == 50
+    store.write([make_rows(range(3))])
+    assert everything(store, ["M0.S0"])[0] == [START_MS, START_MS + 1000, START_MS + 2000]
