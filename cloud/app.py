@@ -20,11 +20,13 @@ from aiohttp import web
 from sqlalchemy.exc import OperationalError
 
 from cloud.aggregator import Aggregator, Arrival
-from cloud.api import make_app, require_loopback
+from cloud.api import Backend, make_app
 from cloud.check import aggregators_certificate
 from cloud.config import CloudConfig
 from cloud.database import Database
+from cloud.delays import Delays
 from cloud.errors import CloudError
+from cloud.guard import api_tls_context
 from cloud.inlet import Inlet, tls_context
 from cloud.landing import Landing
 from cloud.pki_files import load_certificates
@@ -37,6 +39,7 @@ from cloud.store import Store, StoreUnavailable
 from cloud.stores import make_store
 from cloud.streams import Streams
 from cloud.tickets.service import TicketService
+from cloud.tokens import Tokens
 from cloud.unplaced import carry_forward
 from cloud.vehicle_models import VehicleModel, by_schema, load_models
 from cloud.windows import Downsampling, StaleWindows
@@ -68,6 +71,7 @@ class Cloud:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aggregator")
         self._downsampler = ThreadPoolExecutor(1, thread_name_prefix="downsampler")
         self._windows: StaleWindows | None = None
+        self._delays = Delays()
         self._said_full = False
 
     def stop(self) -> None:
@@ -99,11 +103,12 @@ class Cloud:
             stack.callback(self._thread.shutdown)
             await loop.run_in_executor(self._thread, self._aggregator.open)
             self._inlet = Inlet(self.config.broker, lambda arrival: self._deliver(loop, arrival))
-            await self._serve(stack, store, tickets, parts.models)
+            tokens = stack.enter_context(Tokens(self.config.database_url))
+            await self._serve(stack, store, tickets, tokens, parts)
             if isinstance(store, Downsampling) and self.config.store.influx.downsample:
                 self._windows = StaleWindows(database, store, _now_ms)
             stack.callback(self._downsampler.shutdown, cancel_futures=True)
-            sinks = (StoreSink(store, self._windows), TicketSink(tickets), HealthSink(database))
+            sinks = (StoreSink(store, self._windows, self._delays), TicketSink(tickets), HealthSink(database))
             self._runners = [Runner(sink, self._landing, quarantine, database) for sink in sinks]
             self._inlet.start()
             ready(self.url)
@@ -263,22 +268,23 @@ class Cloud:
         oldest = self._database.oldest_unplaced()
         self._landing.drop_before(before if oldest is None else min(before, oldest))
 
-    async def _serve(self, stack: AsyncExitStack, store: Store, tickets: TicketService, models: dict[str, VehicleModel]) -> None:
-        described = {name: (model.schema, model.catalogue) for name, model in models.items()}
-        application = make_app(store, tickets, self.stats, described, self._database.heard)
-        server = web.AppRunner(application, access_log=None)
+    async def _serve(self, stack: AsyncExitStack, store: Store, tickets: TicketService, tokens: Tokens, parts: "Parts") -> None:
+        described = {name: (model.schema, model.catalogue) for name, model in parts.models.items()}
+        backend = Backend(store, tickets, tokens, self.stats, described, self._database.heard)
+        server = web.AppRunner(make_app(backend, parts.api_tls is not None), access_log=None)
         await server.setup()
         stack.push_async_callback(server.cleanup)
         host, port = self.config.api.host, self.config.api.port
         try:
-            await web.TCPSite(server, host, port).start()
+            await web.TCPSite(server, host, port, ssl_context=parts.api_tls).start()
         except OSError as error:
             raise CloudError(f"api {host}:{port}: cannot listen: {error.strerror or error}; choose another api.port") from error
         bound = server.addresses[0]
-        self.url = f"http://{f'[{bound[0]}]' if ':' in bound[0] else bound[0]}:{bound[1]}"
+        scheme = "http" if parts.api_tls is None else "https"
+        self.url = f"{scheme}://{f'[{bound[0]}]' if ':' in bound[0] else bound[0]}:{bound[1]}"
 
     def stats(self) -> dict[str, Any]:
-        """Counters since the start, for /api/stats. Does not block."""
+        """Counters since the start, for /api/stats; from any thread. Does not block."""
         counts = self._aggregator.counts
         return {
             "landed": counts.landed,
@@ -297,6 +303,7 @@ class Cloud:
             "waiting": len(self._queue),
             "refusals": dict(counts.refusals),
             "landing_gaps": self._landing.gaps,
+            "delays": self._delays.summary(_now_ms()),
             "windows_made": self._windows.done if self._windows is not None else 0,
             "online_ms": dict(self._aggregator.heard_ms),
             "gone_ms": {one: ms for one, ms in self._inlet.gone_ms.copy().items() if ms > self._aggregator.heard_ms.get(one, 0)},
@@ -316,7 +323,7 @@ class Parts:
     """What the settings name, read and checked before anything is opened."""
 
     def __init__(self, config: CloudConfig) -> None:
-        require_loopback(config.api.host)
+        self.api_tls = api_tls_context(config.api)
         tls_context(config.broker)
         aggregators_certificate(config.broker)
         self.fleet_cas = tuple(load_certificates(Path(config.fleet_ca)))

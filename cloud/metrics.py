@@ -44,6 +44,16 @@ class CloudMetrics(Collector):
         )
         for name, words in GAUGES:
             yield GaugeMetricFamily(f"cansight_cloud_{name}", words, value=float(stats[name]))
+        delay = GaugeMetricFamily(
+            "cansight_cloud_delay_seconds",
+            "From a frame on the bus to a query that returns it, of the last ten minutes",
+            labels=["quantile"],
+        )
+        recent = stats["delays"]["recent"]
+        for quantile, name in (("0.5", "p50_s"), ("0.99", "p99_s"), ("1", "greatest_s")):
+            if recent[name] is not None:
+                delay.add_metric([quantile], recent[name])
+        yield delay
         refusals = CounterMetricFamily("cansight_cloud_refusals", "What was refused or set aside, by kind", labels=["kind"])
         for kind, number in sorted(stats["refusals"].items()):
             refusals.add_metric([kind], number)

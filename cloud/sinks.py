@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 from sqlalchemy.exc import OperationalError
 
 from cloud.database import Database
+from cloud.delays import Delays
 from cloud.events import Event, FindingEvent, GapEvent, StatusEvent, TickRows
 from cloud.landing import Landing
 from cloud.placing import clock_for, needs_clock, place
@@ -52,17 +53,20 @@ class Sink(Protocol):
 
 
 class StoreSink:
-    """Everything with a time goes to the time-series store; `windows` notes which minutes are to be made from it."""
+    """Everything with a time goes to the time-series store; `windows` notes which minutes that makes stale, `delays` how late it was."""
 
     name = "store"
 
-    def __init__(self, store: Store, windows: StaleWindows | None = None) -> None:
+    def __init__(self, store: Store, windows: StaleWindows | None = None, delays: Delays | None = None) -> None:
         self._store = store
         self._windows = windows
+        self._delays = delays
 
     def take(self, events: Sequence[Event]) -> None:
         if rows := [event for event in events if isinstance(event, TickRows)]:
             self._store.write(rows)
+            if self._delays is not None:
+                self._delays.add(rows, time.time_ns() // 1_000_000)
             if self._windows is not None:
                 self._windows.note(rows)
         if findings := [event for event in events if isinstance(event, FindingEvent)]:
