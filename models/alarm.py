@@ -10,10 +10,11 @@ __all__ = ["Alarm", "AlarmState", "Transition"]
 
 
 class Transition(IntEnum):
-    """What a step did."""
+    """What a step did. CONFIRMED is of a finding (models/judge.py): its alarm, active already, has reached ticket level."""
 
     RAISED = 1
     CLEARED = 2
+    CONFIRMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,10 @@ class Alarm:
     of: int
     warmup: int
     gap_ms: int
+
+    def persists(self, state: AlarmState) -> bool:
+        """Whether the last scored ticks would raise the alarm, be it active already or not."""
+        return len(state.over_ms) >= self.need
 
     def step(self, state: AlarmState, score: float | None, tick_ms: int) -> tuple[AlarmState, Transition | None]:
         """The next state, and whether the alarm was raised or cleared by this tick.

@@ -6,16 +6,22 @@ which N of M ticks would have raised the alarm in that drive. Those are block ma
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from models.fit import rounded
-from models.manifest import AlarmBudget, Calibration, Persistence, Threshold
+from models.baseline import Baselines, in_force
+from models.drives import first_ticks
+from models.errors import TrainingDataError
+from models.fit import Detector, Scored, rounded, score_drive
+from models.manifest import AlarmBudget, Calibration, DriveRule, Persistence, Threshold
+from models.tables import Drive
+from models.vehicle import judged_ticks
 
-__all__ = ["Knots", "highest_persistent", "p_value", "p_value_knots", "thresholds"]
+__all__ = ["Calibrated", "Knots", "bounds", "calibrate", "highest_persistent", "p_value", "p_value_knots", "thresholds"]
 
 EXACT_TAIL = 1000
 """Highest healthy scores that are kept one by one; below them, groups are kept, so that the graph stays small."""
@@ -27,6 +33,13 @@ HEAVY_MARGIN = 1.2
 """Over the highest of all, where that lies beyond the Gumbel law's own tail."""
 CLEAR = 0.6
 """Of the raising threshold: clears it."""
+BOUND = 3.0
+"""Robust standard deviations of vehicles of the training: what is farther out is not taken for a vehicle's own."""
+MAD = 1.4826
+"""Median absolute deviation of a normal law to its standard deviation."""
+FEW_VEHICLES = 20
+LEAST_BOUND = 1e-3
+"""Of a signal's scale: vehicles that do not differ have a baseline of nothing."""
 EULER = 0.5772156649015329
 
 
@@ -90,4 +103,140 @@ def thresholds(
         Threshold(raise_at=raise_at, clear_below=float(rounded(np.array([CLEAR * raise_at]))[0])),
         Calibration(drives=len(drives), ticks=ticks, highest=float(rounded(np.array([reached]))[0])),
         AlarmBudget(per_drive=budget, tail="gumbel" if kind == "gumbel" else "highest"),
+    )
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What the drives that were held back say of a detector.
+
+    learning, learning_knots: of vehicles without a baseline of their own yet; 1 and None for a pack without baselines.
+    drives, scored, judged, baselines: the calibration drives that had enough ticks, the scores of all and of the known ticks, and the
+    vehicle's own (m,) in each; those of vehicles that have learned theirs alone, where the pack has baselines.
+    """
+
+    threshold: Threshold
+    calibration: Calibration
+    budget: AlarmBudget
+    knots: Knots
+    learning: float
+    learning_knots: Knots | None
+    drives: tuple[Drive, ...]
+    scored: tuple[Scored, ...]
+    judged: tuple[NDArray[np.float64], ...]
+    baselines: tuple[NDArray[np.float64] | None, ...]
+
+
+def calibrate(
+    detector: Detector,
+    held: Sequence[Drive],
+    rule: DriveRule,
+    persistence: Persistence,
+    baselines: Baselines | None,
+    budget: float,
+    least: float = 1e-6,
+) -> Calibrated:
+    """Thresholds and p-values from recordings that nothing was fitted on, each of them of one vehicle, all healthy.
+
+    baselines: every drive is judged against what the vehicle has learned in the drives before it, and, by all of them, what a vehicle is
+    judged by until it has. Raises TrainingDataError where too little of them can be judged.
+    """
+    enough = persistence.warmup_ticks + persistence.need
+    whole = [_drives(detector, recording, rule) for recording in held]
+    fleet = [drive for vehicle in whole for drive in vehicle if len(drive.judged) >= enough]
+    _check_judged(held, [drive.judged for vehicle in whole for drive in vehicle], persistence)
+    if baselines is None:
+        return _calibrated(fleet, fleet, persistence, budget, least)
+    own = []
+    for vehicle in whole:
+        values = in_force(baselines, np.stack([drive.mean for drive in vehicle]), [len(one.judged) >= rule.least_ticks for one in vehicle])
+        for drive, value in zip(vehicle, values, strict=True):
+            if np.isfinite(value).all() and len(drive.judged) >= enough:
+                own.append(_of_drive(detector, drive.drive, value))
+    if not own:
+        raise TrainingDataError(
+            f"{held[0].source}: none of {len(held)} calibration recordings has over {baselines.least} drives of {rule.least_ticks} judged "
+            f"ticks with pauses over {rule.gap_s} s between them; with a baseline each DATA file is all drives of one vehicle"
+        )
+    return _calibrated(own, fleet, persistence, budget, least)
+
+
+def bounds(detector: Detector, fitted: Sequence[Drive], rule: DriveRule) -> NDArray[np.float64]:
+    """(m,) in the signals' units: how far vehicles of the training lie from the fleet, BOUND robust standard deviations of it."""
+    means = []
+    for recording in fitted:
+        rows, deviation = judged_ticks(detector, recording)
+        if len(rows):
+            means.append(deviation.offsets().mean(axis=0))
+    if len(means) < 2:
+        raise TrainingDataError(f"{len(means)} recordings have judged ticks, expected two at least: a baseline is what vehicles differ by")
+    offsets = np.array(means)
+    spread = MAD * np.median(np.abs(offsets - np.median(offsets, axis=0)), axis=0)
+    if len(means) < FEW_VEHICLES:
+        spread = np.maximum(spread, offsets.std(axis=0, ddof=1))
+    return rounded(np.maximum(BOUND * spread, LEAST_BOUND * detector.scale))
+
+
+@dataclass(frozen=True)
+class _OfDrive:
+    drive: Drive
+    scored: Scored
+    judged: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    baseline: NDArray[np.float64] | None
+
+
+def _drives(detector: Detector, recording: Drive, rule: DriveRule) -> list[_OfDrive]:
+    """The drives of a recording, judged by the fleet's baseline."""
+    rows, deviation = judged_ticks(detector, recording, fast=False)
+    first = first_ticks(recording.tick_ms[rows], rule.gap_s * 1000)
+    if len(first) <= 1:
+        return [replace(_of_drive(detector, recording, None), mean=deviation.offsets().mean(axis=0) if len(rows) else _none(detector))]
+    # A drive's own rows, with those before it that its first window looks back on.
+    starts = [0, *(max(int(rows[at]) - detector.window + 1, int(rows[at - 1]) + 1) for at in first[1:]), len(recording.tick_ms)]
+    means = np.add.reduceat(deviation.offsets(), first, axis=0) / np.diff(first, append=len(rows))[:, None]
+    return [
+        replace(_of_drive(detector, recording.rows(a, b), None), mean=mean) for (a, b), mean in zip(pairwise(starts), means, strict=True)
+    ]
+
+
+def _of_drive(detector: Detector, drive: Drive, baseline: NDArray[np.float64] | None) -> _OfDrive:
+    scored = score_drive(detector, drive, baseline=baseline)
+    return _OfDrive(drive, scored, scored.score[scored.known & np.isfinite(scored.score)], _none(detector), baseline)
+
+
+def _none(detector: Detector) -> NDArray[np.float64]:
+    return np.full(len(detector.monitored), np.nan)
+
+
+def _check_judged(held: Sequence[Drive], judged: Sequence[NDArray[np.float64]], persistence: Persistence) -> None:
+    least = persistence.warmup_ticks + persistence.of
+    if 2 * sum(len(one) > least for one in judged) <= len(held):  # half of what was held back says nothing
+        short = held[0] if len(judged) != len(held) else held[int(np.argmin([len(one) for one in judged]))]
+        raise TrainingDataError(
+            f"{short.source}: {min(map(len, judged))} ticks of it can be scored, expected over {least}; "
+            f"give longer drives, or drives that cover the same operating range"
+        )
+
+
+def _calibrated(own: list[_OfDrive], fleet: list[_OfDrive], persistence: Persistence, budget: float, least: float) -> Calibrated:
+    """own: judged as a vehicle is that has learned; fleet: as one that has not. The same drives where the pack has no baselines."""
+    threshold, calibration, promise = thresholds([one.judged for one in own], persistence, budget, least)
+    knots = p_value_knots(np.concatenate([one.judged for one in own]))
+    learning, learning_knots = 1.0, None
+    if own is not fleet:
+        before, _, _ = thresholds([one.judged for one in fleet], persistence, budget, least)
+        learning = float(rounded(np.array([max(1.0, before.raise_at / threshold.raise_at)]))[0])
+        learning_knots = p_value_knots(np.concatenate([one.judged for one in fleet]) / learning)
+    return Calibrated(
+        threshold=threshold,
+        calibration=calibration,
+        budget=promise,
+        knots=knots,
+        learning=learning,
+        learning_knots=learning_knots,
+        drives=tuple(one.drive for one in own),
+        scored=tuple(one.scored for one in own),
+        judged=tuple(one.judged for one in own),
+        baselines=tuple(one.baseline for one in own),
     )

@@ -4,6 +4,7 @@ ModelsError (exit 2)
 ├── PackError                a pack that cannot be used: not a pack, damaged, of another format
 │   ├── PackSignatureError   not signed, or not by the key that is trusted here
 │   └── PackSchemaError      made for signals that this DBC does not have, or has otherwise
+├── StateError               what was kept of a pack on a vehicle cannot be read
 ├── TrainingDataError        logs or tables that nothing can be learned from
 └── ModelsWorkFailed (exit 1)
     ├── TrainingFailed       the data could be read, and no detector came out of it
@@ -27,6 +28,10 @@ class PackSignatureError(PackError):
 
 class PackSchemaError(PackError):
     """The pack's signals are not those of the DBC at hand."""
+
+
+class StateError(ModelsError):
+    """The state that was kept of a pack is damaged or not of its shape; the pack begins anew."""
 
 
 class TrainingDataError(ModelsError):

@@ -16,8 +16,9 @@ of their sum, so that each signal is judged by itself. It knows no operating poi
 what an autoencoder (models/autoencoder.py) gives back of what remains, and judges the leftover in the same way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -27,7 +28,7 @@ from models.autoencoder import Layer, leftover, train_layers
 from models.manifest import RungName
 from models.tables import Drive
 
-__all__ = ["Detector", "Scored", "fit", "remainders", "rounded", "score_drive", "scores"]
+__all__ = ["Detector", "Deviations", "Scored", "deviations", "fit", "known_ticks", "remainders", "rounded", "score_drive", "scores"]
 
 RIDGE = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """Penalties tried, relative to the number of rows; features have unit variance."""
@@ -43,6 +44,8 @@ MARGIN = 0.1
 """Of the trained range of a context signal, on either side, still counts as known."""
 MARGIN_PCA = 1.0
 """The same without context, where every signal says what is known and a fault must not be mistaken for a new operating point."""
+LEAST_BASIS = 0.1
+"""Of a baseline, at least, whatever the expected value: an offset is divided by it."""
 STEP_MS = (500, 1500)
 """Ticks this far apart follow one another; anything else begins a window anew."""
 
@@ -80,9 +83,20 @@ class Detector:
     """the score is the largest term of r'Mr, M being diagonal, and not their sum: the rung limits"""
     layers: tuple[Layer, ...] = ()
     """of the autoencoder; none on the other rungs"""
+    own: bool = False
+    """whether each vehicle is judged against its own baseline b (m,), in the signals' units: expected value + b (fixed + slope expected)"""
+    fixed: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    """(m,) and `slope`: 1 and 0 for an offset, 0 and 1 over the mean for a gain"""
+    slope: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    learning: float = 1.0
+    """scores of a vehicle that has no baseline yet are divided by it"""
     ridge: dict[int, float] = field(default_factory=dict)
     explained: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     """(m,) share of the variance that the expected value explains, on drives that were not fitted on"""
+
+    def weight(self, learned: float) -> float:
+        """What a score is multiplied by; learned: 1 where the vehicle has a baseline of its own, else 0. In the graph's own words."""
+        return float(1 / self.learning + (1 - 1 / self.learning) * learned)
 
     @property
     def inputs(self) -> int:
@@ -107,12 +121,16 @@ def fit(
     rung: RungName | None = None,
     seed: int = 0,
     twins: bool = False,
+    own: bool = False,
+    gains: Collection[int] = (),
 ) -> Detector:
     """Fit a detector on healthy drives of k columns.
 
     monitored, context: the columns of each role, every column in one of them. average <= window, in ticks; without context the detector
     looks back no further than it averages. rung: None: expected with context, pca without. seed: of the autoencoder's first weights.
     twins: some of the signals ought to be alike, and what parts them is judged by how little they differ when healthy.
+    own: each drive is all drives of one vehicle, which is judged against its own baseline; gains: columns where that is in proportion to
+    the expected value.
     """
     separate = rung == "limits"
     columns = drives[0].values.shape[1]
@@ -150,6 +168,13 @@ def fit(
     features = [part[0] for part in parts]
     targets = [part[1] for part in parts]
     weights, bias, remains, ridge = _regress(features, targets)
+    explained = remains.var(axis=0)
+    fixed, slope = np.ones(len(monitored)), np.zeros(len(monitored))
+    if own:
+        for at in (at for at, column in enumerate(monitored) if column in gains):
+            fixed[at], slope[at] = 0.0, 1 / np.concatenate(targets)[:, at].mean()
+        fixed, slope = rounded(fixed), rounded(slope)
+        remains = _within(remains, targets, fixed, slope)
     scale = remains.std(axis=0)
     variance = np.concatenate(targets).var(axis=0)
     variance = np.where(variance > 0, variance, 1.0)
@@ -172,24 +197,33 @@ def fit(
             "low": np.where(np.isfinite(low), rounded(low), low),
             "high": np.where(np.isfinite(high), rounded(high), high),
             "ridge": ridge,
-            "explained": 1 - remains.var(axis=0) / variance,
+            "own": own,
+            "fixed": fixed,
+            "slope": slope,
+            "explained": 1 - explained / variance,
         }
     )
 
 
-def score_drive(detector: Detector, drive: Drive, fast: bool = False) -> Scored:
+def score_drive(detector: Detector, drive: Drive, fast: bool = False, baseline: NDArray[np.float64] | None = None) -> Scored:
     """The reference that the ONNX graph must agree with: score and `known` of each tick of a drive.
 
-    fast: means by running sums, which differ in the last digits; six times the speed with a long window.
+    fast: means by running sums, which differ in the last digits; six times the speed with a long window. baseline: (m,) the vehicle's own;
+    None: the fleet's.
     """
-    remains, ends = remainders(detector, drive, fast)
+    deviation, ends = deviations(detector, drive, fast)
     score = np.full(len(drive.tick_ms), np.nan)
-    score[ends] = scores(detector, remains)
+    score[ends] = deviation.scores(detector, baseline)
+    return Scored(score, known_ticks(detector, drive, ends))
+
+
+def known_ticks(detector: Detector, drive: Drive, ends: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(n,) whether each tick of a drive has a score (it is one of `ends`) and lies in the trained range."""
     known = np.zeros(len(drive.tick_ms), bool)
     inside: NDArray[np.bool_] = np.all((drive.values >= detector.low) & (drive.values <= detector.high), axis=1)
     if len(ends):
         known[ends] = _whole(inside, detector.window)[ends - (detector.window - 1)]
-    return Scored(score, known)
+    return known
 
 
 def scores(detector: Detector, remains: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -199,13 +233,76 @@ def scores(detector: Detector, remains: NDArray[np.float64]) -> NDArray[np.float
     return np.asarray(np.einsum("ni,ij,nj->n", remains, detector.form, remains), np.float64)
 
 
-def remainders(detector: Detector, drive: Drive, fast: bool = False) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def remainders(
+    detector: Detector, drive: Drive, fast: bool = False, baseline: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """What remains of the monitored signals (n, m), scaled, and the ticks (n,) of the drive that have it.
 
-    With an autoencoder: what it does not give back of that.
+    With an autoencoder: what it does not give back of that. baseline: (m,) the vehicle's own.
     """
+    deviation, ends = deviations(detector, drive, fast)
+    return deviation.remainders(detector, baseline), ends
+
+
+@dataclass(frozen=True)
+class Deviations:
+    """How far the monitored signals are from what the fleet would show, at each scored tick: computed once, judged against any baseline.
+
+    units: (n, m) window mean minus expected value, in the signals' units. basis: (n, m) what a baseline of 1 comes to; (1, 1) if always 1.
+    """
+
+    units: NDArray[np.float64]
+    basis: NDArray[np.float64]
+
+    def rows(self, at: NDArray[Any] | slice) -> "Deviations":
+        """Of these rows alone."""
+        return Deviations(self.units[at], self.basis if len(self.basis) != len(self.units) else self.basis[at])
+
+    def whole_basis(self) -> NDArray[np.float64]:
+        """(n, m) `basis`, written out."""
+        return np.broadcast_to(self.basis, self.units.shape)
+
+    def offsets(self) -> NDArray[np.float64]:
+        """(n, m) the baseline at which each tick would be as expected, in the signals' units."""
+        return np.asarray(self.units / self.basis, np.float64)
+
+    def remainders(self, detector: Detector, baseline: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """(n, m) as `remainders`. baseline: (m,), or (n, m) for each tick its own; None: the fleet's."""
+        left = self.units if baseline is None else self.units - baseline * self.basis
+        return leftover(detector.layers, left / detector.scale)
+
+    def scores(self, detector: Detector, baseline: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """(n,) scores. baseline: as `remainders`; None, or NaN at a tick: the fleet's, the vehicle having none of its own yet."""
+        if baseline is None:
+            return scores(detector, self.remainders(detector)) * detector.weight(0.0)
+        learned = np.isfinite(baseline).all(axis=-1)
+        found = scores(detector, self.remainders(detector, np.nan_to_num(baseline, nan=0.0)))
+        return np.asarray(found * np.where(learned, detector.weight(1.0), detector.weight(0.0)), np.float64)
+
+
+def deviations(detector: Detector, drive: Drive, fast: bool = False) -> tuple[Deviations, NDArray[np.int64]]:
+    """Those of a drive, and the ticks (n,) that have them."""
     features, target, ends = _windows(detector, drive, fast)
-    return leftover(detector.layers, (target - (features @ detector.weights + detector.bias)) / detector.scale), ends
+    expected = features @ detector.weights + detector.bias
+    basis = np.ones((1, 1))
+    if detector.own and detector.slope.any():
+        basis = np.maximum(detector.fixed + detector.slope * expected, LEAST_BASIS)
+    return Deviations(target - expected, basis), ends
+
+
+def _within(
+    remains: NDArray[np.float64], targets: Sequence[NDArray[np.float64]], fixed: NDArray[np.float64], slope: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """What remains (n, m) within each vehicle, its own offset taken off. targets: (n_v, m) of each vehicle, in the order of `remains`."""
+    left = remains.copy()
+    start = 0
+    for target in targets:
+        rows = slice(start, start + len(target))
+        start = rows.stop
+        if len(target):
+            basis = np.maximum(fixed + slope * (target - remains[rows]), LEAST_BASIS)
+            left[rows] -= basis * (remains[rows] / basis).mean(axis=0)
+    return left
 
 
 def rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from models.calibrate import Knots
-from models.fit import Detector
-from models.runtime import INPUT
+from models.fit import LEAST_BASIS, Detector
+from models.runtime import BASELINE, INPUT, LEARNED, OFFSET
 
 __all__ = ["PRODUCER", "build"]
 
@@ -38,38 +38,51 @@ class _Graph:
         return output
 
 
-def build(detector: Detector, knots: Knots) -> bytes:
-    """The bytes of model.onnx; the same for the same detector."""
+def build(detector: Detector, knots: Knots, learning: Knots | None = None) -> bytes:
+    """The bytes of model.onnx; the same for the same detector.
+
+    learning: the healthy scores of vehicles that have no baseline of their own yet; of a detector with baselines alone.
+    """
     graph = _Graph()
     last = graph.node("Gather", [INPUT, graph.constant("last_tick", np.array(detector.window - 1))], "last", axis=0)
     seen = graph.node("Gather", [INPUT, graph.constant("monitored", detector.monitored)], "monitored_values", axis=1)
     recent = np.zeros(detector.window)
     recent[-detector.average :] = 1 / detector.average
     seen = graph.node("MatMul", [graph.constant("recent", recent), seen], "monitored_mean")
-    remains = graph.node("Sub", [seen, _operating_point(graph, detector)], "difference")
+    place = np.zeros((len(detector.monitored), detector.inputs))
+    place[np.arange(len(detector.monitored)), detector.monitored] = 1
+    to_inputs = graph.constant("place", place)
+    point = _operating_point(graph, detector)
+    remains = graph.node("Sub", [seen, point], "difference")
+    if detector.own:
+        remains = _without_own(graph, detector, remains, point, to_inputs)
     remains = _leftover(graph, detector, graph.node("Div", [remains, graph.constant("scale", detector.scale)], "remains"))
 
     diagonal = np.diag(detector.form)
     pull = graph.node("MatMul", [remains, graph.constant("form", detector.form)], "pull")
-    graph.node("ReduceMax" if detector.separate else "ReduceSum", [graph.node("Mul", [remains, pull], "terms")], "score", keepdims=0)
-    score = "score"
+    terms = graph.node("Mul", [remains, pull], "terms")
+    score = graph.node("ReduceMax" if detector.separate else "ReduceSum", [terms], "whole_score" if detector.own else "score", keepdims=0)
+    if detector.own:
+        inverse = 1 / detector.learning
+        weight = graph.node("Mul", [graph.constant("learning_rest", np.array(1 - inverse)), LEARNED], "learned_weight")
+        weight = graph.node("Add", [graph.constant("learning", np.array(inverse)), weight], "weight")
+        score = graph.node("Mul", [score, weight], "score")
 
     strength = graph.node("Div", [graph.node("Mul", [pull, pull], "pull_squared"), graph.constant("diagonal", diagonal)], "strength")
     total = graph.node("ReduceSum", [strength], "strength_sum", keepdims=0)
     total = graph.node("Max", [total, graph.constant("tiny", np.array(1e-300))], "strength_total")
-    place = np.zeros((len(detector.monitored), detector.inputs))
-    place[np.arange(len(detector.monitored)), detector.monitored] = 1
     share = graph.node("Div", [strength, total], "share")
-    graph.node("MatMul", [share, graph.constant("place", place)], "contributions")
+    graph.node("MatMul", [share, to_inputs], "contributions")
     correction = place * (detector.scale / diagonal)[:, None]
     graph.node("Sub", [last, graph.node("MatMul", [pull, graph.constant("correction", correction)], "excess")], "expected")
 
-    at_least = graph.node("GreaterOrEqual", [graph.constant("healthy_scores", knots.score), score], "at_least")
-    at_least = graph.node("Cast", [at_least], "at_least_number", to=TensorProto.DOUBLE)
-    count = graph.node("Mul", [at_least, graph.constant("healthy_weights", knots.weight)], "at_least_ticks")
-    count = graph.node("ReduceSum", [count], "at_least_sum", keepdims=0)
-    count = graph.node("Add", [count, graph.constant("one", np.array(1.0))], "at_least_count")
-    graph.node("Div", [count, graph.constant("healthy_count", np.array(knots.ticks + 1.0))], "p_value")
+    if detector.own and learning is not None:
+        own = graph.node("Mul", [_p_value(graph, knots, score, "own_p_value", "healthy"), LEARNED], "own_p")
+        rest = graph.node("Sub", [graph.constant("whole", np.array(1.0)), LEARNED], "not_learned")
+        fleet = graph.node("Mul", [_p_value(graph, learning, score, "fleet_p_value", "fleet"), rest], "fleet_p")
+        graph.node("Add", [own, fleet], "p_value")
+    else:
+        _p_value(graph, knots, score, "p_value", "healthy")
 
     over = graph.node("GreaterOrEqual", [INPUT, graph.constant("low", detector.low)], "over_low")
     under = graph.node("LessOrEqual", [INPUT, graph.constant("high", detector.high)], "under_high")
@@ -82,13 +95,18 @@ def build(detector: Detector, knots: Knots) -> bytes:
         helper.make_graph(
             graph.nodes,
             "cansight_detector",
-            [helper.make_tensor_value_info(INPUT, TensorProto.DOUBLE, [detector.window, k])],
+            [
+                helper.make_tensor_value_info(INPUT, TensorProto.DOUBLE, [detector.window, k]),
+                *([helper.make_tensor_value_info(BASELINE, TensorProto.DOUBLE, [k])] if detector.own else []),
+                *([helper.make_tensor_value_info(LEARNED, TensorProto.DOUBLE, [])] if detector.own else []),
+            ],
             [
                 helper.make_tensor_value_info("score", TensorProto.DOUBLE, []),
                 helper.make_tensor_value_info("p_value", TensorProto.DOUBLE, []),
                 helper.make_tensor_value_info("contributions", TensorProto.DOUBLE, [k]),
                 helper.make_tensor_value_info("expected", TensorProto.DOUBLE, [k]),
                 helper.make_tensor_value_info("known", TensorProto.BOOL, []),
+                *([helper.make_tensor_value_info(OFFSET, TensorProto.DOUBLE, [k])] if detector.own else []),
             ],
             graph.constants,
         ),
@@ -99,6 +117,26 @@ def build(detector: Detector, knots: Knots) -> bytes:
     onnx.checker.check_model(model)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
+
+
+def _without_own(graph: _Graph, detector: Detector, difference: str, point: str, to_inputs: str) -> str:
+    """Name of the (m,) differences with the vehicle's own baseline taken off; names the output of what it would have to be, too."""
+    own = graph.node("Gather", [BASELINE, "monitored"], "own", axis=0)
+    basis = graph.node("Mul", [graph.constant("slope", detector.slope), point], "basis_of_point")
+    basis = graph.node("Add", [graph.constant("fixed", detector.fixed), basis], "basis_free")
+    basis = graph.node("Max", [basis, graph.constant("least_basis", np.array(LEAST_BASIS))], "basis")
+    graph.node("MatMul", [graph.node("Div", [difference, basis], "own_offset"), to_inputs], OFFSET)
+    return graph.node("Sub", [difference, graph.node("Mul", [own, basis], "own_part")], "own_difference")
+
+
+def _p_value(graph: _Graph, knots: Knots, score: str, output: str, name: str) -> str:
+    """Name of the () conformal p-value of the score."""
+    at_least = graph.node("GreaterOrEqual", [graph.constant(f"{name}_scores", knots.score), score], f"{name}_at_least")
+    at_least = graph.node("Cast", [at_least], f"{name}_at_least_number", to=TensorProto.DOUBLE)
+    count = graph.node("Mul", [at_least, graph.constant(f"{name}_weights", knots.weight)], f"{name}_at_least_ticks")
+    count = graph.node("ReduceSum", [count], f"{name}_at_least_sum", keepdims=0)
+    count = graph.node("Add", [count, graph.constant(f"{name}_one", np.array(1.0))], f"{name}_at_least_count")
+    return graph.node("Div", [count, graph.constant(f"{name}_count", np.array(knots.ticks + 1.0))], output)
 
 
 def _leftover(graph: _Graph, detector: Detector, remains: str) -> str:

@@ -1,11 +1,15 @@
 """manifest.json: what a pack says of itself. docs/packs.md describes each field; the signature covers the file's bytes."""
 
 import hashlib
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import msgspec
+import numpy as np
 
 from models.alarm import Alarm
+from models.baseline import Baselines
+from models.drives import Drives
 
 FORMAT = 1
 """Raised when an older runtime could misread a newer pack."""
@@ -61,6 +65,44 @@ class AlarmBudget(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     per_drive: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
     tail: Literal["gumbel", "highest"]
     """gumbel: fitted to the calibration drives' highest scores; highest: too few drives to fit one, the highest score with a margin."""
+
+
+class DriveRule(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What a drive is: judged ticks without a pause of more than `gap_s`; a shorter one than `least_ticks` judged ticks does not count."""
+
+    gap_s: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 600
+    least_ticks: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300
+
+
+class Confirm(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A finding has ticket level when `drives` of the last `of` drives would have raised the alarm, or a score is high enough by itself."""
+
+    drives: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
+    of: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
+    at_once: Annotated[float, msgspec.Meta(gt=0.0, le=1e12)] | None = None
+    """Persistent scores at or over this confirm in the first drive; None: none do."""
+
+
+class OwnSignal(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What a monitored signal may have of its vehicle's own."""
+
+    bound: Annotated[float, msgspec.Meta(gt=0.0, le=1e300)]
+    """In the signal's unit: more than this, up or down, is not taken for the vehicle's own."""
+    kind: Literal["offset", "gain"]
+    """offset: the same everywhere; gain: in proportion to the expected value, and `bound` is that at the mean of the training."""
+
+
+class Baseline(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The pack is judged against each vehicle's own healthy offsets, learned over its first healthy drives; models/baseline.py."""
+
+    least: Annotated[int, msgspec.Meta(ge=1, le=1000)]
+    """Healthy drives from which on the vehicle's own baseline is used; until then the fleet's, all zeros."""
+    most: Annotated[int, msgspec.Meta(ge=1, le=1000)]
+    """Healthy drives after which it stays as it is."""
+    learning: Annotated[float, msgspec.Meta(ge=1.0, le=1e12)]
+    """Scores are divided by this while the vehicle has no baseline of its own, so that one threshold fits both."""
+    signals: dict[str, OwnSignal]
+    """Every monitored signal."""
 
 
 class Training(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -128,6 +170,10 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     training: Training
     evaluation: Evaluation
     model: ModelFile
+    drives: DriveRule = DriveRule()
+    confirm: Confirm = Confirm()
+    baseline: Baseline | None = None
+    """None: every vehicle is judged as the fleet is."""
 
     @property
     def names(self) -> list[str]:
@@ -145,6 +191,27 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             warmup=rule.warmup_ticks,
             gap_ms=rule.gap_s * 1000,
         )
+
+    def sure(self) -> Alarm | None:
+        """The alarm of scores that confirm by themselves; None where none do."""
+        return None if self.confirm.at_once is None else replace(self.alarm(), raise_at=self.confirm.at_once)
+
+    def drive_rule(self) -> Drives:
+        """What a drive is, and in how many of them a finding is confirmed."""
+        rule = self.drives
+        return Drives(gap_ms=rule.gap_s * 1000, least_ticks=rule.least_ticks, need=self.confirm.drives, of=self.confirm.of)
+
+    @property
+    def monitored(self) -> list[int]:
+        """Input columns of the monitored signals, in order."""
+        return [at for at, signal in enumerate(self.signals) if signal.role == "monitored"]
+
+    def baselines(self) -> Baselines | None:
+        """How a vehicle's own baseline is learned; its signals are the monitored ones, in order. None: this pack has none."""
+        own = self.baseline
+        if own is None:
+            return None
+        return Baselines(own.least, own.most, np.array([own.signals[self.signals[at].name].bound for at in self.monitored]))
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -170,9 +237,24 @@ def parse(data: bytes) -> Manifest:
         raise ValueError("average is over window - at `$.average`")
     if manifest.persistence.need > manifest.persistence.of:
         raise ValueError("need is over of - at `$.persistence`")
+    if manifest.drives.gap_s < manifest.persistence.gap_s:
+        raise ValueError("gap_s is under that of the persistence - at `$.drives`")
+    if manifest.confirm.drives > manifest.confirm.of:
+        raise ValueError("drives is over of - at `$.confirm`")
+    if manifest.confirm.at_once is not None and manifest.confirm.at_once < manifest.threshold.raise_at:
+        raise ValueError("at_once is under raise_at - at `$.confirm`")
+    if manifest.baseline is not None:
+        _check_baseline(manifest.baseline, [manifest.signals[at].name for at in manifest.monitored])
     if not any(signal.role == "monitored" for signal in manifest.signals):
         raise ValueError("no signal has the role monitored - at `$.signals`")
     return manifest
+
+
+def _check_baseline(baseline: Baseline, monitored: list[str]) -> None:
+    if baseline.least > baseline.most:
+        raise ValueError("least is over most - at `$.baseline`")
+    if odd := set(monitored) ^ set(baseline.signals):
+        raise ValueError(f"{min(odd)} is not both monitored and in the baseline - at `$.baseline.signals`")
 
 
 class _FormatOnly(msgspec.Struct):

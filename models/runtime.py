@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from models.errors import PackError, ScoreError
 from models.pack import Pack
 
-__all__ = ["INPUT", "OUTPUTS", "PackRuntime", "Score"]
+__all__ = ["BASELINE", "INPUT", "LEARNED", "OFFSET", "OUTPUTS", "PackRuntime", "Score"]
 
 INPUT = "values"
+BASELINE, LEARNED, OFFSET = "baseline", "learned", "offset"
+"""Two inputs and an output more, of packs that are judged against a vehicle's own baseline."""
 OUTPUTS = ("score", "p_value", "contributions", "expected", "known")
 _ELEMENT: dict[str, type[np.float64] | type[np.float32]] = {"tensor(double)": np.float64, "tensor(float)": np.float32}
 
@@ -36,6 +38,8 @@ class Score:
     expected: NDArray[np.float64]
     known: bool
     reason: str = ""
+    offset: NDArray[np.float64] | None = None
+    """(k,) float64 in the signals' units: the baseline at which this tick would be as expected; of packs with baselines alone."""
 
     @property
     def judged(self) -> float | None:
@@ -66,14 +70,27 @@ class PackRuntime:
             self._session = ort.InferenceSession(pack.model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
             raise PackError(f"{self._label}: onnxruntime refuses model.onnx: {_one_line(error)}") from error
+        self._outputs = [*OUTPUTS, OFFSET] if pack.manifest.baseline is not None else list(OUTPUTS)
         self._dtype = self._check_interface()
+        self._own: dict[str, NDArray[np.floating]] = {}
+        if pack.manifest.baseline is not None:
+            self._own = {BASELINE: np.zeros(len(self.names), self._dtype), LEARNED: np.array(0, self._dtype)}
         self._rows = np.full((self.window, len(self.names)), np.nan, self._dtype)
         self._filled = 0
         self._last_ms: int | None = None
         self._check_outputs()
 
+    def set_baseline(self, baseline: NDArray[np.float64] | None) -> None:
+        """The vehicle's own (m,), of the monitored signals in their order and units; None: the fleet's. Of packs with baselines alone."""
+        if not self._own:
+            return
+        values = np.zeros(len(self.names), self._dtype)
+        if baseline is not None:
+            values[self.pack.manifest.monitored] = baseline
+        self._own = {BASELINE: values, LEARNED: np.array(baseline is not None, self._dtype)}
+
     def reset(self) -> None:
-        """Forget the window: the next tick is the first."""
+        """Forget the window: the next tick is the first. The baseline stays."""
         self._filled = 0
         self._last_ms = None
 
@@ -125,7 +142,7 @@ class PackRuntime:
 
     def _run(self, rows: NDArray[np.floating]) -> Score:
         try:
-            score, p_value, contributions, expected, known = self._session.run(list(OUTPUTS), {INPUT: rows})
+            score, p_value, contributions, expected, known, *offset = self._session.run(self._outputs, {INPUT: rows, **self._own})
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
             raise ScoreError(f"{self._label}: onnxruntime failed: {_one_line(error)}") from error
         value = float(np.asarray(score).reshape(()))
@@ -139,6 +156,7 @@ class PackRuntime:
             expected=np.asarray(expected, np.float64).reshape(-1),
             known=inside,
             reason="" if inside else "outside the operating range of its training",
+            offset=np.asarray(offset[0], np.float64).reshape(-1) if offset else None,
         )
 
     def _nothing(self, reason: str) -> Score:
@@ -147,15 +165,19 @@ class PackRuntime:
 
     def _check_interface(self) -> type[np.float64] | type[np.float32]:
         inputs, outputs = self._session.get_inputs(), {output.name for output in self._session.get_outputs()}
-        expected = [self.window, len(self.names)]
-        if [entry.name for entry in inputs] != [INPUT] or list(inputs[0].shape) != expected or inputs[0].type not in _ELEMENT:
+        count = len(self.names)
+        shapes: dict[str, list[int]] = {INPUT: [self.window, count]}
+        if self.pack.manifest.baseline is not None:
+            shapes |= {BASELINE: [count], LEARNED: []}
+        kinds = {entry.type for entry in inputs}
+        if {entry.name: list(entry.shape) for entry in inputs} != shapes or len(kinds) != 1 or not kinds <= set(_ELEMENT):
             found = ", ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in inputs)
-            raise PackError(
-                f"{self._label}: model.onnx must have one input, {INPUT} of doubles or floats {expected}; it has {found or 'none'}"
-            )
-        missing = [name for name in OUTPUTS if name not in outputs]
+            wanted = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            number = "one input" if len(shapes) == 1 else f"{len(shapes)} inputs"
+            raise PackError(f"{self._label}: model.onnx must have {number}, {wanted}, of doubles or floats; it has {found or 'none'}")
+        missing = [name for name in self._outputs if name not in outputs]
         if missing:
-            raise PackError(f"{self._label}: model.onnx has no output {missing[0]}; a detector's outputs are {', '.join(OUTPUTS)}")
+            raise PackError(f"{self._label}: model.onnx has no output {missing[0]}; a detector's outputs are {', '.join(self._outputs)}")
         return _ELEMENT[inputs[0].type]
 
     def _check_outputs(self) -> None:
@@ -166,7 +188,10 @@ class PackRuntime:
             result = self._run(rows)
         except (ScoreError, ValueError) as error:
             raise PackError(f"{self._label}: model.onnx does not run: {_one_line(error)}") from error
-        for name, output in (("contributions", result.contributions), ("expected", result.expected)):
+        vectors = {"contributions": result.contributions, "expected": result.expected}
+        if result.offset is not None:
+            vectors["offset"] = result.offset
+        for name, output in vectors.items():
             if output.shape != (len(self.names),):
                 raise PackError(f"{self._label}: model.onnx gives {output.size} {name}, expected one for each of {len(self.names)} signals")
 

@@ -9,8 +9,10 @@ from typing import Any, Protocol, TextIO
 import numpy as np
 
 from dbc.compiler import compile_dbc
-from models.alarm import AlarmState, Transition
+from models.alarm import Transition
+from models.drives import Level
 from models.errors import PackSchemaError, TrainingDataError
+from models.judge import PackJudge
 from models.pack import Pack
 from models.runtime import PackRuntime, Score
 from models.table_files import PLAIN, Layout
@@ -35,6 +37,8 @@ class ScoredTick:
     alarm: bool
     since_ms: int | None
     transition: Transition | None
+    level: Level | None = None
+    """of the finding that is active, or that this tick has ended"""
 
 
 def read_for(pack: Pack, paths: Sequence[str], dbc_files: Sequence[str], progress: Progress | None = None, layout: Layout = PLAIN) -> Table:
@@ -63,17 +67,17 @@ def read_for(pack: Pack, paths: Sequence[str], dbc_files: Sequence[str], progres
 
 
 def score_drive_ticks(runtime: PackRuntime, drive: Drive) -> Iterator[ScoredTick]:
-    """Score a drive from its first tick on; runtime and alarm begin anew."""
+    """Score a recording from its first tick on, of a vehicle that the pack has not seen before: runtime, alarm and baseline begin anew."""
     runtime.reset()
-    alarm, state = runtime.pack.manifest.alarm(), AlarmState()
+    judge = PackJudge(runtime)
     stamps = (drive.tick_ms if drive.stamp_ms is None else drive.stamp_ms).tolist()
     ticks: list[int] = drive.tick_ms.tolist()
     stamp_of = dict(zip(ticks, stamps, strict=True)) if drive.stamp_ms is not None else None
     for tick, stamp, values in zip(ticks, stamps, drive.values, strict=True):
-        score = runtime.score(values, tick)
-        state, transition = alarm.step(state, score.judged, tick)
-        since = state.since_ms if stamp_of is None or state.since_ms is None else stamp_of[state.since_ms]
-        yield ScoredTick(stamp, score, state.active, since, transition)
+        said = judge.step(values, tick)
+        since = said.since_ms if said.transition is not Transition.CLEARED else None
+        since = since if stamp_of is None or since is None else stamp_of[since]
+        yield ScoredTick(stamp, said.score, judge.active, since, said.transition, said.level)
 
 
 def contributors(names: Sequence[str], score: Score) -> list[tuple[str, float]]:

@@ -4,26 +4,40 @@ screen -> split by drive -> fit (fit.py) -> calibrate on the held-out drives (ca
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dbc.catalogue import Catalogue
 from models import manifest as manifests
-from models.alarm import AlarmState, Transition
-from models.calibrate import Knots, p_value, p_value_knots, thresholds
+from models.baseline import Baselines
+from models.calibrate import Calibrated, Knots, bounds, calibrate, p_value
 from models.errors import TrainingDataError, TrainingFailed
-from models.fit import Scored, fit, rounded, score_drive
+from models.fit import Detector, Scored, fit, rounded, score_drive
 from models.graph import build
-from models.manifest import Evaluation, Manifest, ModelFile, Persistence, RungName, SignalSpec, Training
+from models.manifest import (
+    Baseline,
+    Confirm,
+    DriveRule,
+    Evaluation,
+    Manifest,
+    ModelFile,
+    OwnSignal,
+    Persistence,
+    RungName,
+    SignalSpec,
+    Training,
+)
 from models.pack import Pack, signals_fingerprint, write
 from models.runtime import PackRuntime
 from models.screening import screen
 from models.tables import Drive, Table, check_pace, fingerprint
 from models.trained import Trained
+from models.vehicle import judge_vehicle
 
 __all__ = ["Options", "split_drives", "split_recording", "train", "train_pca"]
 
@@ -64,6 +78,19 @@ class Options:
     """says which signals are of the class identity, which no pack may look at"""
     twins: Sequence[str] = ()
     """globs of the signals of parts that ought to be alike, as four tyres: what parts them is the fault"""
+    baseline: tuple[int, int] | None = None
+    """Each recording is all drives of one vehicle, which is judged against its own baseline: from so many healthy drives on, frozen after
+    so many; None: every vehicle is judged as the fleet is"""
+    gains: Sequence[str] = ()
+    """globs of the monitored signals whose baseline is in proportion to the expected value"""
+    confirm: tuple[int, int] = (1, 1)
+    """a finding has ticket level when so many of the last so many drives raise the alarm"""
+    at_once: float | None = None
+    """or when a persistent score reaches so many times the threshold"""
+    drive_gap_s: int = 600
+    """a longer pause between judged ticks ends a drive"""
+    drive_ticks: int = 300
+    """judged ticks of the shortest drive that counts for confirmation and baseline"""
 
 
 def train_pca(table: Table, options: Options, folder: str | Path) -> Pack:
@@ -103,22 +130,19 @@ def _train(table: Table, fitted: list[Drive], held: list[Drive], options: Option
     monitored = [at for at in range(len(usable.names)) if at not in set(context)]
     _check_roles(table, usable, dropped, options, monitored)
     rung: RungName = options.rung or ("expected" if context else "pca")
-    detector = fit(fitted, monitored, context, options.average, max(options.average, options.window), rung, options.seed, bool(twins))
+    gains = {at for at in monitored if any(fnmatchcase(usable.names[at], glob) for glob in options.gains)}
+    _check_gains(usable, fitted, gains, options)
+    average, window = options.average, max(options.average, options.window)
+    detector = fit(fitted, monitored, context, average, window, rung, options.seed, bool(twins), options.baseline is not None, gains)
     persistence = Persistence(need=options.need, of=options.of, warmup_ticks=options.warmup, gap_s=options.gap_s)
-    scored = [score_drive(detector, drive) for drive in held]
-    judged = [one.score[one.known & np.isfinite(one.score)] for one in scored]
-    least = options.warmup + options.of
-    if 2 * sum(len(one) > least for one in judged) <= len(judged):  # half of the drives that were held back say nothing
-        short = held[int(np.argmin([len(one) for one in judged]))]
-        raise TrainingDataError(
-            f"{short.source}: {min(map(len, judged))} ticks of it can be scored, expected over {least}; "
-            f"give longer drives, or drives that cover the same operating range"
-        )
-    enough = [at for at, one in enumerate(judged) if len(one) >= options.warmup + options.need]  # these could have raised the alarm
-    judged = [judged[at] for at in enough]
-    threshold, calibration, budget = thresholds(judged, persistence, options.budget, 1.0 if twins else 1e-6)
-    knots = p_value_knots(np.concatenate(judged))
-    model = build(detector, knots)
+    rule = DriveRule(gap_s=options.drive_gap_s, least_ticks=options.drive_ticks)
+    baselines = None
+    if options.baseline is not None:
+        baselines = Baselines(*options.baseline, bounds(detector, fitted, rule))
+    calibrated = calibrate(detector, held, rule, persistence, baselines, options.budget, 1.0 if twins else 1e-6)
+    detector = replace(detector, learning=calibrated.learning)
+    model = build(detector, calibrated.knots, calibrated.learning_knots)
+    judged = calibrated.judged
     manifest = Manifest(
         format=manifests.FORMAT,
         pack_id=options.pack_id,
@@ -130,10 +154,10 @@ def _train(table: Table, fitted: list[Drive], held: list[Drive], options: Option
         signals_id=signals_fingerprint(usable.schema, usable.columns) if usable.schema is not None and usable.columns is not None else "",
         window=detector.window,
         average=detector.average,
-        threshold=threshold,
+        threshold=calibrated.threshold,
         persistence=persistence,
-        calibration=calibration,
-        alarm_budget=budget,
+        calibration=calibrated.calibration,
+        alarm_budget=calibrated.budget,
         training=Training(
             data_sha256=fingerprint(table),
             drives=len(fitted),
@@ -149,22 +173,53 @@ def _train(table: Table, fitted: list[Drive], held: list[Drive], options: Option
             explained={usable.names[monitored[at]]: _figure(share) for at, share in enumerate(detector.explained)},
         ),
         model=ModelFile(sha256=manifests.sha256(model), bytes=len(model)),
+        drives=rule,
+        confirm=Confirm(
+            drives=options.confirm[0],
+            of=options.confirm[1],
+            at_once=None if options.at_once is None else _figure(options.at_once * calibrated.threshold.raise_at),
+        ),
+        baseline=_baseline(detector, baselines, [usable.names[at] for at in monitored]),
     )
     write(folder, manifest, model)
     pack = Pack.load(folder)
-    _check_agreement(pack, held[0], scored[0], knots)
-    _check_silent(pack, held, scored)
+    _check_agreement(pack, detector, held[0], calibrated)
+    _check_silent(pack, detector, held)
     return Trained(
         pack=pack,
         detector=detector,
         table=usable,
         fitted=tuple(fitted),
         held=tuple(held),
-        scored=tuple(scored),
+        scored=tuple(score_drive(detector, drive) for drive in held),
         judged=tuple(judged),
-        judged_drives=tuple(held[at] for at in enough),
-        judged_scored=tuple(scored[at] for at in enough),
+        judged_drives=calibrated.drives,
+        judged_scored=calibrated.scored,
+        judged_baselines=calibrated.baselines,
     )
+
+
+def _baseline(detector: Detector, rule: Baselines | None, names: Sequence[str]) -> Baseline | None:
+    if rule is None:
+        return None
+    signals = {
+        name: OwnSignal(bound=bound, kind="gain" if gain else "offset")
+        for name, bound, gain in zip(names, rule.bound.tolist(), detector.slope.tolist(), strict=True)
+    }
+    return Baseline(least=rule.least, most=rule.most, learning=detector.learning, signals=signals)
+
+
+def _check_gains(usable: Table, fitted: Sequence[Drive], gains: set[int], options: Options) -> None:
+    if options.gains and options.baseline is None:
+        raise TrainingDataError("a gain is a kind of baseline; give a baseline, too")
+    for glob in options.gains:
+        if not any(fnmatchcase(usable.names[at], glob) for at in gains):
+            raise TrainingDataError(f"no monitored signal fits the gain {glob!r}; it must be among the signals of the training")
+    for at in gains:
+        if not all(np.nanmin(drive.values[:, at]) > 0 for drive in fitted if np.isfinite(drive.values[:, at]).any()):
+            raise TrainingDataError(
+                f"{usable.names[at]} is not over zero throughout, so that no gain can be told of it; leave it an offset"
+            )
 
 
 def _check_size(table: Table) -> None:
@@ -220,11 +275,19 @@ def _figure(value: float | np.floating) -> float:
     return float(rounded(np.array([float(value)]))[0])
 
 
-def _check_agreement(pack: Pack, drive: Drive, scored: Scored, knots: Knots) -> None:
-    """The written pack, run as the vehicle runs it, must say what NumPy said."""
+def _check_agreement(pack: Pack, detector: Detector, drive: Drive, calibrated: Calibrated) -> None:
+    """The written pack, run as the vehicle runs it, must say what NumPy said: with the fleet's baseline and a vehicle's own."""
+    own = pack.manifest.baselines()
+    _check_equal(pack, drive, score_drive(detector, drive), calibrated.learning_knots or calibrated.knots, None)
+    if own is not None:
+        _check_equal(pack, drive, score_drive(detector, drive, baseline=own.bound / 2), calibrated.knots, own.bound / 2)
+
+
+def _check_equal(pack: Pack, drive: Drive, scored: Scored, knots: Knots, baseline: NDArray[np.float64] | None) -> None:
     # A healthy score stands beside itself among the knots, and the last digits decide on which side.
     least, most = (p_value(knots, scored.score * (1 + side * SIDE)) for side in (1, -1))
     runtime = PackRuntime(pack)
+    runtime.set_baseline(baseline)
     for at in range(min(len(drive.tick_ms), 300)):
         result = runtime.score(drive.values[at], int(drive.tick_ms[at]))
         expected = scored.score[at]
@@ -242,12 +305,9 @@ def _check_agreement(pack: Pack, drive: Drive, scored: Scored, knots: Knots) -> 
             raise TrainingFailed(f"pack {pack.folder}: the graph and the training disagree whether tick {at} of {drive.source} is known")
 
 
-def _check_silent(pack: Pack, drives: Sequence[Drive], scored: Sequence[Scored]) -> None:
+def _check_silent(pack: Pack, detector: Detector, drives: Sequence[Drive]) -> None:
     """The alarm itself, as the vehicle runs it, over every calibration drive: it was calibrated to stay silent there."""
-    alarm = pack.manifest.alarm()
-    for drive, one in zip(drives, scored, strict=True):
-        state = AlarmState()
-        for tick, score, known in zip(drive.tick_ms, one.score, one.known, strict=True):
-            state, transition = alarm.step(state, float(score) if known and np.isfinite(score) else None, int(tick))
-            if transition is Transition.RAISED:
-                raise TrainingFailed(f"pack {pack.folder}: the alarm rises on its own calibration drive {drive.source} at {int(tick)} ms")
+    for drive in drives:
+        for finding in judge_vehicle(pack.manifest, detector, drive, fast=False).findings:
+            at = int(drive.tick_ms[finding.raised])
+            raise TrainingFailed(f"pack {pack.folder}: the alarm rises on its own calibration drive {drive.source} at {at} ms")

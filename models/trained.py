@@ -17,7 +17,8 @@ __all__ = ["Trained"]
 class Trained:
     """table: the drives with the columns of the pack. fitted, held: of these, those that were fitted on and those that calibrate.
 
-    judged: the known scores of each calibration drive that had enough of them; judged_drives, judged_scored: those drives.
+    judged: the known scores of each calibration drive that had enough of them; judged_drives, judged_scored: those drives. With baselines:
+    of vehicles that have learned theirs.
     """
 
     pack: Pack
@@ -29,9 +30,11 @@ class Trained:
     judged: tuple[NDArray[np.float64], ...]
     judged_drives: tuple[Drive, ...]
     judged_scored: tuple[Scored, ...]
+    judged_baselines: tuple[NDArray[np.float64] | None, ...] = ()
+    """The vehicle's own (m,) in each of them; None: the fleet's."""
 
     def remainders(self) -> Iterator[NDArray[np.float64]]:
         """(n, m) what remains of the monitored signals in each calibration drive, scaled, at its known ticks."""
-        for drive, scored in zip(self.judged_drives, self.judged_scored, strict=True):
-            remains, ends = remainders(self.detector, drive)
+        for drive, scored, own in zip(self.judged_drives, self.judged_scored, self.judged_baselines, strict=True):
+            remains, ends = remainders(self.detector, drive, baseline=own)
             yield remains[scored.known[ends]]

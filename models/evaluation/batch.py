@@ -55,6 +55,10 @@ def detector_of(model: bytes) -> Detector | None:
                 (of[f"layer_{at}_weights"], of[f"layer_{at}_bias"])
                 for at in range(sum(name.endswith("_weights") and name.startswith("layer_") for name in of))
             ),
+            own="fixed" in of,
+            fixed=of.get("fixed", nothing),
+            slope=of.get("slope", nothing),
+            learning=1 / float(of["learning"]) if "learning" in of else 1.0,
             separate=any(node.op_type == "ReduceMax" and node.output[0] == "score" for node in graph.graph.node),
         )
     except KeyError:
