@@ -1,0 +1,348 @@
+"""Findings go in: each counts once however often it is delivered, in whatever order, and opens a ticket where there is none yet.
+
+Findings that come at once are taken in groups of one transaction each: a disk's sync is waited for once a group, not once a finding.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sqlalchemy import Connection, case, delete, func, select, text, update
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import aliased
+
+from cloud.tickets.journal import AGENT, Journal
+from cloud.tickets.model import OPEN, FindingRow, HoldOffRow, SilentVehicleRow, TicketRow
+from cloud.tickets.policy import Condition, Handling, Level, Span, Tier, condition_of, held_off, worth_a_line
+from cloud.tickets.settings import Policy, Prognosis, duration_ms
+from cloud.tickets.silences import Silences
+from cloud.tickets.tables import Tables, insert
+from cloud.tickets.upkeep import Upkeep
+from cloud.tickets.views import Contribution, Evidence, Window
+
+if TYPE_CHECKING:
+    from cloud.events import FindingEvent
+    from dbc.catalogue import Catalogue
+
+__all__ = ["Intake"]
+
+GROUP = 256  # findings in one transaction
+
+
+class _Waiting:
+    """A finding whose caller waits for its ticket."""
+
+    def __init__(self, event: "FindingEvent") -> None:
+        self.event = event
+        self.done = False
+        self.ticket: int | None = None
+        self.error: Exception | None = None
+
+
+class Intake:
+    """Takes findings durably. Calls may come from several threads."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        journal: Journal,
+        upkeep: Upkeep,
+        silences: Silences,
+        policy: Policy,
+        catalogues: "Mapping[str, Catalogue | None]",
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._tables = tables
+        self._journal = journal
+        self._upkeep = upkeep
+        self._silences = silences
+        self._policy = policy
+        self._catalogues = catalogues
+        self._now_ms = now_ms
+        self._waiting: deque[_Waiting] = deque()
+        self._turn = threading.Lock()
+
+    def consume(self, event: "FindingEvent") -> int | None:
+        """Take one finding event. Returns its ticket's id; None for a repeat, for one that opens no ticket (below ticket level, held off
+        after a false alarm, in a maintenance window), and for a clear whose raise has not arrived."""
+        mine = _Waiting(event)
+        self._waiting.append(mine)
+        with self._turn:  # who gets here first works for all who wait
+            while not mine.done:
+                self._take([self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))])
+        if mine.error is not None:
+            raise mine.error
+        return mine.ticket
+
+    def consume_all(self, events: "Sequence[FindingEvent]") -> list[int | None]:
+        """The same for many, in groups."""
+        found: list[int | None] = []
+        for start in range(0, len(events), GROUP):
+            found += self._tables.write(lambda db, group=events[start : start + GROUP]: self._group(db, group))  # type: ignore[misc]
+        return found
+
+    def _take(self, group: list[_Waiting]) -> None:
+        try:
+            tickets = self._tables.write(lambda db: self._group(db, [one.event for one in group]))
+        except Exception as error:  # noqa: BLE001 - each caller is given what its own finding met
+            if len(group) > 1 and not isinstance(error, OperationalError):
+                for one in group:
+                    self._take([one])
+                return
+            for one in group:
+                one.error, one.done = error, True
+            return
+        for one, ticket in zip(group, tickets, strict=True):
+            one.ticket, one.done = ticket, True
+
+    def _group(self, db: Connection, events: "Sequence[FindingEvent]") -> list[int | None]:
+        # by key, so that replicas lock rows in the same order; the order within a key stays
+        order = sorted(range(len(events)), key=lambda at: (events[at].vehicle, events[at].finding.fault_code))
+        found: list[int | None] = [None] * len(events)
+        touched: dict[int, str] = {}
+        for at in order:
+            event = events[at]
+            found[at] = ticket = (self._clear if event.finding.state == "cleared" else self._raise)(db, event)
+            if ticket is not None:
+                touched[ticket] = event.vehicle
+        vehicles = sorted({event.vehicle for event in events})
+        # a finding that arrives is data
+        db.execute(delete(SilentVehicleRow).where(SilentVehicleRow.vehicle.in_(vehicles)))
+        for ticket in sorted(touched):
+            self.judge(db, ticket)
+        for vehicle in sorted(set(touched.values())):
+            self._upkeep.settle(db, vehicle)
+        return found
+
+    def _raise(self, db: Connection, event: "FindingEvent") -> int | None:
+        finding = event.finding
+        values = _values(event) | {"level": finding.level, "raised_ms": finding.tick_ms, "evidence": msgspec.json.encode(_evidence(event))}
+        entry = insert(db, FindingRow, values)
+        new = entry.excluded
+        # A raise that was only seen and is now confirmed comes twice, in either order: the higher level stays, and the earlier time.
+        earlier = FindingRow.raised_ms.is_(None) | (new.raised_ms < FindingRow.raised_ms)
+        confirms = (new.level == Level.TICKET) & ~FindingRow.counted
+        entry = entry.on_conflict_do_update(
+            index_elements=["finding_id"],
+            set_={
+                "raised_ms": case((earlier, new.raised_ms), else_=FindingRow.raised_ms),
+                "level": case((new.level == Level.TICKET, new.level), else_=FindingRow.level),
+                "score": new.score,
+                "evidence": case((FindingRow.counted, FindingRow.evidence), else_=new.evidence),
+            },
+            where=(FindingRow.vehicle == event.vehicle) & (earlier | confirms),
+        )
+        row = db.execute(entry.returning(FindingRow.ticket_id, FindingRow.level, FindingRow.counted)).first()
+        if row is None or row.counted:
+            return None
+        if Level(finding.level) is Level.TICKET:
+            return self._attach(db, values, 1 + finding.repeats)
+        if row.level == Level.TICKET:
+            return None  # its confirmation came before it, and is held
+        ticket = row.ticket_id if row.ticket_id is not None else self._open_ticket(db, event.vehicle, values["fault_code"])
+        self._settle_finding(db, values["finding_id"], ticket, "" if ticket is not None else "level")
+        return ticket
+
+    def _attach(self, db: Connection, values: Mapping[str, Any], occurrences: int) -> int | None:
+        """Give a finding to the open ticket of its fault, or open one; None when it is held."""
+        vehicle, fault_code = values["vehicle"], values["fault_code"]
+        mine = (TicketRow.vehicle == vehicle, TicketRow.fault_code == fault_code, text(OPEN))
+        again = update(TicketRow).where(*mine).values(occurrences=TicketRow.occurrences + occurrences)
+        row = db.execute(again.returning(TicketRow.id, TicketRow.occurrences)).first()
+        if row is None:
+            tier = self._policy.tier_of(fault_code)
+            held = self._held(db, values, tier)
+            if held:
+                self._settle_finding(db, values["finding_id"], None, held)
+                return None
+            return self.open(db, values, tier, (), occurrences)
+        self._settle_finding(db, values["finding_id"], row.id, "", counted=True)
+        if occurrences > 1 or worth_a_line(row.occurrences):
+            self._journal.note(db, row.id, AGENT, "occurred again", f"{values['pack_id']}, {row.occurrences}x")
+        return int(row.id)
+
+    def open(self, db: Connection, values: Mapping[str, Any], tier: Tier, prognoses: Sequence[Prognosis], occurrences: int = 1) -> int:
+        """Open a ticket by a finding. A replica may have opened it this moment: then the finding is one of its occurrences."""
+        now = self._now_ms()
+        vehicle, fault_code = values["vehicle"], values["fault_code"]
+        since = now - duration_ms(self._policy.reopening.within)
+        before = select(TicketRow.id).where(TicketRow.vehicle == vehicle, TicketRow.fault_code == fault_code, TicketRow.closed_ms >= since)
+        best = max(prognoses, key=lambda one: one.probability, default=None)
+        ticket = insert(
+            db,
+            TicketRow,
+            {
+                "vehicle": vehicle,
+                "model": values["model"],
+                "fault_code": fault_code,
+                **self._words(values["model"], fault_code),
+                "pack_id": values["pack_id"],
+                "tier": tier,
+                "probability": best.probability if best is not None else None,
+                "within_ms": best.within_ms if best is not None else None,
+                "condition": Condition.ACTIVE,
+                "condition_ms": now,
+                "turns": 0,
+                "turned_ms": 0,
+                "handling": Handling.NEW,
+                "opened_ms": values["raised_ms"],
+                "created_ms": now,
+                "occurrences": occurrences,
+                "reopened_from": db.execute(before.order_by(TicketRow.id.desc()).limit(1)).scalar(),
+                "hidden_by": "",
+                "acknowledge_ms": 0,
+                "acknowledge_since_ms": now,
+                "close_ms": 0,
+                "close_since_ms": now,
+                "said": "",
+                "said_tier": Tier.UNRATED,
+                "said_ms": 0,
+                "evidence": values["evidence"],
+            },
+        )
+        # The partial unique index decides whether this is a new ticket; evidence and words of an open one stay as they were.
+        ticket = ticket.on_conflict_do_update(
+            index_elements=["vehicle", "fault_code"], index_where=text(OPEN), set_={"occurrences": TicketRow.occurrences + occurrences}
+        )
+        row = db.execute(ticket.returning(TicketRow.id, TicketRow.occurrences, TicketRow.reopened_from)).one()
+        self._settle_finding(db, values["finding_id"], row.id, "", counted=True)
+        if row.occurrences > occurrences:
+            self._journal.note(db, row.id, AGENT, "occurred again", values["pack_id"])
+            return int(row.id)
+        # what was seen of it and not confirmed belongs to it from now on
+        seen = (
+            FindingRow.vehicle == vehicle,
+            FindingRow.fault_code == fault_code,
+            FindingRow.held == "level",
+            FindingRow.cleared_ms.is_(None),
+        )
+        db.execute(update(FindingRow).where(*seen).values(ticket_id=row.id, held="", evidence=None))
+        again = f", again after ticket {row.reopened_from}" if row.reopened_from is not None else ""
+        self._journal.note(db, row.id, AGENT, "opened", values["pack_id"] + again)
+        return int(row.id)
+
+    def _held(self, db: Connection, values: Mapping[str, Any], tier: Tier) -> str:
+        """Why a finding opens no ticket: "hold-off" or "maintenance N"; empty: it opens one."""
+        window = self._silences.maintenance(db, values, tier, values["raised_ms"])
+        if window is not None:
+            return f"maintenance {window}"
+        return "hold-off" if self.held_off(db, values["vehicle"], values["fault_code"], tier, values["raised_ms"]) else ""
+
+    def held_off(self, db: Connection, vehicle: str, fault_code: str, tier: Tier, at_ms: int) -> bool:
+        """Whether this fault was called a false alarm, and is held off at this time and tier."""
+        row = db.execute(select(HoldOffRow).where(HoldOffRow.vehicle == vehicle, HoldOffRow.fault_code == fault_code)).one_or_none()
+        if row is None or tier.rank > Tier(row.tier).rank:
+            return False
+        cleared = db.execute(select(func.max(FindingRow.cleared_ms)).where(FindingRow.ticket_id == row.ticket_id)).scalar()
+        active = _raised_level(db, row.ticket_id) is not None
+        return held_off(at_ms, row.verdict_ms, active, cleared, duration_ms(self._policy.hold_off.after_false_alarm))
+
+    def _clear(self, db: Connection, event: "FindingEvent") -> int | None:
+        finding = event.finding
+        entry = insert(db, FindingRow, _values(event) | {"level": Level.SEEN, "cleared_ms": finding.tick_ms, "evidence": None})
+        entry = entry.on_conflict_do_update(
+            index_elements=["finding_id"],
+            set_={"cleared_ms": entry.excluded.cleared_ms},
+            where=FindingRow.cleared_ms.is_(None) & (FindingRow.vehicle == event.vehicle),
+        )
+        row = db.execute(entry.returning(FindingRow.ticket_id)).first()
+        if row is None or row.ticket_id is None:
+            return None
+        if finding.repeats:
+            more = update(TicketRow).where(TicketRow.id == row.ticket_id).values(occurrences=TicketRow.occurrences + finding.repeats)
+            db.execute(more)
+        return int(row.ticket_id)
+
+    def judge(self, db: Connection, ticket_id: int) -> None:
+        """Set the ticket's condition from its findings and from whether its vehicle has data."""
+        row = db.execute(
+            select(TicketRow.vehicle, TicketRow.condition, TicketRow.turns, TicketRow.turned_ms).where(TicketRow.id == ticket_id)
+        ).one()
+        level = _raised_level(db, ticket_id)
+        silent = db.execute(select(SilentVehicleRow.vehicle).where(SilentVehicleRow.vehicle == row.vehicle)).first() is not None
+        condition = condition_of([] if level is None else [Span(0, None, level)], has_data=not silent)
+        if condition == row.condition:
+            return
+        self._upkeep.turn(db, ticket_id, Condition(row.condition), condition, row.turns, row.turned_ms)
+
+    @staticmethod
+    def _open_ticket(db: Connection, vehicle: str, fault_code: str) -> int | None:
+        mine = (TicketRow.vehicle == vehicle, TicketRow.fault_code == fault_code, text(OPEN))
+        return db.execute(select(TicketRow.id).where(*mine)).scalar_one_or_none()
+
+    @staticmethod
+    def _settle_finding(db: Connection, finding_id: str, ticket: int | None, held: str, counted: bool = False) -> None:
+        values: dict[str, Any] = {"ticket_id": ticket, "held": held, "counted": counted}
+        if ticket is not None:
+            values["evidence"] = None  # the ticket has its own, or keeps the first finding's
+        db.execute(update(FindingRow).where(FindingRow.finding_id == finding_id).values(values))
+
+    def _words(self, model: str, fault_code: str) -> dict[str, str]:
+        catalogue = self._catalogues.get(model)
+        fault = catalogue.faults.get(fault_code) if catalogue is not None else None
+        if fault is None:
+            return {"fault_words_en": fault_code, "fault_words_zh": fault_code, "action_en": "", "action_zh": ""}
+        return {
+            "fault_words_en": fault.words.en,
+            "fault_words_zh": fault.words.zh,
+            "action_en": fault.action.en,
+            "action_zh": fault.action.zh,
+        }
+
+
+def _raised_level(db: Connection, ticket_id: int) -> Level | None:
+    """The highest level among a ticket's findings that are raised and not cleared; None: there are none.
+
+    A pack has one alarm for a fault code: what it raised later has taken the place of what it raised before, whose clear was never said
+    because the agent lost its power.
+    """
+    later = aliased(FindingRow)
+    replaced = select(later.finding_id).where(
+        later.vehicle == FindingRow.vehicle,
+        later.fault_code == FindingRow.fault_code,
+        later.pack_id == FindingRow.pack_id,
+        later.raised_ms > FindingRow.raised_ms,
+    )
+    raised = (FindingRow.ticket_id == ticket_id, FindingRow.raised_ms.is_not(None), FindingRow.cleared_ms.is_(None))
+    for level in (Level.TICKET, Level.SEEN):
+        query = select(FindingRow.finding_id).where(*raised, FindingRow.level == level, ~replaced.exists())
+        if db.execute(query.order_by(FindingRow.raised_ms.desc()).limit(1)).first() is not None:
+            return level
+    return None
+
+
+def _values(event: "FindingEvent") -> dict[str, Any]:
+    finding = event.finding
+    return {
+        "finding_id": finding.finding_id.hex(),
+        "vehicle": event.vehicle,
+        "model": event.model,
+        "fault_code": _text(finding.fault_code),
+        "pack_id": _text(finding.pack_id),
+        "raised_ms": None,
+        "cleared_ms": None,
+        "score": finding.score,
+        "held": "",
+        "counted": False,
+    }
+
+
+def _text(words: str) -> str:
+    """PostgreSQL has no zero byte in a text."""
+    return words.replace("\x00", "\ufffd")
+
+
+def _evidence(event: "FindingEvent") -> Evidence:
+    finding = event.finding
+    return Evidence(
+        finding_id=finding.finding_id.hex(),
+        pack_id=finding.pack_id,
+        since_ms=finding.since_ms,
+        score=finding.score,
+        threshold=finding.threshold,
+        p_value=finding.p_value,
+        contributions=[Contribution(c.signal, c.unit, c.expected, c.seen, c.share, c.margin) for c in finding.contributions],
+        window=Window(list(finding.window.tick_ms), list(finding.window.signals), [list(one) for one in finding.window.values]),
+    )
