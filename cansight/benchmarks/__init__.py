@@ -13,6 +13,7 @@ from cansight.benchmarks.live import live
 from cansight.benchmarks.log_tables import log_parquet, mf4_parquet
 from cansight.benchmarks.material import Material
 from cansight.benchmarks.offline import offline
+from cansight.benchmarks.packs import packs
 from cansight.benchmarks.replay import replay
 from cansight.benchmarks.result import Result
 from cansight.benchmarks.simulate import sim_frames, sim_ticks
@@ -28,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[Material], list[Result]]] = {
     "mf4-parquet": mf4_parquet,
     "live": live,
     "agent": agent,
+    "packs": packs,
     "replay": replay,
     "sim-ticks": sim_ticks,
     "sim-frames": sim_frames,

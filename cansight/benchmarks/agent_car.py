@@ -53,9 +53,9 @@ def build(folder: Path, pki: Path, broker_port: int, messages: Wanted, **section
 
     if not (pki / "vehicles" / f"{VEHICLE}.pem").exists():
         keys.vehicle(pki, VEHICLE)
-    files, names = _dbc_files(folder, messages)
+    files, names = dbc_files(folder, messages)
     packs = []
-    for manifest in _manifests():
+    for manifest in manifests():
         packs.append(str(shutil.copytree(manifest.parent, folder / manifest.parent.name)))
         sign(Path(packs[-1]), load_private_key(pki / "pack.key"))
     (folder / "catalogue.toml").write_text(tomli_w.dumps(_catalogue(names)))
@@ -94,7 +94,7 @@ def frames(messages: Wanted) -> Iterator[tuple[int, bytes]]:
         yield bus, next(next(in_turn[bus]))
 
 
-def _manifests() -> list[Path]:
+def manifests() -> list[Path]:
     import models
 
     return sorted((Path(models.__file__).parent / "packs").glob("*/manifest.json"))
@@ -103,14 +103,14 @@ def _manifests() -> list[Path]:
 def _pack_signals() -> set[str]:
     import msgspec
 
-    return {signal["name"] for manifest in _manifests() for signal in msgspec.json.decode(manifest.read_bytes())["signals"]}
+    return {signal["name"] for manifest in manifests() for signal in msgspec.json.decode(manifest.read_bytes())["signals"]}
 
 
 def _path(file: str) -> str:
     return str(parse_file_argument(file).path)
 
 
-def _dbc_files(folder: Path, messages: Wanted) -> tuple[list[str], set[str]]:
+def dbc_files(folder: Path, messages: Wanted) -> tuple[list[str], set[str]]:
     """Writes the DBC files with these messages alone. Returns `dbc.files` and the names of the signals."""
     import cantools.database
     from cantools.database.can import Database

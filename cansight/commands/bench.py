@@ -15,7 +15,7 @@ def bench(names: tuple[str, ...], log: str | None, dbc: tuple[str, ...], as_json
 
     \b
     the data path     decode bulk batch offline lines log-parquet mf4-parquet
-    the running agent live agent latency
+    the running agent live agent latency packs
     the workbench     replay sim-ticks sim-frames fleet
     """
     from cansight.benchmarks import BENCHMARKS, Material
