@@ -138,14 +138,14 @@ class Intake:
         if row is None or row.counted:
             return None
         if Level(finding.level) is Level.TICKET:
-            return self._attach(db, values, 1 + finding.repeats)
+            return self._attach(db, values, 1 + finding.repeats, finding.tick_ms)
         if row.level == Level.TICKET:
             return None  # its confirmation came before it, and is held
         ticket = row.ticket_id if row.ticket_id is not None else self._open_ticket(db, event.vehicle, values["fault_code"])
         self._settle_finding(db, values["finding_id"], ticket, "" if ticket is not None else "level")
         return ticket
 
-    def _attach(self, db: Connection, values: Mapping[str, Any], occurrences: int) -> int | None:
+    def _attach(self, db: Connection, values: Mapping[str, Any], occurrences: int, at_ms: int) -> int | None:
         """Give a finding to the open ticket of its fault, or open one; None when it is held."""
         vehicle, fault_code = values["vehicle"], values["fault_code"]
         mine = (TicketRow.vehicle == vehicle, TicketRow.fault_code == fault_code, text(OPEN))
@@ -153,7 +153,7 @@ class Intake:
         row = db.execute(again.returning(TicketRow.id, TicketRow.occurrences)).first()
         if row is None:
             tier = self._policy.tier_of(fault_code)
-            held = self._held(db, values, tier)
+            held = self._held(db, values, tier, at_ms)
             if held:
                 self._settle_finding(db, values["finding_id"], None, held)
                 return None
@@ -223,12 +223,19 @@ class Intake:
         self._journal.note(db, row.id, AGENT, "opened", values["pack_id"] + again)
         return int(row.id)
 
-    def _held(self, db: Connection, values: Mapping[str, Any], tier: Tier) -> str:
+    def release(self, db: Connection, values: Mapping[str, Any], now_ms: int) -> None:
+        """Look again at a finding that was held and is still active, as if it were raised now."""
+        ticket = self._attach(db, values, 1, now_ms)
+        if ticket is not None:
+            self.judge(db, ticket)
+            self._upkeep.settle(db, values["vehicle"])
+
+    def _held(self, db: Connection, values: Mapping[str, Any], tier: Tier, at_ms: int) -> str:
         """Why a finding opens no ticket: "hold-off" or "maintenance N"; empty: it opens one."""
-        window = self._silences.maintenance(db, values, tier, values["raised_ms"])
+        window = self._silences.maintenance(db, values, tier, at_ms)
         if window is not None:
             return f"maintenance {window}"
-        return "hold-off" if self.held_off(db, values["vehicle"], values["fault_code"], tier, values["raised_ms"]) else ""
+        return "hold-off" if self.held_off(db, values["vehicle"], values["fault_code"], tier, at_ms) else ""
 
     def held_off(self, db: Connection, vehicle: str, fault_code: str, tier: Tier, at_ms: int) -> bool:
         """Whether this fault was called a false alarm, and is held off at this time and tier."""

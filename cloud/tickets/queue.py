@@ -31,7 +31,7 @@ from cloud.tickets.views import (
     TicketFilter,
 )
 
-__all__ = ["Queue"]
+__all__ = ["DELIVERIES", "Queue", "delivery_view"]
 
 MOST = 500  # tickets in a page
 LOOKED_AT = 500  # tickets that are compared with one
@@ -74,7 +74,7 @@ class Queue:
                 return None
             lines = select(TicketEventRow.__table__).where(TicketEventRow.ticket_id == ticket_id).order_by(TicketEventRow.number)
             told = select(NotificationRow.__table__).where(NotificationRow.ticket_id == ticket_id).order_by(NotificationRow.id)
-            sent = _DELIVERIES.where(NotificationRow.ticket_id == ticket_id).order_by(DeliveryRow.id)
+            sent = DELIVERIES.where(NotificationRow.ticket_id == ticket_id).order_by(DeliveryRow.id)
             return msgspec.structs.replace(
                 self._ticket(row),
                 evidence=msgspec.json.decode(row.evidence, type=Evidence),
@@ -303,7 +303,7 @@ def _finding(row: AnyRow) -> FindingView:
 
 
 def delivery_view(row: AnyRow) -> Delivery:
-    """A row of `_DELIVERIES`."""
+    """A row of `DELIVERIES`."""
     return Delivery(
         id=row.id,
         notification_id=row.notification_id,
@@ -319,7 +319,7 @@ def delivery_view(row: AnyRow) -> Delivery:
     )
 
 
-_DELIVERIES = select(DeliveryRow.__table__, NotificationRow.ticket_id).join(
+DELIVERIES = select(DeliveryRow.__table__, NotificationRow.ticket_id).join(
     NotificationRow, NotificationRow.id == DeliveryRow.notification_id
 )
 _BRIEF = (

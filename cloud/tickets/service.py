@@ -1,8 +1,8 @@
 """The ticket queue: findings go in, tickets come out, people work them to their end.
 
 `TicketService` puts the parts together. Each part is a noun with methods of its own: `queue` (look), `desk` (handle), `silences`, `outbox`
-(what is told, budgets), `webhooks`, `filters`, `audit`. All methods block and may be called from several threads, and from several
-processes on one database.
+(what is told, budgets), `webhooks`, `filters`, `audit`, `rating` (prognoses), `watch` (what time brings about). All methods block and may
+be called from several threads, and from several processes on one database.
 """
 
 import time
@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from cloud.tickets.audit import Audit
 from cloud.tickets.errors import TicketsUnusable
 from cloud.tickets.filters import Filters
 from cloud.tickets.handling import Desk
@@ -19,12 +20,15 @@ from cloud.tickets.journal import Journal
 from cloud.tickets.outbox import Outbox
 from cloud.tickets.policy import Handling, Verdict
 from cloud.tickets.queue import Queue
+from cloud.tickets.rating import Rating
 from cloud.tickets.settings import Policy, load_policy
 from cloud.tickets.signing import AuditKey
 from cloud.tickets.silences import Silences
 from cloud.tickets.tables import Tables
 from cloud.tickets.upkeep import Upkeep
 from cloud.tickets.views import Contribution, Evidence, HistoryLine, Ticket, TicketFilter, Window
+from cloud.tickets.watch import Watch
+from cloud.tickets.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from cloud.events import FindingEvent
@@ -62,7 +66,11 @@ class TicketService:
         self.desk = Desk(tables, journal, self.upkeep, self.outbox, self.policy, now_ms)
         self.queue = Queue(tables, self.policy, now_ms)
         self.filters = Filters(tables)
+        self.webhooks = Webhooks(tables, self.policy, now_ms)
+        self.audit = Audit(tables, lambda: self.audit_folder, self._signing_key, now_ms)
         self.intake = Intake(tables, journal, self.upkeep, self.silences, self.policy, catalogues or {}, now_ms)
+        self.rating = Rating(tables, journal, self.intake, self.upkeep, self.policy)
+        self.watch = Watch(tables, self.intake, self.upkeep, self.silences, self.outbox, self.audit, self.policy, now_ms)
 
     def open(self) -> None:
         """Open the database and make the tables where they are missing. Raises TicketsUnusable."""
