@@ -15,6 +15,9 @@ Bits = NDArray[np.uint8]  # one element a bit, 0 or 1
 _K_BITS = 6
 _UNARY = 4  # bits of a unary part per value, at most
 _ONE = np.uint64(1)
+_WINDOW = 57  # bits that a 64-bit window holds wherever in a byte they begin
+_EIGHT, _SEVEN_BYTES = np.uint64(8), np.uint64(56)
+_MASKS = np.array([(1 << width) - 1 for width in range(65)], np.uint64)
 _K_FIELDS = (np.arange(1 << _K_BITS)[:, None] >> np.arange(_K_BITS) & 1).astype(np.uint8)  # the bits of each k
 
 
@@ -66,38 +69,48 @@ class BitReader:
     """Reads what the functions above wrote; FormatError when there are not enough bits or a value is out of its range."""
 
     def __init__(self, data: bytes) -> None:
-        self._bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+        octets = np.frombuffer(data + bytes(8), np.uint8)
+        self._bits = np.unpackbits(octets[: len(data)], bitorder="little")
+        self._windows = np.ndarray((len(data) + 1,), "<u8", octets, strides=(1,))  # the 64 bits that begin at each byte
         self._at = 0
 
     def rice(self, count: int, limit: int, field: str) -> NDArray[np.int64]:
         """(count,) values, each 0..limit."""
         if count == 0:
             return np.zeros(0, np.int64)
-        k = int(self._take(_K_BITS, field) @ (1 << np.arange(_K_BITS)))
-        ones = np.flatnonzero(self._bits[self._at : self._at + _UNARY * count])[:count]
+        k = self._small(_K_BITS, field)
+        ones = self._bits[self._at : self._at + _UNARY * count].nonzero()[0][:count]
         if len(ones) < count:
             raise FormatError(f"rows {field}: expected {count} values within {_UNARY * count} bits, found {len(ones)}")
         self._at += int(ones[-1]) + 1
-        high = np.diff(ones, prepend=-1) - 1
-        if int(high.max()) > limit >> k:
-            raise FormatError(f"rows {field}: expected at most {limit}, found {int(high.max()) << k} or more")
-        values = high << k
+        values: NDArray[np.int64] = ones.copy()
+        values[1:] -= ones[:-1]
+        values[1:] -= 1
+        if (most := int(values.max())) > limit >> k:
+            raise FormatError(f"rows {field}: expected at most {limit}, found {most << k} or more")
         if k:
-            values = values + self._take(count * k, field).reshape(count, k) @ (1 << np.arange(k, dtype=np.int64))
-            if int(values.max()) > limit:
-                raise FormatError(f"rows {field}: expected at most {limit}, found {int(values.max())}")
-        return values.astype(np.int64)
+            low = self._take(count * k, field)
+            values <<= k
+            for bit in range(k):
+                values |= low[bit::k].astype(np.int64) << bit
+            if (most := int(values.max())) > limit:
+                raise FormatError(f"rows {field}: expected at most {limit}, found {most}")
+        return values
 
     def fields(self, widths: NDArray[np.int64], field: str) -> Unsigned:
         """(n,) integers of the given widths, each 0..64 bits."""
-        ends = np.cumsum(widths)
-        total = int(ends[-1]) if len(ends) else 0
-        bits = self._take(total, field).astype(np.uint64)
-        values = np.zeros(len(widths), np.uint64)
-        if total:
-            place = np.arange(total) - np.repeat(ends - widths, widths)
-            some = np.flatnonzero(widths)
-            values[some] = np.add.reduceat(bits << place.astype(np.uint64), (ends - widths)[some])
+        if not len(widths):
+            return np.zeros(0, np.uint64)
+        ends = widths.cumsum()
+        ends += self._at
+        start = ends - widths
+        self._take(int(ends[-1]) - self._at, field)
+        place = start >> 3
+        shift = (start & 7).view(np.uint64)
+        values: Unsigned = self._windows[place] >> shift
+        if int(widths.max()) > _WINDOW:  # a field may reach into a ninth byte
+            values |= (self._windows[np.minimum(place + 1, len(self._windows) - 1)] >> _SEVEN_BYTES) << (_EIGHT - shift) << _SEVEN_BYTES
+        values &= _MASKS[widths]
         return values
 
     def end(self) -> None:
@@ -105,6 +118,12 @@ class BitReader:
         rest = self._bits[self._at :]
         if len(rest) > 7 or rest.any():
             raise FormatError(f"rows: expected the end, found {len(rest)} bits more")
+
+    def _small(self, count: int, field: str) -> int:
+        """One integer of up to 57 bits."""
+        at = self._at
+        self._take(count, field)
+        return int(self._windows[at >> 3]) >> (at & 7) & ((1 << count) - 1)
 
     def _take(self, count: int, field: str) -> Bits:
         if count > len(self._bits) - self._at:

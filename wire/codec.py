@@ -19,6 +19,7 @@ MAX_TICKS = 3600
 MAX_CELLS = 1 << 20  # ticks x columns of one batch: 9 MiB when decoded; 10,000 signals for 100 s
 MAX_BODY_BYTES = 1 << 20  # unpacked; MAX_CELLS of a real drive are 0.15 MB
 DEFAULT_WIDTHS = (5, 2)  # expected width of a first and of a following delta where the baseline says nothing
+_LEADING = np.array([0, *(1 << width for width in range(64))], np.uint64)  # the leading bit of an integer of each width
 _RELATIVE, _SECONDS, _REASONS, _WIDTHS = 1, 2, 4, 8
 _SECOND_MS = 1000
 _MAX_TICK = 1 << 53
@@ -101,8 +102,9 @@ def decode_rows(data: bytes, baseline: Rows | None) -> Rows:
     if not -_MAX_TICK < int(tick_ms[0]) <= int(tick_ms[-1]) < _MAX_TICK:
         raise FormatError(f"rows: expected ticks within 53 bits, found {int(tick_ms[0])} to {int(tick_ms[-1])}")
     changed = np.zeros(columns, np.bool_) if baseline is None or baseline.widths is None else _expected(baseline)
-    changed[_from_gaps(bits.rice(count, columns, "changed columns"), columns)] ^= True
-    index = np.flatnonzero(changed)
+    if count:
+        changed[_from_gaps(bits.rice(count, columns, "changed columns"), columns)] ^= True
+    index = changed.nonzero()[0]
     reason = np.repeat(base_reason[None], ticks, axis=0)
     if reason_count:
         reason_index = _from_gaps(bits.rice(reason_count, columns, "reason columns"), columns)
@@ -110,7 +112,7 @@ def decode_rows(data: bytes, baseline: Rows | None) -> Rows:
         reason[:, reason_index] ^= np.bitwise_xor.accumulate(flips, axis=0)
     raw = np.repeat(base_raw[None], ticks, axis=0)
     if len(index):
-        raw[:, index] += np.cumsum(_take_deltas(bits, ticks, _widths(baseline, index)), axis=0)
+        raw[:, index] += _take_deltas(bits, ticks, _widths(baseline, index)).cumsum(axis=0)
     bits.end()
     return Rows(tick_ms, raw, reason, widths)
 
@@ -165,9 +167,8 @@ def _widths(baseline: Rows | None, index: NDArray[np.intp]) -> NDArray[np.int64]
     if baseline is None or baseline.widths is None:
         return np.repeat(np.array(DEFAULT_WIDTHS)[:, None], len(index), axis=1)
     expected = baseline.widths[:, index].astype(np.int64)
-    unexpected = expected[0] == 0
-    if unexpected.any():
-        expected[:, unexpected] = np.array(DEFAULT_WIDTHS)[:, None]
+    if not expected[0].all():
+        expected[:, expected[0] == 0] = np.array(DEFAULT_WIDTHS)[:, None]
     return expected
 
 
@@ -216,8 +217,8 @@ def _take_deltas(bits: BitReader, ticks: int, expected: NDArray[np.int64]) -> ND
     if int(width.min()) < 0 or int(width.max()) > 64:
         raise FormatError(f"rows widths: expected 0 to 64 bits, found {int(width.min())} to {int(width.max())}")
     low = bits.fields(np.maximum(width - 1, 0).reshape(-1), "deltas").reshape(ticks, columns)
-    leading = np.where(width > 0, np.uint64(1) << np.maximum(width - 1, 0).astype(np.uint64), np.uint64(0))
-    return unzigzag(low | leading)
+    low |= _LEADING[width]
+    return unzigzag(low)
 
 
 def _take_widths(plain: bytes, at: int, columns: int) -> tuple[NDArray[np.uint8], int]:
