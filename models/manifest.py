@@ -59,12 +59,39 @@ class Calibration(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Highest persistent score of any of these drives: the smallest threshold that would have stayed silent on all of them."""
 
 
+class Promise(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The chance that a healthy drive raises the alarm, as far as the calibration drives can say; models/tail.py."""
+
+    expected: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+    """Of the next drive."""
+    upper: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+    """95 % sure that it is no more."""
+
+
+class TailLaw(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The middle of the generalised Pareto laws that fit the highest scores: to draw, and to see what kind of tail it is."""
+
+    over: Finite
+    share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
+    """Of the drives, that are over it."""
+    shape: Finite
+    scale: Annotated[float, msgspec.Meta(gt=0.0, le=1e300)]
+
+
 class AlarmBudget(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """How many false findings the threshold was set for."""
+    """How many false findings the threshold was set for, and how many the calibration drives can vouch for."""
 
     per_drive: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
-    tail: Literal["gumbel", "highest"]
-    """gumbel: fitted to the calibration drives' highest scores; highest: too few drives to fit one, the highest score with a margin."""
+    """Asked for."""
+    tail: Literal["pareto", "gumbel", "highest"]
+    """pareto: peaks over a threshold. gumbel: of fewer than 500 drives, a law of the drives' highest scores, which places the threshold and
+    promises nothing. highest: too few drives for any law, the highest score with a margin."""
+    drives: Annotated[float, msgspec.Meta(gt=0.0)] | None = None
+    """Independent drives that the calibration drives are worth; None: as many as there are, in packs of before 2026-11-23."""
+    finding: Promise | None = None
+    ticket: Promise | None = None
+    """The same of a finding at ticket level."""
+    law: TailLaw | None = None
 
 
 class DriveRule(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

@@ -139,7 +139,8 @@ def _train(table: Table, fitted: list[Drive], held: list[Drive], options: Option
     baselines = None
     if options.baseline is not None:
         baselines = Baselines(*options.baseline, bounds(detector, fitted, rule))
-    calibrated = calibrate(detector, held, rule, persistence, baselines, options.budget, 1.0 if twins else 1e-6)
+    least = 1.0 if twins else 1e-6
+    calibrated = calibrate(detector, held, rule, persistence, baselines, options.budget, least, options.confirm, options.at_once)
     detector = replace(detector, learning=calibrated.learning)
     model = build(detector, calibrated.knots, calibrated.learning_knots)
     judged = calibrated.judged
@@ -191,7 +192,7 @@ def _train(table: Table, fitted: list[Drive], held: list[Drive], options: Option
         table=usable,
         fitted=tuple(fitted),
         held=tuple(held),
-        scored=tuple(score_drive(detector, drive) for drive in held),
+        scored=calibrated.every,
         judged=tuple(judged),
         judged_drives=calibrated.drives,
         judged_scored=calibrated.scored,

@@ -15,7 +15,8 @@ __all__ = ["Trained"]
 
 @dataclass(frozen=True)
 class Trained:
-    """table: the drives with the columns of the pack. fitted, held: of these, those that were fitted on and those that calibrate.
+    """table: the recordings with the columns of the pack. fitted, held: of these, those that were fitted on and those that calibrate.
+    scored: of each drive of `held`, by the fleet's baseline.
 
     judged: the known scores of each calibration drive that had enough of them; judged_drives, judged_scored: those drives. With baselines:
     of vehicles that have learned theirs.

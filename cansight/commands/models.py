@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 MONTH_HOURS = 40
 """Driving in a vehicle-month."""
-DRIVE_HOURS = 0.25
 
 
 @click.group()
@@ -76,6 +75,23 @@ models.add_command(deploy)
 @click.option(
     "--budget", default=1e-4, show_default=True, type=click.FloatRange(1e-9, 0.5), metavar="P", help="Chance that a healthy drive alarms."
 )
+@click.option(
+    "--baseline",
+    metavar="LEAST/MOST",
+    help="Judge each vehicle by its own baseline, from LEAST healthy drives on, frozen after MOST; a DATA file is all drives of one.",
+)
+@click.option(
+    "--gain", "gains", metavar="GLOB,...", multiple=True, help="Monitored signals whose baseline is in proportion to their value."
+)
+@click.option(
+    "--confirm", default="1/1", show_default=True, metavar="K/M", help="Ticket level when K of the last M drives raise the alarm."
+)
+@click.option(
+    "--at-once", type=click.FloatRange(1, 1e6), metavar="TIMES", help="Or when a persistent score is so many times the threshold."
+)
+@click.option(
+    "--drive", default="600/300", show_default=True, metavar="GAP/LEAST", help="Seconds that end a drive, and ticks of one that counts."
+)
 @rows_option
 @click.option("--seed", default=0, show_default=True, type=int, metavar="N", help="Decides which drives calibrate.")
 @click.option("-o", "--output", "pack_dir", required=True, metavar="PACK_DIR", type=click.Path(path_type=Path))
@@ -101,6 +117,11 @@ def train(
     persistence: str,
     warmup: int,
     budget: float,
+    baseline: str | None,
+    gains: tuple[str, ...],
+    confirm: str,
+    at_once: float | None,
+    drive: str,
     rows: str,
     seed: int,
     pack_dir: Path,
@@ -119,6 +140,7 @@ def train(
     need, of = _persistence(persistence)
     pack_id = name or pack_dir.resolve().name
     _check_ids(pack_id, fault, pack_version)
+    gap_s, least = _two("--drive", drive, "GAP/LEAST, seconds and ticks up to 86400, e.g. 600/300", 86_400, ordered=False)
     first, last = rows_of(rows)
     layout = layout_of(time_column, separator, ignore, period)
     wanted = [*split_globs(signals), *split_globs(context)] if signals else []
@@ -138,6 +160,12 @@ def train(
         budget=budget,
         catalogue=Catalogue.load(catalogue) if catalogue is not None else None,
         twins=split_globs(twins),
+        baseline=None if baseline is None else _two("--baseline", baseline, "LEAST/MOST with 1 <= LEAST <= MOST <= 1000, e.g. 5/30", 1000),
+        gains=split_globs(gains),
+        confirm=_two("--confirm", confirm, "K/M with 1 <= K <= M <= 100, e.g. 2/3", 100),
+        at_once=at_once,
+        drive_gap_s=gap_s,
+        drive_ticks=least,
     )
     trained = train_on(table, options, pack_dir)
     if report is not None:
@@ -189,6 +217,13 @@ def _persistence(text: str) -> tuple[int, int]:
     return int(need), int(of)
 
 
+def _two(option: str, text: str, wanted: str, most: int, ordered: bool = True) -> tuple[int, int]:
+    left, _, right = text.partition("/")
+    if not all(one.isascii() and one.isdigit() and 1 <= int(one) <= most for one in (left, right)) or (ordered and int(left) > int(right)):
+        raise UsageError(f"{option} {text}: expected {wanted}")
+    return int(left), int(right)
+
+
 def _check_ids(pack_id: str, fault: str, version: str) -> None:
     import msgspec
 
@@ -213,10 +248,9 @@ def _show(pack: "Pack", as_json: bool) -> None:
 
 def _describe(manifest: "Manifest") -> list[str]:
     from models import manifest as manifests
+    from models.promise import describe
 
-    budget, calibration = manifest.alarm_budget, manifest.calibration
-    a_month = budget.per_drive * MONTH_HOURS / DRIVE_HOURS
-    tail = "Gumbel tail of their highest scores" if budget.tail == "gumbel" else "too few of them for a tail, twice the highest score"
+    calibration = manifest.calibration
     schema = manifest.schema_id or "none (a table)"
     lines = [
         f"{manifest.pack_id} {manifest.version}: fault {manifest.fault_code}, " + manifests.RUNGS[manifest.rung],
@@ -224,11 +258,8 @@ def _describe(manifest: "Manifest") -> list[str]:
         f"cleared by {manifest.persistence.of} under {manifest.threshold.clear_below:.4g}; "
         f"a score averages {manifest.average} s and looks back on {manifest.window} s",
         f"trained  {manifest.training.drives} drives, {manifest.training.ticks} ticks, data {manifest.training.data_sha256[:16]}…",
-        f"threshold from {calibration.drives} drives ({calibration.ticks} ticks) held out: highest {calibration.highest:.4g}, {tail}",
-        f"budget   {budget.per_drive:g} false alarms a drive, so {a_month:.2g} in a vehicle-month of {MONTH_HOURS} h "
-        f"({MONTH_HOURS / DRIVE_HOURS:.0f} drives of {DRIVE_HOURS * 60:.0f} min)"
-        if budget.tail == "gumbel"
-        else f"budget   no promise: {calibration.drives} drives show no tail; {budget.per_drive:g} false alarms a drive was asked for",
+        f"threshold from {calibration.drives} drives ({calibration.ticks} ticks) held out: highest {calibration.highest:.4g}",
+        *describe(manifest, MONTH_HOURS),
         f"model    {manifest.model.bytes} bytes, SHA-256 {manifest.model.sha256[:16]}…, DBC schema {schema}",
         "signals",
     ]

@@ -6,15 +6,17 @@ from numpy.typing import NDArray
 from models.calibrate import highest_persistent
 from models.fit import Detector, scores
 from models.manifest import RUNGS
+from models.promise import a_month
 from models.report.coverage import CELLS, LEAST, PAIR_CELLS, occupancy, pairs_covered
 from models.report.page import Chart, Section, Table, Tiles, axis, page
 from models.report.traces import Trace
 from models.report.traces import chart as trace_chart
+from models.tail import survival
 from models.trained import Trained
 
 __all__ = ["training_report"]
 
-MONTH_HOURS, DRIVE_HOURS = 40, 0.25
+MONTH_HOURS = 40
 MOST_SIGNALS = 24
 """In a matrix; more cannot be read."""
 TOP = 0.01
@@ -43,14 +45,14 @@ def _overview(trained: Trained) -> Section:
     known = sum(int((one.known & np.isfinite(one.score)).sum()) for one in trained.scored)
     scored = sum(int(np.isfinite(one.score).sum()) for one in trained.scored)
     covered = pairs_covered(*_operating(trained)[1:])
+    month = a_month(manifest, MONTH_HOURS)
     above = covered[np.triu_indices(len(covered), 1)]
     tiles = [
         (f"{manifest.threshold.raise_at:.3g}", f"score that alarms, in {manifest.persistence.need} of {manifest.persistence.of} ticks"),
         (f"{manifest.calibration.highest:.3g}", "highest persistent score of a healthy calibration drive"),
         (
-            f"{manifest.alarm_budget.per_drive * MONTH_HOURS / DRIVE_HOURS:.2g}" if manifest.alarm_budget.tail == "gumbel" else "–",
-            f"false alarms budgeted for a vehicle-month of {MONTH_HOURS} h of driving"
-            + ("" if manifest.alarm_budget.tail == "gumbel" else ": too few drives for a promise"),
+            f"{month.finding.expected:.2g}",
+            f"false findings expected in a vehicle-month of {MONTH_HOURS} h of driving, {month.finding.upper:.2g} at most (95 %)",
         ),
         (f"{known / max(scored, 1):.1%}", "of the scored calibration ticks lie in the trained range"),
         (f"{above.mean():.0%}" if len(above) else f"{covered.mean():.0%}", "of the operating range seen, two signals at a time"),
@@ -66,18 +68,22 @@ def _threshold(trained: Trained) -> Section:
     raise_at = manifest.threshold.raise_at
     data = [_line("calibration drives", highest, over, "--series-0", mode="markers")]
     budget = manifest.alarm_budget
-    if budget.tail == "gumbel":
+    if budget.law is not None:
+        law = budget.law
+        x = np.linspace(law.over, max(raise_at, highest[-1]) * 1.05, 120)
+        tail = survival(x - law.over, np.array(law.shape), np.array(law.scale))
+        data.append(_line("generalised Pareto tail fitted to them", x, law.share * tail, "--series-2"))
+    elif budget.tail == "gumbel":
         spread = float(highest.std(ddof=1)) * np.sqrt(6) / np.pi
         place = float(highest.mean()) - EULER * spread
         x = np.linspace(highest[0], max(raise_at, highest[-1]) * 1.05, 120)
         data.append(_line("Gumbel law fitted to them", x, -np.expm1(-np.exp(-(x - place) / spread)), "--series-2"))
     floor = min(budget.per_drive, 0.5 / count)
     data.append(_line(f"alarm at {raise_at:.3g}", np.array([raise_at, raise_at]), np.array([floor, 1.0]), "--series-1"))
+    promise = a_month(manifest, MONTH_HOURS)
     how = (
-        f"Set so that a healthy drive alarms with probability {budget.per_drive:g}, by the tail of the drives' highest scores."
-        if budget.tail == "gumbel"
-        else f"{count} calibration drive{'s are' if count > 1 else ' is'} too few to show a tail: twice the highest score. Eight and more "
-        "give a promise."
+        f"Asked for: {budget.per_drive:g} false findings a drive. What {promise.words} can vouch for: {promise.finding.expected:.2g} "
+        f"expected in a vehicle-month, {promise.finding.upper:.2g} at most (95 %)."
     )
     return Section(
         "Threshold",
