@@ -68,10 +68,12 @@ class LandingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ApiConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the API and the page listen."""
+    """Where the API and the page listen. With a certificate (PEM, its chain in it) and key: over TLS, without which only on loopback."""
 
     host: str = "127.0.0.1"
     port: Port = 8460
+    certificate: str = ""
+    key: str = ""
 
 
 class CloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -127,6 +129,7 @@ def resolved(config: CloudConfig, base: Path) -> CloudConfig:
             replace(model, dbc=[absolute_argument(entry, base) for entry in model.dbc], catalogue=absolute(model.catalogue))
             for model in config.vehicle_model
         ],
+        api=replace(config.api, certificate=absolute(config.api.certificate), key=absolute(config.api.key)),
         store=replace(
             config.store,
             influx=replace(influx, token_file=absolute(influx.token_file), password_file=absolute(influx.password_file)),

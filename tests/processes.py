@@ -9,11 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import tomli_w
 
 import servers
+from cloud.config import CloudConfig
+from cloud.roles import Role
+from cloud.tokens import Tokens
 
 WAIT_S = 120.0
+TOKENS: dict[str, str] = {}
+"""The operator's token of each cloud that `cloud_settings` has laid out, by the URL of its API."""
 
 
 def edge_settings(folder: Path, pki: Path, port: int, vehicle: str, log: Path, files: list[str], **sections: dict[str, Any]) -> Path:
@@ -34,7 +40,7 @@ def edge_settings(folder: Path, pki: Path, port: int, vehicle: str, log: Path, f
 
 
 def cloud_settings(folder: Path, pki: Path, port: int, dbc: list[str], store: dict[str, Any], **more: Any) -> tuple[Path, str]:
-    """Settings of an aggregator, and the URL of its API."""
+    """Settings of an aggregator, and the URL of its API, whose token is in TOKENS from then on."""
     api = servers.free_port()
     document = {
         "state": str(folder / "cloud"),
@@ -45,7 +51,10 @@ def cloud_settings(folder: Path, pki: Path, port: int, dbc: list[str], store: di
         "store": store,
         "api": {"host": "127.0.0.1", "port": api},
     } | more
-    return write(folder / "cloud.toml", document), f"http://127.0.0.1:{api}"
+    settings, url = write(folder / "cloud.toml", document), f"http://127.0.0.1:{api}"
+    with Tokens(msgspec.convert(document, CloudConfig).database_url) as tokens:
+        TOKENS[url] = tokens.create(f"tests at {api}", Role.OPERATOR)
+    return settings, url
 
 
 def broker(pki: Path, port: int, certificate: str) -> dict[str, Any]:
@@ -73,10 +82,16 @@ def cansight(*arguments: str | Path, log: Path) -> subprocess.Popen[bytes]:
 def get(url: str) -> Any:
     """The API's JSON answer, None while it is not there."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(asking(url), timeout=5) as answer:
             return json.loads(answer.read() or b"null")
     except OSError:
         return None
+
+
+def asking(url: str) -> urllib.request.Request:
+    """A request with the operator's token, where the API is one of `cloud_settings`."""
+    token = next((token for api, token in TOKENS.items() if url.startswith(api)), "")
+    return urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
 
 
 def until(condition: Callable[[], bool], what: str, wait_s: float = WAIT_S) -> None:

@@ -97,7 +97,7 @@ class Voice:
         self.tickets_s.append(time.monotonic() - said_s)
 
     def _has_ticket(self, fault_code: str) -> bool:
-        tickets = self._api.get("/api/tickets", vehicle=self._vehicle) or []
+        tickets = (self._api.get("/api/tickets", vehicle=self._vehicle) or {}).get("tickets", [])
         return any(ticket["fault_code"] == fault_code for ticket in tickets)
 
 

@@ -10,6 +10,7 @@ import click
 from cansight.commands.cloud_quarantine import quarantine
 from cansight.commands.cloud_settings import CONFIG, load_config
 from cansight.commands.cloud_store import delete, init, query
+from cansight.commands.cloud_token import token
 from cansight.errors import WorkFailed
 
 VERBOSE = click.option("-v", "--verbose", is_flag=True, help="say more on stderr")
@@ -20,7 +21,7 @@ def cloud() -> None:
     """The aggregator, its stores, tickets and page."""
 
 
-for command in (quarantine, init, query, delete):
+for command in (quarantine, token, init, query, delete):
     cloud.add_command(command)
 
 

@@ -1,10 +1,13 @@
 """`cansight tickets`: the ticket queue, asked over the API."""
 
 import json
+import os
 import urllib.error
 import urllib.parse
 import urllib.request
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,14 +16,28 @@ from cansight.errors import UsageError, WorkFailed
 
 DEFAULT_URL = "http://127.0.0.1:8460"
 TIMEOUT_S = 10.0
+TOKEN = "CANSIGHT_TOKEN"
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the API is on this machine; a proxy would not find it
 HANDLINGS = ("new", "acknowledged", "scheduled", "in workshop", "closed")
 
 
+@dataclass(frozen=True)
+class Api:
+    """Where it is, and the token to ask with; "": none."""
+
+    url: str
+    token: str
+
+
 @click.group()
 @click.option("--url", default=DEFAULT_URL, show_default=True, help="Address of the API.")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help=f"File with the token that `cansight cloud token create` printed; else it is taken from {TOKEN}.",
+)
 @click.pass_context
-def tickets(context: click.Context, url: str) -> None:
+def tickets(context: click.Context, url: str, token_file: Path | None) -> None:
     """The ticket queue."""
     try:
         parts = urllib.parse.urlsplit(url)
@@ -29,7 +46,10 @@ def tickets(context: click.Context, url: str) -> None:
         good = False
     if not good:
         raise UsageError(f"--url: expected an address such as {DEFAULT_URL}, found {url!r}")
-    context.obj = url.rstrip("/")
+    token = os.environ.get(TOKEN, "") if token_file is None else token_file.read_text(encoding="utf-8", errors="replace")
+    if not token.strip().isascii() or any(character.isspace() for character in token.strip()):
+        raise UsageError(f"{token_file or TOKEN}: expected one token, found something else")
+    context.obj = Api(url.rstrip("/"), token.strip())
 
 
 @tickets.command("list")
@@ -37,10 +57,10 @@ def tickets(context: click.Context, url: str) -> None:
 @click.option("--handling", type=click.Choice(HANDLINGS), help="Only those handled so; without it, all.")
 @click.option("--json", "as_json", is_flag=True, help="The API's answer.")
 @click.pass_obj
-def list_(url: str, vehicle: str | None, handling: str | None, as_json: bool) -> None:
+def list_(api: Api, vehicle: str | None, handling: str | None, as_json: bool) -> None:
     """List tickets, newest first."""
     asked = {name: value for name, value in (("vehicle", vehicle), ("handling", handling)) if value is not None}
-    found = _get(url, "/api/tickets", asked)
+    found = _get(api, "/api/tickets", asked)["tickets"]
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False, indent=2))
         return
@@ -58,9 +78,9 @@ def list_(url: str, vehicle: str | None, handling: str | None, as_json: bool) ->
 @click.argument("number", type=click.IntRange(min=1), metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="The API's answer.")
 @click.pass_obj
-def show(url: str, number: int, as_json: bool) -> None:
+def show(api: Api, number: int, as_json: bool) -> None:
     """Show one ticket: why it opened, and what was done since."""
-    ticket = _get(url, f"/api/tickets/{number}")
+    ticket = _get(api, f"/api/tickets/{number}")
     if as_json:
         click.echo(json.dumps(ticket, ensure_ascii=False, indent=2))
         return
@@ -95,11 +115,12 @@ def show(url: str, number: int, as_json: bool) -> None:
         _say(f"{_when(line['at_ms'])}  {line['action']} ({', '.join(filter(None, (line['actor'], line['detail'])))})")
 
 
-def _get(url: str, path: str, asked: dict[str, str] | None = None) -> Any:
+def _get(api: Api, path: str, asked: dict[str, str] | None = None) -> Any:
     """The API's answer. Raises UsageError with the API's own line where it refused, WorkFailed where nothing sensible answered."""
-    address = f"{url}{path}{'?' + urllib.parse.urlencode(asked) if asked else ''}"
+    address = f"{api.url}{path}{'?' + urllib.parse.urlencode(asked) if asked else ''}"
+    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {api.token}"} if api.token else {})
     try:
-        with _OPENER.open(address, timeout=TIMEOUT_S) as response:
+        with _OPENER.open(request, timeout=TIMEOUT_S) as response:
             return json.load(response)
     except urllib.error.HTTPError as error:
         with error:
@@ -107,12 +128,14 @@ def _get(url: str, path: str, asked: dict[str, str] | None = None) -> Any:
                 line = json.load(error)["error"]
             except (ValueError, KeyError, TypeError):
                 raise WorkFailed(f"{address}: answered {error.code} {error.reason}; is that Cansight's API?") from None
+        if error.code == 401:
+            line += f"; name a token with --token-file or in {TOKEN}"
         raise (UsageError if error.code < 500 else WorkFailed)(line) from None
     except ValueError:
         raise WorkFailed(f"{address}: answered something else than JSON; is that Cansight's API?") from None
     except OSError as error:
         reason = getattr(error, "reason", error)
-        raise WorkFailed(f"{url}: no answer ({reason}); is `cansight cloud run` running, and --url its address?") from None
+        raise WorkFailed(f"{api.url}: no answer ({reason}); is `cansight cloud run` running, and --url its address?") from None
 
 
 def _say(line: str) -> None:

@@ -9,7 +9,7 @@ import itertools
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,8 @@ class Demonstration:
 
     @property
     def url(self) -> str:
-        return f"http://{self.page.host}:{self.page.port}/"
+        """The page's address; the token after # logs the reader in, and the page takes it out of the address at once."""
+        return f"http://{self.page.host}:{self.page.port}/#token={self.page.token}"
 
     def start(self) -> None:
         """Lay out the folder and start every process, in the pipeline's order; returns when frames flow."""
@@ -99,9 +100,10 @@ class Demonstration:
         store = self._start_store(stage)
         model, files, catalogue = ("cansight_ev", CAR_DBC, CAR_CATALOGUE) if options.log is None else ("recorded", self._files, None)
         packs = stage.sign_packs() if options.log is None else []
-        aggregator = Child(
-            "aggregator", ["cloud", "run", "-c", str(stage.cloud(model, files, catalogue, store))], stage.log("cloud"), restart=True
-        )
+        settings = stage.cloud(model, files, catalogue, store)
+        self.page = replace(self.page, token=stage.operators_token(settings))
+        self.api = Api(self.page)
+        aggregator = Child("aggregator", ["cloud", "run", "-c", str(settings)], stage.log("cloud"), restart=True)
         if broker is not None:
             services.wait_until(lambda: services.listening(self.broker), broker, "starting the broker")
         self.processes.start(aggregator)
@@ -281,7 +283,7 @@ class Demonstration:
         """All tickets with their evidence; waits a moment for those that must come: tickets follow the landing log at their own pace."""
         deadline = time.monotonic() + (5.0 if expected else 0.0)
         while True:
-            found = self.api.get("/api/tickets") or []
+            found = (self.api.get("/api/tickets") or {}).get("tickets", [])
             if {ticket["vehicle"] for ticket in found} >= set(expected) or time.monotonic() > deadline:
                 return [self.api.get(f"/api/tickets/{ticket['id']}") or ticket for ticket in found]
             time.sleep(POLL_S)

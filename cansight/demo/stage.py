@@ -20,10 +20,11 @@ __all__ = ["CAR_CATALOGUE", "CAR_DBC", "PACKS", "Endpoint", "Stage", "Vehicle", 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where something listens."""
+    """Where something listens; `token`: of the API, where it is that."""
 
     host: str
     port: int
+    token: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,20 @@ class Stage:
             "api": {"host": self.page.host, "port": self.page.port},
         }
         return self._write("cloud.toml", document)
+
+    def operators_token(self, cloud: Path) -> str:
+        """A token for the page and for what watches the demonstration, of the cloud with these settings."""
+        from cansight import settings
+        from cloud.config import CloudConfig
+        from cloud.roles import Role
+        from cloud.tokens import Tokens
+
+        with Tokens(settings.load(cloud, CloudConfig).database_url) as tokens:
+            token = tokens.create("demo", Role.OPERATOR)
+        path = self.folder / "operator.token"
+        path.touch(mode=0o600)
+        path.write_text(token)
+        return token
 
     def vehicle(
         self,

@@ -43,7 +43,8 @@ class Api:
         if self._connection is None:
             self._connection = http.client.HTTPConnection(self.endpoint.host, self.endpoint.port, timeout=ASK_S)
         try:
-            self._connection.request("GET", path)
+            headers = {"Authorization": f"Bearer {self.endpoint.token}"} if self.endpoint.token else {}
+            self._connection.request("GET", path, headers=headers)
             answer = self._connection.getresponse()
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException):  # it is being restarted: that is the point of some demonstrations

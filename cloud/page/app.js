@@ -1,6 +1,7 @@
 // The page: the fleet on the left, one vehicle or ticket beside it. The address after # says which, so the back button and links work.
 
 import { el, get, HttpError, keep, say } from "./dom.js";
+import { enter } from "./session.js";
 import { ago, language, named, shortly, t } from "./texts.js";
 import { TicketView } from "./ticket.js";
 import { VehicleView } from "./vehicle.js";
@@ -84,7 +85,7 @@ function list(element, items, keyOf, empty, make, update) {
 }
 
 async function round() {
-  const [vehicles, tickets] = await Promise.all([get("/api/vehicles"), get("/api/tickets", { lang: language })]);
+  const [{ vehicles }, { tickets }] = await Promise.all([get("/api/vehicles"), get("/api/tickets", { lang: language })]);
   fleet = { vehicles, tickets: tickets.filter((one) => one.handling !== "closed") };
   showFleet();
   // With one vehicle there is nothing to choose; a phone keeps its list, since there the vehicle would hide it.
@@ -111,6 +112,7 @@ async function live() {
         await round();
         state("live", t("live"));
       } catch (error) {
+        if (error.status === 401) location.reload(); // the session has ended: log in again
         state("lost", error.message);
         if (!(error instanceof HttpError)) console.error(error); // a bug of this page, not of the world
       }
@@ -130,7 +132,7 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault(); // the address after # is the view's
   $("main").focus();
 });
-addEventListener("hashchange", route);
+addEventListener("hashchange", () => { if (shownAddress) route(); });
 document.addEventListener("visibilitychange", () => wake?.());
 document.addEventListener("keydown", (event) => {
   const search = $("search");
@@ -140,5 +142,4 @@ document.addEventListener("keydown", (event) => {
     search.select();
   }
 });
-route();
-live();
+enter($("main")).then(() => { route(); live(); }, (error) => state("lost", error.message));

@@ -3,6 +3,10 @@
 const texts = {
   en: {
     skip: "Skip to content",
+    token: "Token",
+    enter: "Log in",
+    tokenWhence: "`cansight cloud token create` prints one.",
+    tokenRefused: "This token is not known, or no longer good.",
     vehicles: "Vehicles",
     tickets: "Open tickets",
     noVehicles: "No vehicle has reported yet. It appears here within seconds of its first batch.",

@@ -11,11 +11,13 @@ import numpy as np
 from aiohttp import web
 from numpy.typing import NDArray
 
-from cloud.api import make_app
+from cloud.api import Backend, make_app
 from cloud.events import FindingEvent, TickRows
+from cloud.roles import Role
 from cloud.store import Store
 from cloud.stores.embedded import EmbeddedStore
 from cloud.tickets.service import TicketService
+from cloud.tokens import Tokens
 from dbc.catalogue import Catalogue
 from dbc.compiler import load_compiled
 from dbc.schema import Kind, Schema
@@ -179,12 +181,23 @@ def site_port(_app: web.Application, name: str) -> int:
 def example_fleet(folder: Path, ticks: int = 300) -> Iterator[tuple[str, Store, TicketService, Drive]]:
     """A served fleet of two vehicles, the first with an open ticket: its address, store, tickets and the first's drive."""
     schema, catalogue = example_schema(), example_catalogue()
-    with EmbeddedStore(folder / "store.db") as store, TicketService(f"sqlite:///{folder / 'tickets.db'}", {MODEL: catalogue}) as tickets:
+    url = f"sqlite:///{folder / 'tickets.db'}"
+    with EmbeddedStore(folder / "store.db") as store, TicketService(url, {MODEL: catalogue}) as tickets, Tokens(url) as tokens:
         drive = Drive(schema, VEHICLE, 1)
         store.write([drive.batch(ticks), Drive(schema, OTHER, 2).batch(20)])
         tickets.consume(finding())
-        app = make_app(
-            store, tickets, lambda: {"landed": 2, "online_ms": {VEHICLE: time.time_ns() // 1_000_000}}, {MODEL: (schema, catalogue)}
-        )
-        with serving(app) as url:
+        stats = {"landed": 2, "online_ms": {VEHICLE: time.time_ns() // 1_000_000}}
+        with served(Backend(store, tickets, tokens, lambda: stats, {MODEL: (schema, catalogue)})) as url:
             yield url, store, tickets, drive
+
+
+TOKENS: dict[str, str] = {}
+"""The operator's token of each address that `served` has given."""
+
+
+@contextmanager
+def served(backend: Backend) -> Iterator[str]:
+    """The API on these parts, with an operator's token in TOKENS."""
+    with serving(make_app(backend)) as url:
+        TOKENS[url] = backend.tokens.create("tests", Role.OPERATOR)
+        yield url

@@ -11,13 +11,16 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 import pytest
-from example_fleet import FLOW, INLET, MODEL, OTHER, START_MS, VEHICLE, example_fleet, serving
+from example_fleet import FLOW, INLET, MODEL, OTHER, START_MS, TOKENS, VEHICLE, example_fleet, served
 
-from cloud.api import make_app, require_loopback
+from cloud.api import Backend
+from cloud.config import ApiConfig
 from cloud.errors import CloudError
+from cloud.guard import api_tls_context
 from cloud.store import Series, SignalValue, Store, VehicleSummary
 from cloud.tickets.policy import Handling
 from cloud.tickets.service import TicketService
+from cloud.tokens import Tokens
 
 TICKS = 60
 
@@ -28,11 +31,15 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Store
         yield url, store, tickets
 
 
-def ask(url: str, path: str, headers: dict[str, str] | None = None, method: str = "GET") -> tuple[http.client.HTTPResponse, bytes]:
-    """One request, exactly as written: no redirects, no tidied path, the Host header as given."""
+def ask(
+    url: str, path: str, headers: dict[str, str] | None = None, method: str = "GET", token: str | None = None
+) -> tuple[http.client.HTTPResponse, bytes]:
+    """One request, exactly as written: no redirects, no tidied path, the Host header as given; the operator's unless `token` says whose."""
+    secret = TOKENS.get(url, "") if token is None else token
+    headers = ({"Authorization": f"Bearer {secret}"} if secret else {}) | (headers or {})
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
     try:
-        connection.request(method, path, headers=headers or {})
+        connection.request(method, path, headers=headers)
         answer = connection.getresponse()
         return answer, answer.read()
     finally:
@@ -55,7 +62,9 @@ def refused(url: str, path: str, status: int, **more: Any) -> str:
 
 def test_vehicles_are_listed_with_what_is_known_of_them(fleet: tuple[str, Store, TicketService]) -> None:
     url, store, _ = fleet
-    first, second = get(url, "/api/vehicles")
+    answer = get(url, "/api/vehicles")
+    first, second = answer["vehicles"]
+    assert (answer["next"], answer["counts"]) == (None, {"online": 1, "silent": 1})
     assert first["online_ms"] > START_MS
     assert first == {
         "vehicle": VEHICLE,
@@ -65,6 +74,7 @@ def test_vehicles_are_listed_with_what_is_known_of_them(fleet: tuple[str, Store,
         "open_tickets": 1,
         "online_ms": first["online_ms"],
         "gone_ms": None,
+        "state": "online",
     }
     assert (second["vehicle"], second["open_tickets"], second["online_ms"]) == (OTHER, 0, None)
 
@@ -99,14 +109,14 @@ def test_newest_is_the_stores_newest(fleet: tuple[str, Store, TicketService]) ->
 
 def test_tickets_are_listed_and_shown(fleet: tuple[str, Store, TicketService]) -> None:
     url, _, tickets = fleet
-    [listed] = get(url, "/api/tickets")
-    assert get(url, f"/api/tickets?vehicle={VEHICLE}&handling=new") == [listed]
-    assert get(url, f"/api/tickets?vehicle={OTHER}") == get(url, "/api/tickets?handling=in+workshop") == []
+    [listed] = get(url, "/api/tickets")["tickets"]
+    assert get(url, f"/api/tickets?vehicle={VEHICLE}&handling=new")["tickets"] == [listed]
+    assert get(url, f"/api/tickets?vehicle={OTHER}")["tickets"] == get(url, "/api/tickets?handling=in+workshop")["tickets"] == []
     shown = get(url, f"/api/tickets/{listed['id']}")
     evidence, history = shown.pop("evidence"), shown.pop("history")
     assert shown == listed
     assert (listed["fault_words"], listed["tier"], listed["condition"]) == ("Coolant leak in the battery loop", "unrated", "active")
-    assert get(url, "/api/tickets?lang=zh")[0]["fault_words"] == "电池冷却回路冷却液泄漏"
+    assert get(url, "/api/tickets?lang=zh")["tickets"][0]["fault_words"] == "电池冷却回路冷却液泄漏"
     assert evidence["contributions"][0] == {
         "signal": FLOW,
         "words": "Battery coolant flow",
@@ -145,10 +155,15 @@ SERIES = f"/api/vehicles/{VEHICLE}/series"
         (f"{SERIES}?signal={FLOW}&from_ms=99999999999999999", "from_ms: expected a whole number"),
         (f"{SERIES}?signal={FLOW}&from_ms=5&to_ms=5", "from_ms: expected a time before to_ms (5), found 5"),
         (f"{SERIES}?signal={FLOW}&to_ms=1&to_ms=2", "to_ms: expected it once, found it 2 times"),
-        (f"{SERIES}?signal={FLOW}&form_ms=5", "'form_ms': there is no such parameter here; expected only signal, from_ms, to_ms, points"),
+        (
+            f"{SERIES}?signal={FLOW}&form_ms=5",
+            "'form_ms': there is no such parameter here; expected only signal, from_ms, to_ms, points, bands, format",
+        ),
         ("/api/tickets?handling=lost", "handling: expected one of new, acknowledged, scheduled, in workshop, closed, found 'lost'"),
-        ("/api/tickets?lang=de", "lang: expected en or zh, found 'de'"),
-        ("/api/vehicles?x=%0d%0aSet-Cookie:a", "there is no such parameter here; expected none"),
+        ("/api/tickets?lang=de", "lang: expected one of en, zh, found 'de'"),
+        ("/api/vehicles?x=%0d%0aSet-Cookie:a", "there is no such parameter here; expected only q, state, limit, cursor"),
+        ("/api/stats?x=1", "there is no such parameter here; expected none"),
+        ("/api/tickets?cursor=e30", "cursor: expected the `next` of an answer to the same question, found 'e30'"),
     ],
 )
 def test_a_wrong_parameter_is_400_and_one_line(fleet: tuple[str, Store, TicketService], path: str, words: str) -> None:
@@ -237,14 +252,14 @@ def test_the_page_names_no_other_host_and_has_no_inline_code(fleet: tuple[str, S
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org", ""])
-def test_listening_elsewhere_is_refused(host: str) -> None:
+def test_listening_elsewhere_without_tls_is_refused(host: str) -> None:
     with pytest.raises(CloudError, match=r"api\.host: expected a loopback address"):
-        require_loopback(host)
+        api_tls_context(ApiConfig(host=host))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
 def test_listening_on_loopback_is_allowed(host: str) -> None:
-    require_loopback(host)
+    assert api_tls_context(ApiConfig(host=host)) is None
 
 
 class FaultyStore:
@@ -275,7 +290,8 @@ class FaultyStore:
 @pytest.fixture
 def faulty(tmp_path: Path) -> Iterator[tuple[str, FaultyStore]]:
     store = FaultyStore()
-    with TicketService(f"sqlite:///{tmp_path / 't.db'}") as tickets, serving(make_app(store, tickets, dict, {})) as url:  # type: ignore[arg-type]
+    database = f"sqlite:///{tmp_path / 't.db'}"
+    with TicketService(database) as tickets, Tokens(database) as tokens, served(Backend(store, tickets, tokens)) as url:  # type: ignore[arg-type]
         yield url, store
 
 

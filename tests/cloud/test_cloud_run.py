@@ -132,8 +132,8 @@ def test_what_is_sent_can_be_queried_and_a_finding_is_a_ticket(
     found = process.get(f"/api/vehicles/{vehicle.id}/series?signal={name}&from_ms={boot_ms}&to_ms={boot_ms + 10_000}")
     assert found["tick_ms"] == [boot_ms, boot_ms + 1000, boot_ms + 2000]
     assert found["series"][name] == schema.physical(vehicle.values(range(3)))[:, 5].tolist()
-    processes.until(lambda: len(process.get("/api/tickets")) == 1, "the ticket")
-    (ticket,) = process.get("/api/tickets")
+    processes.until(lambda: len(process.get("/api/tickets")["tickets"]) == 1, "the ticket")
+    (ticket,) = process.get("/api/tickets")["tickets"]
     assert (ticket["vehicle"], ticket["fault_code"], ticket["tier"]) == (vehicle.id, "coolant_leak", "unrated")
     stats = process.stats()
     assert (stats["landed"], stats["duplicates"], stats["refused"], stats["findings"]) == (3, 0, 0, 1)
@@ -158,7 +158,7 @@ def test_what_a_vehicle_says_of_itself_is_asked_for_and_late_news_change_nothing
         {"frames": 12.0},
         {"agent": "cansight 9"},
     )
-    with urllib.request.urlopen(f"{process.api}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(processes.asking(f"{process.api}/metrics"), timeout=10) as answer:
         text = answer.read().decode()
     found = {
         (sample.name, *sample.labels.values()): sample.value for family in text_string_to_metric_families(text) for sample in family.samples
@@ -194,7 +194,7 @@ def test_killed_at_any_time_nothing_is_lost_and_nothing_is_twice(
         column = schema.index(name)
         assert found["tick_ms"] == [boot_ms + 1000 * tick for tick in range(400)]
         assert found["series"][name] == schema.physical(vehicle.values(range(400)))[:, column].tolist()
-    (ticket,) = process.get("/api/tickets")
+    (ticket,) = process.get("/api/tickets")["tickets"]
     assert ticket["occurrences"] == 4
     assert process.end(signal.SIGTERM) == 0
     with sqlite3.connect(process.folder / "cloud" / "cansight.db") as database:

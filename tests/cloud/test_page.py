@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from example_fleet import FLOW, INLET, OTHER, START_MS, VEHICLE, Drive, example_fleet, finding, serving
+from example_fleet import FLOW, INLET, OTHER, START_MS, TOKENS, VEHICLE, Drive, example_fleet, finding, served
 
-from cloud.api import make_app
+from cloud.api import Backend
 from cloud.store import Series, SignalValue, Store, VehicleSummary
 from cloud.tickets.policy import Handling
 from cloud.tickets.service import TicketService
+from cloud.tokens import Tokens
 
 sync_api = pytest.importorskip("playwright.sync_api")
 expect = sync_api.expect
@@ -49,8 +50,9 @@ def fleet(tmp_path: Path) -> Iterator[tuple[str, Store, TicketService, Drive]]:
 
 @contextmanager
 def visit(browser: Any, url: str, viewport: dict[str, int] = DESK, **options: Any) -> Iterator[Any]:
-    """A page of a browser that has never been here. Whatever it complains of, or asks of another host, fails the test."""
+    """A page of a browser that has logged in. Whatever it complains of, or asks of another host, fails the test."""
     context = browser.new_context(viewport=viewport, timezone_id="Asia/Shanghai", locale="en-US", **options)
+    log_in(context, url)
     page = context.new_page()
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
@@ -61,6 +63,29 @@ def visit(browser: Any, url: str, viewport: dict[str, int] = DESK, **options: An
     yield page
     context.close()
     assert not complaints
+
+
+def log_in(context: Any, url: str) -> None:
+    origin = url.partition("/#")[0]
+    assert context.request.post(f"{origin}/api/session", data={"token": TOKENS[origin]}).ok
+
+
+def test_a_token_in_the_address_or_typed_logs_in_and_is_seen_nowhere(browser: Any, fleet: tuple[str, Store, TicketService, Drive]) -> None:
+    url, token = fleet[0], TOKENS[fleet[0]]
+    context = browser.new_context(viewport=DESK)
+    page = context.new_page()
+    page.goto(f"{url}/#token={token}&vehicle={VEHICLE}")
+    expect(page.locator("h1")).to_have_text(VEHICLE)
+    assert token not in page.url
+    assert page.evaluate("document.cookie") == ""
+    context.clear_cookies()  # the session is over: the page asks for a token again
+    page.fill("#token", "wrong")
+    page.keyboard.press("Enter")
+    expect(page.locator("[role=alert]")).to_contain_text("not known")
+    page.fill("#token", token)
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text(VEHICLE)
+    context.close()
 
 
 def row(page: Any, signal: str) -> Any:
@@ -127,17 +152,20 @@ def test_a_ticket_opens_with_its_evidence(browser: Any, fleet: tuple[str, Store,
 
 
 def test_an_address_of_nothing_says_so(browser: Any, fleet: tuple[str, Store, TicketService, Drive]) -> None:
-    page = browser.new_page()
+    context = browser.new_context()
+    log_in(context, fleet[0])
+    page = context.new_page()
     page.goto(f"{fleet[0]}/#ticket=77")
     expect(page.locator("main")).to_contain_text("There is no such vehicle or ticket")
     page.goto(f"{fleet[0]}/#vehicle=0000000000000000")
     expect(page.locator("main")).to_contain_text("There is no such vehicle or ticket")
-    page.close()
+    context.close()
 
 
 def test_the_page_is_there_before_plotly_is(browser: Any, fleet: tuple[str, Store, TicketService, Drive]) -> None:
     held: list[Any] = []
     context = browser.new_context(viewport=DESK)
+    log_in(context, fleet[0])
     page = context.new_page()
     page.route("**/plotly.min.js*", lambda route: held.append(route))
     page.goto(f"{fleet[0]}/#vehicle={VEHICLE}", wait_until="commit")
@@ -187,6 +215,7 @@ def test_nothing_is_wider_than_the_window_and_colours_follow_the_system(
 
 def test_a_cloud_that_goes_away_is_said_and_noticed_again(browser: Any, fleet: tuple[str, Store, TicketService, Drive]) -> None:
     context = browser.new_context(viewport=DESK)
+    log_in(context, fleet[0])
     page = context.new_page()
     page.goto(fleet[0])
     expect(page.locator("#state")).to_have_text("Live")
@@ -219,7 +248,8 @@ class HostileStore:
 
 
 def test_names_stay_text(browser: Any, tmp_path: Path) -> None:
-    with TicketService(f"sqlite:///{tmp_path / 't.db'}") as tickets, serving(make_app(HostileStore(), tickets, dict, {})) as url:  # type: ignore[arg-type]
+    database = f"sqlite:///{tmp_path / 't.db'}"
+    with TicketService(database) as tickets, Tokens(database) as tokens, served(Backend(HostileStore(), tickets, tokens)) as url:  # type: ignore[arg-type]
         tickets.consume(finding(fault_code="<script>document.title=2</script>"))
         with visit(browser, url) as page:
             expect(page.locator(".signals .name")).to_have_text(HOSTILE)

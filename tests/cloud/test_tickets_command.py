@@ -1,13 +1,14 @@
 """`cansight tickets`, against a served API."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from example_fleet import OTHER, VEHICLE, example_fleet, finding
+from example_fleet import OTHER, TOKENS, VEHICLE, example_fleet, finding
 
 from cloud.tickets.service import TicketService
 
@@ -19,7 +20,9 @@ def fleet(tmp_path: Path) -> Iterator[tuple[str, TicketService]]:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "cansight", "tickets", *arguments], capture_output=True, text=True, check=False)
+    environment = os.environ | {"CANSIGHT_TOKEN": next((TOKENS[one] for one in arguments if one in TOKENS), "")}
+    command = [sys.executable, "-m", "cansight", "tickets", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 def test_list_and_show(fleet: tuple[str, TicketService]) -> None:

@@ -181,7 +181,7 @@ class Loop:
 
     def _behind(self) -> bool:
         try:
-            return Api(self.api).behind() > 0
+            return Api(self.api, processes.TOKENS[self.api]).behind() > 0
         except FleetFailed:  # it is starting
             return True
 

@@ -96,7 +96,7 @@ class Loop:
         aggregator = processes.cansight("cloud", "run", "-c", cloud, log=folder / "cloud.log")
         stack.callback(aggregator.wait)
         stack.callback(aggregator.terminate)
-        endpoint = Endpoint("127.0.0.1", int(url.rpartition(":")[2]))
+        endpoint = Endpoint("127.0.0.1", int(url.rpartition(":")[2]), processes.TOKENS[url])
         state = folder / self.vehicle
         watched = Watched(self.vehicle, "mustang", "", Path(), 1.0, 0, Path(), state)
         self.watch = Watch(Api(endpoint), [watched])

@@ -56,7 +56,10 @@ class Stack:
         return int((processes.get(f"{self.api}/api/stats") or {}).get("landed", 0))
 
     def compare(self, *where: str) -> dict[str, Any]:
-        code, out, err = run("sim", "fleet-ledger", str(self.ledger), "--json", *(where or ("--api", self.api)))
+        token = self.folder / "operator.token"
+        token.write_text(processes.TOKENS[self.api])
+        by_api = ("--api", self.api, "--token-file", str(token))
+        code, out, err = run("sim", "fleet-ledger", str(self.ledger), "--json", *(where or by_api))
         assert code == 0, (out, err)
         found: dict[str, Any] = json.loads(out)
         return found

@@ -1,0 +1,43 @@
+"""The application: every route of every noun, and the page's own files."""
+
+from aiohttp import web
+
+from cloud.api.access import Access
+from cloud.api.backend import Backend
+from cloud.api.fleet import Fleet
+from cloud.api.health import Health
+from cloud.api.models import VehicleModels
+from cloud.api.openapi import OpenApi
+from cloud.api.queue import Queue
+from cloud.api.route import MAX_BODY_BYTES, Route, bound
+from cloud.api.series import SeriesRoutes
+from cloud.api.session import Sessions
+from cloud.assets import Assets
+from cloud.guard import SECURE, guard, secure
+
+__all__ = ["all_routes", "make_app"]
+
+
+def make_app(backend: Backend, tls: bool = False) -> web.Application:
+    """The application, to be run as `cloud.guard.api_tls_context` says: on a loopback address, or over TLS (`tls`)."""
+    access = Access(backend.tokens)
+    assets = Assets()
+    app = web.Application(middlewares=[guard], client_max_size=MAX_BODY_BYTES)
+    app[SECURE] = tls
+    app.on_response_prepare.append(secure)
+    app.on_startup.append(assets.start)
+    app.on_cleanup.append(assets.stop)
+    app.add_routes([web.get("/", assets.index), web.get("/static/{name}", assets.static)])
+    for route in all_routes(backend, access):
+        app.router.add_route(route.method, route.path, bound(route, access))
+    return app
+
+
+def all_routes(backend: Backend, access: Access) -> list[Route]:
+    """Everything that is served but the page's own files."""
+    models = VehicleModels(backend)
+    nouns = (Health(backend), Sessions(access), Fleet(backend, models), SeriesRoutes(backend, models), Queue(backend, models))
+    routes = [route for noun in nouns for route in noun.routes()]
+    described = OpenApi(lambda: [*routes, *own])
+    own = described.routes()
+    return [*routes, *own]

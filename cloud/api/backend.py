@@ -1,0 +1,32 @@
+"""What the API stands on: opened, owned and closed by its caller."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cloud.store import Store
+from cloud.tickets.service import TicketService
+from cloud.tokens import Tokens
+
+if TYPE_CHECKING:
+    from dbc.catalogue import Catalogue
+    from dbc.schema import Schema
+
+__all__ = ["Backend", "Models"]
+
+Models = Mapping[str, "tuple[Schema, Catalogue | None]"]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """`stats` may be called from any thread and must not block; its key "online_ms", if there is one, maps vehicles to the UTC ms at which
+    they were last heard, "gone_ms" those whose connection broke since to when it did. `models` maps a vehicle model's name to schema and
+    catalogue. `heard` gives each vehicle's newest status message; it may block.
+    """
+
+    store: Store
+    tickets: TicketService
+    tokens: Tokens
+    stats: Callable[[], dict[str, Any]] = dict
+    models: Models = field(default_factory=dict)
+    heard: Callable[[], Mapping[str, Mapping[str, Any]]] = dict

@@ -1,0 +1,182 @@
+"""Vehicles: which there are, and what each of them says now."""
+
+import time
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from cloud.api.backend import Backend
+from cloud.api.cursors import MAX_LIMIT, cursor_at, position_of
+from cloud.api.models import VehicleModels, last_values, newest_within, unknown
+from cloud.api.owners import is_open, owners_tickets
+from cloud.api.route import Route, VehiclePath
+from cloud.api.words import Language, choice_of, signal_words
+from cloud.guard import NotFound
+from cloud.roles import Principal, Role
+from cloud.store import SIGNAL_AGE_MS, SignalValue, VehicleSummary
+
+__all__ = ["Fleet"]
+
+COUNT_FOR_S = 30.0  # how long a vehicle's number of signals is kept: it changes only with its DBC or its campaign
+SILENT_MS = 120_000  # heard of longer ago than this, a vehicle counts as silent; an agent says something at least once a minute
+
+
+class VehiclesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`q`: part of a vehicle's id or model. `cursor`: the `next` of the answer before."""
+
+    q: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    state: Literal["online", "silent"] | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)] = MAX_LIMIT
+    cursor: Annotated[str, msgspec.Meta(max_length=500)] | None = None
+
+
+class VehicleRow(msgspec.Struct, frozen=True):
+    """A vehicle that has values; times are UTC ms.
+
+    `last_tick_ms`: its newest (an owner's: of the period). `online_ms`: when it was last heard; `gone_ms`: when its connection broke since.
+    """
+
+    vehicle: str
+    model: str
+    last_tick_ms: int | None
+    signals: int
+    open_tickets: int
+    online_ms: int | None
+    gone_ms: int | None
+    state: Literal["online", "silent"]
+
+
+class VehicleList(msgspec.Struct, frozen=True):
+    """Vehicles by id. `next`: the cursor of the next page. `counts`: of the whole fleet, by state."""
+
+    vehicles: list[VehicleRow]
+    next: str | None
+    counts: dict[str, int]
+
+
+class SignalRow(msgspec.Struct, frozen=True):
+    """A signal's newest valid value."""
+
+    signal: str
+    unit: str
+    value: float | None
+    tick_ms: int
+    words: str
+    choice: str | None
+
+
+class Newest(msgspec.Struct, frozen=True):
+    """The newest tick that a query of the store returns (UTC ms)."""
+
+    tick_ms: int
+
+
+class Fleet:
+    """Lists and newest values."""
+
+    def __init__(self, backend: Backend, models: VehicleModels) -> None:
+        self._backend = backend
+        self._models = models
+        self._counts: dict[str, tuple[float, int]] = {}  # vehicle -> (monotonic s until which it is good, signals)
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "/api/vehicles", self.vehicles, Role.READ_ONLY, owner=True),
+            Route("GET", "/api/vehicles/{vehicle}", self.vehicle, Role.READ_ONLY, owner=True),
+            Route("GET", "/api/vehicles/{vehicle}/signals", self.signals, Role.READ_ONLY, owner=True),
+            Route("GET", "/api/vehicles/{vehicle}/newest", self.newest, Role.READ_ONLY, owner=True, cost=0.1),
+            Route("GET", "/api/vehicles/{vehicle}/status", self.status, Role.READ_ONLY),
+        ]
+
+    def vehicles(self, who: Principal, query: VehiclesQuery) -> VehicleList:
+        """Every vehicle that has values."""
+        after = position_of(query.cursor, str) if query.cursor is not None else ""
+        rows = self._rows(who, [one for one in self._models.summaries() if who.sees(one.vehicle)])
+        counts = {"online": 0, "silent": 0}
+        for row in rows:
+            counts[row.state] += 1
+        part = query.q.casefold()
+        rows = [row for row in rows if query.state in (None, row.state) and part in f"{row.vehicle} {row.model}".casefold()]
+        left = sorted((row for row in rows if row.vehicle > after), key=lambda row: row.vehicle)
+        page = left[: query.limit]
+        return VehicleList(page, cursor_at(page[-1].vehicle) if len(left) > len(page) else None, counts)
+
+    def vehicle(self, who: Principal, path: VehiclePath) -> VehicleRow:
+        """One vehicle."""
+        for row in self._rows(who, [one for one in self._models.summaries() if one.vehicle == path.vehicle]):
+            return row
+        raise unknown(path.vehicle)
+
+    def _rows(self, who: Principal, summaries: list[VehicleSummary]) -> list[VehicleRow]:
+        stats = self._backend.stats()
+        heard, gone = stats.get("online_ms", {}), stats.get("gone_ms", {})
+        tickets = self._backend.tickets.open_counts()
+        now_ms = time.time_ns() // 1_000_000
+        rows = []
+        for one in summaries:
+            last_tick_ms: int | None = one.last_tick_ms
+            online_ms, gone_ms, open_tickets = heard.get(one.vehicle), gone.get(one.vehicle), tickets.get(one.vehicle, 0)
+            if who.is_owner:  # what lies outside the period is not there
+                last_tick_ms = newest_within(self._backend.store, self._models, one, *who.period)
+                online_ms = online_ms if online_ms is not None and who.covers(online_ms) else None
+                gone_ms = gone_ms if gone_ms is not None and who.covers(gone_ms) else None
+                open_tickets = sum(is_open(ticket) for ticket in owners_tickets(self._backend.tickets, who))
+            state: Literal["online", "silent"] = (
+                "online" if online_ms is not None and gone_ms is None and now_ms - online_ms < SILENT_MS else "silent"
+            )
+            count = self._count(one.vehicle)
+            rows.append(VehicleRow(one.vehicle, one.model, last_tick_ms, count, open_tickets, online_ms, gone_ms, state))
+        return rows
+
+    def _count(self, vehicle: str) -> int:
+        now = time.monotonic()
+        good_until, count = self._counts.get(vehicle, (now, 0))
+        if now >= good_until:
+            count = len(self._backend.store.signals(vehicle))
+            self._counts[vehicle] = (now + COUNT_FOR_S, count)
+        return count
+
+    def signals(self, who: Principal, path: VehiclePath, query: Language) -> list[SignalRow]:
+        """The newest valid value of each signal."""
+        schema, catalogue = self._models.of(path.vehicle)
+        values = self._values(who, path.vehicle)
+        numbers = {name: number for number, name in enumerate(schema.names)} if schema is not None else {}
+        rows = []
+        for one in values:
+            number = numbers.get(one.signal)
+            unit = schema.units[number] if schema is not None and number is not None else ""
+            words = signal_words(catalogue, one.signal, query.lang)
+            rows.append(SignalRow(one.signal, unit, one.value, one.tick_ms, words, choice_of(schema, number, one.value)))
+        return rows
+
+    def _values(self, who: Principal, vehicle: str) -> list[SignalValue]:
+        store = self._backend.store
+        newest = store.newest(vehicle)
+        if newest is None:
+            raise unknown(vehicle)
+        if who.covers(newest):
+            return [one for one in store.signals(vehicle) if who.covers(one.tick_ms)]
+        # the vehicle went on after the period's end (an owner's): its signals are what they were at the last tick in the period
+        within = newest_within(store, self._models, self._models.summary(vehicle), *who.period)
+        if within is None:
+            raise unknown(vehicle)
+        schema, _ = self._models.of(vehicle)
+        names = [one.signal for one in store.signals(vehicle)] if schema is None else list(schema.names)
+        return last_values(store.series(vehicle, names, max(who.period[0], within - SIGNAL_AGE_MS), within + 1, SIGNAL_AGE_MS))
+
+    def newest(self, who: Principal, path: VehiclePath) -> Newest:
+        """The newest tick that a query of the store returns."""
+        if not who.is_owner:
+            tick_ms = self._backend.store.newest(path.vehicle)
+        else:
+            tick_ms = newest_within(self._backend.store, self._models, self._models.summary(path.vehicle), *who.period)
+        if tick_ms is None:
+            raise unknown(path.vehicle)
+        return Newest(tick_ms)
+
+    def status(self, path: VehiclePath) -> dict[str, Any]:
+        """What the vehicle's agent last said of itself."""
+        said = self._backend.heard().get(path.vehicle)
+        if said is None:
+            raise NotFound(f"vehicle {path.vehicle[:40]!r}: it has not said how it does")
+        return dict(said)

@@ -1,0 +1,189 @@
+"""The API's tokens and the page's sessions, in the aggregator's database.
+
+A token is 256 random bits; the table holds its SHA-256 (a digest that need not be slow: nobody guesses 256 bits). A session stands for its
+token in a browser's cookie, with an end, and dies with the token. All calls block; they may come from several threads and processes.
+"""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Row,
+    String,
+    Table,
+    create_engine,
+    delete,
+    event,
+    insert,
+    make_url,
+    select,
+    update,
+)
+from sqlalchemy.exc import DatabaseError, IntegrityError
+from sqlalchemy.schema import CreateTable
+
+from cloud.database import make_private
+from cloud.errors import CloudError
+from cloud.roles import Principal, Role
+
+__all__ = ["SESSION_MS", "Token", "Tokens"]
+
+SECRET_BYTES = 32
+PREFIX = "cansight_"  # so that a scanner of leaked secrets can tell what it found
+SESSION_MS = 7 * 24 * 3_600_000
+
+META = MetaData()
+TOKENS = Table(
+    "api_tokens",
+    META,
+    Column("id", Integer, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("role", String, nullable=False),
+    Column("vehicle", String),
+    Column("from_ms", BigInteger),
+    Column("to_ms", BigInteger),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("revoked_ms", BigInteger),
+)
+SESSIONS = Table(
+    "api_sessions",
+    META,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("token_id", Integer, ForeignKey("api_tokens.id"), nullable=False, index=True),
+    Column("ends_ms", BigInteger, nullable=False, index=True),
+)
+
+
+class Token(msgspec.Struct, frozen=True):
+    """A token as it is listed; its secret is nowhere."""
+
+    name: str
+    role: Role
+    vehicle: str | None
+    from_ms: int | None
+    to_ms: int | None
+    created_ms: int
+    revoked_ms: int | None
+
+
+class Tokens:
+    """`with Tokens(database_url) as tokens`. `now_ms` is the wall clock."""
+
+    def __init__(self, database_url: str, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+        self._url = database_url
+        self._now_ms = now_ms
+
+    def __enter__(self) -> Self:
+        """Open the database and make the tables where they are missing. Raises CloudError."""
+        url = make_url(self._url)
+        sqlite = url.get_backend_name() == "sqlite"
+        where = str(url.database) if sqlite else url.render_as_string()
+        try:
+            if sqlite:
+                Path(where).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_private(Path(where))
+        except OSError as error:
+            raise CloudError(f"{where}: the tokens cannot be opened: {error.strerror}") from error
+        engine = create_engine(url, connect_args={"timeout": 30.0}) if sqlite else create_engine(url, pool_pre_ping=True)
+        if sqlite:
+            event.listen(engine, "connect", _durable)
+        try:
+            with engine.begin() as db:
+                for table in META.sorted_tables:
+                    db.execute(CreateTable(table, if_not_exists=True))
+        except DatabaseError as error:
+            engine.dispose()
+            raise CloudError(f"{where}: the tokens cannot be opened: {error.orig}") from error
+        self._engine = engine
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._engine.dispose()
+
+    # tokens
+
+    def create(self, name: str, role: Role, vehicle: str | None = None, from_ms: int | None = None, to_ms: int | None = None) -> str:
+        """A new token's secret, which is not kept. Raises CloudError where the name is taken or vehicle and period do not fit the role."""
+        if (role is Role.OWNER) != (vehicle is not None and from_ms is not None):
+            raise CloudError("an owner's token needs a vehicle and the period's beginning, and no other token has them")
+        if from_ms is not None and to_ms is not None and to_ms <= from_ms:
+            raise CloudError(f"the period's end: expected a time after its beginning ({from_ms}), found {to_ms}")
+        secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+        row = {"name": name, "digest": _digest(secret), "role": role.value, "vehicle": vehicle, "from_ms": from_ms, "to_ms": to_ms}
+        try:
+            with self._engine.begin() as db:
+                db.execute(insert(TOKENS).values(row | {"created_ms": self._now_ms()}))
+        except IntegrityError:
+            # a revoked one's too: the name stands in tickets' histories
+            raise CloudError(f"token {name!r}: there is, or was, a token of this name; choose another") from None
+        return secret
+
+    def all(self) -> list[Token]:
+        """Every token, the revoked ones too, in the order of their making."""
+        with self._engine.connect() as db:
+            rows = db.execute(select(TOKENS).order_by(TOKENS.c.id)).all()
+        return [Token(row.name, Role(row.role), row.vehicle, row.from_ms, row.to_ms, row.created_ms, row.revoked_ms) for row in rows]
+
+    def revoke(self, name: str) -> None:
+        """End a token and its sessions. Raises CloudError where there is none of this name, or it was revoked before."""
+        mine = select(TOKENS.c.id).where(TOKENS.c.name == name).scalar_subquery()
+        with self._engine.begin() as db:
+            change = update(TOKENS).where(TOKENS.c.name == name, TOKENS.c.revoked_ms.is_(None))
+            if not db.execute(change.values(revoked_ms=self._now_ms())).rowcount:
+                raise CloudError(f"token {name!r}: there is no such token, or it is revoked already")
+            db.execute(delete(SESSIONS).where(SESSIONS.c.token_id == mine))
+
+    def holder(self, secret: str) -> Principal | None:
+        """Who holds this token; None where it is none, or revoked."""
+        with self._engine.connect() as db:
+            row = db.execute(select(TOKENS).where(TOKENS.c.digest == _digest(secret), TOKENS.c.revoked_ms.is_(None))).one_or_none()
+        return _principal(row)
+
+    # sessions
+
+    def begin_session(self, who: Principal) -> str:
+        """A secret that stands for the token until SESSION_MS from now. Sessions that have ended are forgotten on the way."""
+        secret, now_ms = secrets.token_urlsafe(SECRET_BYTES), self._now_ms()
+        with self._engine.begin() as db:
+            db.execute(delete(SESSIONS).where(SESSIONS.c.ends_ms <= now_ms))
+            db.execute(insert(SESSIONS).values(digest=_digest(secret), token_id=who.token, ends_ms=now_ms + SESSION_MS))
+        return secret
+
+    def visitor(self, session: str) -> Principal | None:
+        """Whose session this is; None where it has ended, or its token has."""
+        query = select(TOKENS).join(SESSIONS, SESSIONS.c.token_id == TOKENS.c.id)
+        query = query.where(SESSIONS.c.digest == _digest(session), SESSIONS.c.ends_ms > self._now_ms(), TOKENS.c.revoked_ms.is_(None))
+        with self._engine.connect() as db:
+            return _principal(db.execute(query).one_or_none())
+
+    def end_session(self, session: str) -> None:
+        with self._engine.begin() as db:
+            db.execute(delete(SESSIONS).where(SESSIONS.c.digest == _digest(session)))
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def _principal(row: Row[*tuple[Any, ...]] | None) -> Principal | None:
+    if row is None:
+        return None
+    return Principal(row.id, row.name, Role(row.role), row.vehicle, row.from_ms, row.to_ms)
+
+
+def _durable(connection: Any, _record: Any) -> None:
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
