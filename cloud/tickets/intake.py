@@ -9,15 +9,24 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import Connection, case, delete, func, select, text, update
+from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import aliased
 
 from cloud.tickets.journal import AGENT, Journal
-from cloud.tickets.model import OPEN, FindingRow, HoldOffRow, SilentVehicleRow, TicketRow
+from cloud.tickets.model import OPEN, FindingRow, HoldOffRow, TicketRow
 from cloud.tickets.policy import Condition, Handling, Level, Span, Tier, condition_of, held_off, worth_a_line
 from cloud.tickets.settings import Policy, Prognosis, duration_ms
 from cloud.tickets.silences import Silences
+from cloud.tickets.statements import (
+    CONDITION,
+    DATA_AGAIN,
+    OCCURRED_AGAIN,
+    OPEN_TICKET,
+    RAISED,
+    SETTLE_FINDING,
+    clear_finding,
+    raise_finding,
+)
 from cloud.tickets.tables import Tables, insert
 from cloud.tickets.upkeep import Upkeep
 from cloud.tickets.views import Contribution, Evidence, Window
@@ -107,9 +116,9 @@ class Intake:
             found[at] = ticket = (self._clear if event.finding.state == "cleared" else self._raise)(db, event)
             if ticket is not None:
                 touched[ticket] = event.vehicle
-        vehicles = sorted({event.vehicle for event in events})
-        # a finding that arrives is data
-        db.execute(delete(SilentVehicleRow).where(SilentVehicleRow.vehicle.in_(vehicles)))
+        for vehicle in sorted({event.vehicle for event in events}):
+            if db.execute(DATA_AGAIN, {"the_vehicle": vehicle}).rowcount:  # a finding that arrives is data
+                self.judge_all(db, vehicle)
         for ticket in sorted(touched):
             self.judge(db, ticket)
         for vehicle in sorted(set(touched.values())):
@@ -119,46 +128,30 @@ class Intake:
     def _raise(self, db: Connection, event: "FindingEvent") -> int | None:
         finding = event.finding
         values = _values(event) | {"level": finding.level, "raised_ms": finding.tick_ms, "evidence": msgspec.json.encode(_evidence(event))}
-        entry = insert(db, FindingRow, values)
-        new = entry.excluded
-        # A raise that was only seen and is now confirmed comes twice, in either order: the higher level stays, and the earlier time.
-        earlier = FindingRow.raised_ms.is_(None) | (new.raised_ms < FindingRow.raised_ms)
-        confirms = (new.level == Level.TICKET) & ~FindingRow.counted
-        entry = entry.on_conflict_do_update(
-            index_elements=["finding_id"],
-            set_={
-                "raised_ms": case((earlier, new.raised_ms), else_=FindingRow.raised_ms),
-                "level": case((new.level == Level.TICKET, new.level), else_=FindingRow.level),
-                "score": new.score,
-                "evidence": case((FindingRow.counted, FindingRow.evidence), else_=new.evidence),
-            },
-            where=(FindingRow.vehicle == event.vehicle) & (earlier | confirms),
-        )
-        row = db.execute(entry.returning(FindingRow.ticket_id, FindingRow.level, FindingRow.counted)).first()
+        row = db.execute(raise_finding(db.dialect.name), values).first()
         if row is None or row.counted:
             return None
         if Level(finding.level) is Level.TICKET:
             return self._attach(db, values, 1 + finding.repeats, finding.tick_ms)
         if row.level == Level.TICKET:
             return None  # its confirmation came before it, and is held
-        ticket = row.ticket_id if row.ticket_id is not None else self._open_ticket(db, event.vehicle, values["fault_code"])
-        self._settle_finding(db, values["finding_id"], ticket, "" if ticket is not None else "level")
+        ticket: int | None = row.ticket_id
+        if ticket is None:
+            ticket = db.execute(OPEN_TICKET, _key(values)).scalar_one_or_none()
+        self._settle_finding(db, values, ticket, "" if ticket is not None else "level", counted=False)
         return ticket
 
     def _attach(self, db: Connection, values: Mapping[str, Any], occurrences: int, at_ms: int) -> int | None:
         """Give a finding to the open ticket of its fault, or open one; None when it is held."""
-        vehicle, fault_code = values["vehicle"], values["fault_code"]
-        mine = (TicketRow.vehicle == vehicle, TicketRow.fault_code == fault_code, text(OPEN))
-        again = update(TicketRow).where(*mine).values(occurrences=TicketRow.occurrences + occurrences)
-        row = db.execute(again.returning(TicketRow.id, TicketRow.occurrences)).first()
+        row = db.execute(OCCURRED_AGAIN, _key(values) | {"the_occurrences": occurrences}).first()
         if row is None:
-            tier = self._policy.tier_of(fault_code)
+            tier = self._policy.tier_of(values["fault_code"])
             held = self._held(db, values, tier, at_ms)
             if held:
-                self._settle_finding(db, values["finding_id"], None, held)
+                self._settle_finding(db, values, None, held, counted=False)
                 return None
             return self.open(db, values, tier, (), occurrences)
-        self._settle_finding(db, values["finding_id"], row.id, "", counted=True)
+        self._settle_finding(db, values, row.id, "", counted=True)
         if occurrences > 1 or worth_a_line(row.occurrences):
             self._journal.note(db, row.id, AGENT, "occurred again", f"{values['pack_id']}, {row.occurrences}x")
         return int(row.id)
@@ -207,7 +200,7 @@ class Intake:
             index_elements=["vehicle", "fault_code"], index_where=text(OPEN), set_={"occurrences": TicketRow.occurrences + occurrences}
         )
         row = db.execute(ticket.returning(TicketRow.id, TicketRow.occurrences, TicketRow.reopened_from)).one()
-        self._settle_finding(db, values["finding_id"], row.id, "", counted=True)
+        self._settle_finding(db, values, row.id, "", counted=True)
         if row.occurrences > occurrences:
             self._journal.note(db, row.id, AGENT, "occurred again", values["pack_id"])
             return int(row.id)
@@ -248,13 +241,8 @@ class Intake:
 
     def _clear(self, db: Connection, event: "FindingEvent") -> int | None:
         finding = event.finding
-        entry = insert(db, FindingRow, _values(event) | {"level": Level.SEEN, "cleared_ms": finding.tick_ms, "evidence": None})
-        entry = entry.on_conflict_do_update(
-            index_elements=["finding_id"],
-            set_={"cleared_ms": entry.excluded.cleared_ms},
-            where=FindingRow.cleared_ms.is_(None) & (FindingRow.vehicle == event.vehicle),
-        )
-        row = db.execute(entry.returning(FindingRow.ticket_id)).first()
+        values = _values(event) | {"level": Level.SEEN, "cleared_ms": finding.tick_ms, "evidence": None}
+        row = db.execute(clear_finding(db.dialect.name), values).first()
         if row is None or row.ticket_id is None:
             return None
         if finding.repeats:
@@ -262,29 +250,25 @@ class Intake:
             db.execute(more)
         return int(row.ticket_id)
 
+    def judge_all(self, db: Connection, vehicle: str) -> None:
+        """Set the condition of every open ticket of a vehicle."""
+        for ticket in db.execute(select(TicketRow.id).where(TicketRow.vehicle == vehicle, text(OPEN)).order_by(TicketRow.id)).all():
+            self.judge(db, ticket.id)
+
     def judge(self, db: Connection, ticket_id: int) -> None:
         """Set the ticket's condition from its findings and from whether its vehicle has data."""
-        row = db.execute(
-            select(TicketRow.vehicle, TicketRow.condition, TicketRow.turns, TicketRow.turned_ms).where(TicketRow.id == ticket_id)
-        ).one()
+        row = db.execute(CONDITION, {"the_ticket": ticket_id}).one()
         level = _raised_level(db, ticket_id)
-        silent = db.execute(select(SilentVehicleRow.vehicle).where(SilentVehicleRow.vehicle == row.vehicle)).first() is not None
-        condition = condition_of([] if level is None else [Span(0, None, level)], has_data=not silent)
+        condition = condition_of([] if level is None else [Span(0, None, level)], has_data=row.since_ms is None)
         if condition == row.condition:
             return
         self._upkeep.turn(db, ticket_id, Condition(row.condition), condition, row.turns, row.turned_ms)
 
     @staticmethod
-    def _open_ticket(db: Connection, vehicle: str, fault_code: str) -> int | None:
-        mine = (TicketRow.vehicle == vehicle, TicketRow.fault_code == fault_code, text(OPEN))
-        return db.execute(select(TicketRow.id).where(*mine)).scalar_one_or_none()
-
-    @staticmethod
-    def _settle_finding(db: Connection, finding_id: str, ticket: int | None, held: str, counted: bool = False) -> None:
-        values: dict[str, Any] = {"ticket_id": ticket, "held": held, "counted": counted}
-        if ticket is not None:
-            values["evidence"] = None  # the ticket has its own, or keeps the first finding's
-        db.execute(update(FindingRow).where(FindingRow.finding_id == finding_id).values(values))
+    def _settle_finding(db: Connection, values: Mapping[str, Any], ticket: int | None, held: str, counted: bool) -> None:
+        settled = {"the_finding": values["finding_id"], "the_ticket": ticket, "the_held": held, "the_counted": counted}
+        # with a ticket it needs none of its own: the ticket has it, or keeps its first finding's
+        db.execute(SETTLE_FINDING, settled | {"the_evidence": values["evidence"] if ticket is None else None})
 
     def _words(self, model: str, fault_code: str) -> dict[str, str]:
         catalogue = self._catalogues.get(model)
@@ -300,24 +284,15 @@ class Intake:
 
 
 def _raised_level(db: Connection, ticket_id: int) -> Level | None:
-    """The highest level among a ticket's findings that are raised and not cleared; None: there are none.
-
-    A pack has one alarm for a fault code: what it raised later has taken the place of what it raised before, whose clear was never said
-    because the agent lost its power.
-    """
-    later = aliased(FindingRow)
-    replaced = select(later.finding_id).where(
-        later.vehicle == FindingRow.vehicle,
-        later.fault_code == FindingRow.fault_code,
-        later.pack_id == FindingRow.pack_id,
-        later.raised_ms > FindingRow.raised_ms,
-    )
-    raised = (FindingRow.ticket_id == ticket_id, FindingRow.raised_ms.is_not(None), FindingRow.cleared_ms.is_(None))
+    """The highest level among a ticket's findings that are raised and not cleared; None: there are none."""
     for level in (Level.TICKET, Level.SEEN):
-        query = select(FindingRow.finding_id).where(*raised, FindingRow.level == level, ~replaced.exists())
-        if db.execute(query.order_by(FindingRow.raised_ms.desc()).limit(1)).first() is not None:
+        if db.execute(RAISED, {"the_ticket": ticket_id, "the_level": level}).first() is not None:
             return level
     return None
+
+
+def _key(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {"the_vehicle": values["vehicle"], "the_fault_code": values["fault_code"]}
 
 
 def _values(event: "FindingEvent") -> dict[str, Any]:

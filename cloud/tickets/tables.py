@@ -120,7 +120,7 @@ class Tables:
 def insert(db: Connection, table: type[DeclarativeBase], values: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Insertion:
     """An insert in this connection's dialect: it alone knows ON CONFLICT, in the same words for both."""
     make: Callable[[Any], Insertion] = postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert
-    made: Insert = make(table).values(values)
+    made: Insert = make(table.__table__).values(values)
     return made  # type: ignore[return-value]  # `values` returns the same class
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, bindparam, select, text, update
 
 from cloud.tickets.journal import AGENT, CLOUD, Journal
 from cloud.tickets.model import OPEN, SilenceRow, TicketRow
@@ -56,18 +56,11 @@ class Upkeep:
 
     def settle(self, db: Connection, vehicle: str) -> None:
         """One vehicle's open tickets."""
-        tickets = db.execute(select(*_COLUMNS).where(TicketRow.vehicle == vehicle, text(OPEN)).order_by(TicketRow.id)).all()
+        tickets = db.execute(_OPEN_TICKETS, {"the_vehicle": vehicle}).all()
         if not tickets:
             return
         now = self._now_ms()
-        silences = db.execute(
-            select(SilenceRow.__table__).where(
-                SilenceRow.from_ms <= now,
-                SilenceRow.to_ms > now,
-                SilenceRow.ended_ms.is_(None),
-                SilenceRow.vehicle.is_(None) | (SilenceRow.vehicle == vehicle),
-            )
-        ).all()
+        silences = db.execute(_SILENCES, {"the_vehicle": vehicle, "the_now": now}).all()
         for ticket in tickets:
             hidden = self._hidden_by(ticket, tickets, silences, now)
             changed = self._clocks(ticket, hidden, now) | ({"hidden_by": hidden} if hidden != ticket.hidden_by else {})
@@ -151,4 +144,13 @@ _COLUMNS = (
     TicketRow.said,
     TicketRow.said_tier,
     TicketRow.said_ms,
+)
+
+# built once: they run for every group of findings
+_OPEN_TICKETS = select(*_COLUMNS).where(TicketRow.vehicle == bindparam("the_vehicle"), text(OPEN)).order_by(TicketRow.id)
+_SILENCES = select(SilenceRow.__table__).where(
+    SilenceRow.from_ms <= bindparam("the_now"),
+    SilenceRow.to_ms > bindparam("the_now"),
+    SilenceRow.ended_ms.is_(None),
+    SilenceRow.vehicle.is_(None) | (SilenceRow.vehicle == bindparam("the_vehicle")),
 )

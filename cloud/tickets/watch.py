@@ -85,13 +85,12 @@ class Watch:
                 db.execute(row.on_conflict_do_nothing())
             else:
                 db.execute(delete(SilentVehicleRow).where(SilentVehicleRow.vehicle == vehicle))
-            for ticket in db.execute(select(TicketRow.id).where(TicketRow.vehicle == vehicle, text(OPEN)).order_by(TicketRow.id)).all():
-                self._intake.judge(db, ticket.id)
+            self._intake.judge_all(db, vehicle)
 
     def _release(self, db: Connection) -> None:
         """Findings whose hold-off or maintenance window is over and that are still active open their tickets now."""
         now = self._now_ms()
-        held = (FindingRow.held != "", FindingRow.held != "level", FindingRow.level == Level.TICKET)
+        held = (FindingRow.held.not_in(("", "level")), FindingRow.held.not_like("%, over"), FindingRow.level == Level.TICKET)
         for row in db.execute(select(FindingRow.__table__).where(*held).order_by(FindingRow.raised_ms)).all():
             if row.cleared_ms is not None:
                 # it came and went: kept, and not looked at again
