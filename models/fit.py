@@ -44,6 +44,8 @@ MARGIN_PCA = 1.0
 """The same without context, where every signal says what is known and a fault must not be mistaken for a new operating point."""
 LEAST_BASIS = 0.1
 """Of a baseline, at least, whatever the expected value: an offset is divided by it."""
+ROWS = 1_000_000
+"""Windows that coefficients are fitted to, at most; of more, every second, third ...: neighbouring windows say the same."""
 STEP_MS = (500, 1500)
 """Ticks this far apart follow one another; anything else begins a window anew."""
 
@@ -162,9 +164,12 @@ def fit(
         low=low,
         high=high,
     )
-    parts = [_windows(base, drive) for drive in drives]
-    features = [part[0] for part in parts]
-    targets = [part[1] for part in parts]
+    apart = -(-sum(len(drive.tick_ms) for drive in drives) // ROWS)
+    features, targets = [], []
+    for drive in drives:
+        some, wanted, _ = _windows(base, drive)
+        features.append(some[::apart])
+        targets.append(wanted[::apart])
     weights, bias, remains, ridge = regress(features, targets)
     explained = remains.var(axis=0)
     fixed, slope = np.ones(len(monitored)), np.zeros(len(monitored))
