@@ -14,7 +14,7 @@ from models.calibrate import Knots
 from models.fit import LEAST_BASIS, Detector
 from models.runtime import BASELINE, INPUT, LEARNED, OFFSET
 
-__all__ = ["PRODUCER", "build"]
+__all__ = ["IR_VERSION", "OPSET", "PRODUCER", "Graph", "build", "p_value_nodes"]
 
 OPSET = 17
 """The oldest that has every operator used here; onnxruntime 1.20, the oldest supported, reads up to 21."""
@@ -22,7 +22,7 @@ IR_VERSION = 8
 PRODUCER = "cansight"
 
 
-class _Graph:
+class Graph:
     """Nodes and constants in the order in which they are named."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ def build(detector: Detector, knots: Knots, learning: Knots | None = None) -> by
 
     learning: the healthy scores of vehicles that have no baseline of their own yet; of a detector with baselines alone.
     """
-    graph = _Graph()
+    graph = Graph()
     last = graph.node("Gather", [INPUT, graph.constant("last_tick", np.array(detector.window - 1))], "last", axis=0)
     seen = graph.node("Gather", [INPUT, graph.constant("monitored", detector.monitored)], "monitored_values", axis=1)
     recent = np.zeros(detector.window)
@@ -77,12 +77,12 @@ def build(detector: Detector, knots: Knots, learning: Knots | None = None) -> by
     graph.node("Sub", [last, graph.node("MatMul", [pull, graph.constant("correction", correction)], "excess")], "expected")
 
     if detector.own and learning is not None:
-        own = graph.node("Mul", [_p_value(graph, knots, score, "own_p_value", "healthy"), LEARNED], "own_p")
+        own = graph.node("Mul", [p_value_nodes(graph, knots, score, "own_p_value", "healthy"), LEARNED], "own_p")
         rest = graph.node("Sub", [graph.constant("whole", np.array(1.0)), LEARNED], "not_learned")
-        fleet = graph.node("Mul", [_p_value(graph, learning, score, "fleet_p_value", "fleet"), rest], "fleet_p")
+        fleet = graph.node("Mul", [p_value_nodes(graph, learning, score, "fleet_p_value", "fleet"), rest], "fleet_p")
         graph.node("Add", [own, fleet], "p_value")
     else:
-        _p_value(graph, knots, score, "p_value", "healthy")
+        p_value_nodes(graph, knots, score, "p_value", "healthy")
 
     over = graph.node("GreaterOrEqual", [INPUT, graph.constant("low", detector.low)], "over_low")
     under = graph.node("LessOrEqual", [INPUT, graph.constant("high", detector.high)], "under_high")
@@ -119,7 +119,7 @@ def build(detector: Detector, knots: Knots, learning: Knots | None = None) -> by
     return data
 
 
-def _without_own(graph: _Graph, detector: Detector, difference: str, point: str, to_inputs: str) -> str:
+def _without_own(graph: Graph, detector: Detector, difference: str, point: str, to_inputs: str) -> str:
     """Name of the (m,) differences with the vehicle's own baseline taken off; names the output of what it would have to be, too."""
     own = graph.node("Gather", [BASELINE, "monitored"], "own", axis=0)
     basis = graph.node("Mul", [graph.constant("slope", detector.slope), point], "basis_of_point")
@@ -129,7 +129,7 @@ def _without_own(graph: _Graph, detector: Detector, difference: str, point: str,
     return graph.node("Sub", [difference, graph.node("Mul", [own, basis], "own_part")], "own_difference")
 
 
-def _p_value(graph: _Graph, knots: Knots, score: str, output: str, name: str) -> str:
+def p_value_nodes(graph: Graph, knots: Knots, score: str, output: str, name: str) -> str:
     """Name of the () conformal p-value of the score."""
     at_least = graph.node("GreaterOrEqual", [graph.constant(f"{name}_scores", knots.score), score], f"{name}_at_least")
     at_least = graph.node("Cast", [at_least], f"{name}_at_least_number", to=TensorProto.DOUBLE)
@@ -139,7 +139,7 @@ def _p_value(graph: _Graph, knots: Knots, score: str, output: str, name: str) ->
     return graph.node("Div", [count, graph.constant(f"{name}_count", np.array(knots.ticks + 1.0))], output)
 
 
-def _leftover(graph: _Graph, detector: Detector, remains: str) -> str:
+def _leftover(graph: Graph, detector: Detector, remains: str) -> str:
     """Name of the (m,) remainders that an autoencoder does not give back; of themselves without one."""
     value = remains
     for at, (weights, bias) in enumerate(detector.layers):
@@ -150,7 +150,7 @@ def _leftover(graph: _Graph, detector: Detector, remains: str) -> str:
     return graph.node("Sub", [remains, value], "leftover") if detector.layers else remains
 
 
-def _operating_point(graph: _Graph, detector: Detector) -> str:
+def _operating_point(graph: Graph, detector: Detector) -> str:
     """Name of the (m,) expected window means of the monitored signals."""
     bias = graph.constant("bias", detector.bias)
     if not len(detector.context):

@@ -162,12 +162,14 @@ class ModelFile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     bytes: Positive
 
 
-RungName = Literal["limits", "pca", "expected", "autoencoder"]
+RungName = Literal["limits", "following", "pca", "expected", "autoencoder", "joint"]
 RUNGS: dict[RungName, str] = {
     "limits": "limits of each signal by itself",
+    "following": "levels that follow slow drift",
     "pca": "PCA of the signals",
     "expected": "expected value at the operating point, then PCA of what remains",
     "autoencoder": "autoencoder of what remains of the signals",
+    "joint": "each of many signals by all others and its own past",
 }
 """From the lowest up: what each does, in words."""
 

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from models.errors import PackError, ScoreError
 from models.pack import Pack
 
-__all__ = ["BASELINE", "INPUT", "LEARNED", "OFFSET", "OUTPUTS", "PackRuntime", "Score"]
+__all__ = ["BASELINE", "INPUT", "LEARNED", "NEXT_STATE", "OFFSET", "OUTPUTS", "STATE", "PackRuntime", "Score"]
 
 INPUT = "values"
 BASELINE, LEARNED, OFFSET = "baseline", "learned", "offset"
 """Two inputs and an output more, of packs that are judged against a vehicle's own baseline."""
+STATE, NEXT_STATE = "state", "next_state"
+"""An input and an output more, of packs of the rung following: what one tick leaves for the next, zeros before the first."""
 OUTPUTS = ("score", "p_value", "contributions", "expected", "known")
 _ELEMENT: dict[str, type[np.float64] | type[np.float32]] = {"tensor(double)": np.float64, "tensor(float)": np.float32}
 
@@ -70,19 +72,22 @@ class PackRuntime:
             self._session = ort.InferenceSession(pack.model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
             raise PackError(f"{self._label}: onnxruntime refuses model.onnx: {_one_line(error)}") from error
-        self._outputs = [*OUTPUTS, OFFSET] if pack.manifest.baseline is not None else list(OUTPUTS)
+        self._follows = pack.manifest.rung == "following"
+        self._outputs = [*OUTPUTS, *([OFFSET] if pack.manifest.baseline is not None else []), *([NEXT_STATE] if self._follows else [])]
         self._dtype = self._check_interface()
         self._own: dict[str, NDArray[np.floating]] = {}
+        self._state = self._next = np.zeros(self._state_size, self._dtype)
         if pack.manifest.baseline is not None:
             self._own = {BASELINE: np.zeros(len(self.names), self._dtype), LEARNED: np.array(0, self._dtype)}
         self._rows = np.full((self.window, len(self.names)), np.nan, self._dtype)
         self._filled = 0
         self._last_ms: int | None = None
         self._check_outputs()
+        self.reset()
 
     def set_baseline(self, baseline: NDArray[np.float64] | None) -> None:
         """The vehicle's own (m,), of the monitored signals in their order and units; None: the fleet's. Of packs with baselines alone."""
-        if not self._own:
+        if self.pack.manifest.baseline is None:
             return
         values = np.zeros(len(self.names), self._dtype)
         if baseline is not None:
@@ -90,7 +95,8 @@ class PackRuntime:
         self._own = {BASELINE: values, LEARNED: np.array(baseline is not None, self._dtype)}
 
     def reset(self) -> None:
-        """Forget the window: the next tick is the first. The baseline stays."""
+        """Forget the window, and the levels that follow: the next tick is the first. The baseline stays."""
+        self._state = self._next = np.zeros_like(self._state)
         self._filled = 0
         self._last_ms = None
 
@@ -118,6 +124,7 @@ class PackRuntime:
         self._filled = min(self._filled + 1, self.window)
         if self._filled < self.window:
             return self._nothing(f"{self._filled} of the {self.window} ticks that it looks back on")
+        self._state = self._next
         return self._run(self._rows)
 
     def margins(self, score: Score) -> NDArray[np.float64]:
@@ -132,7 +139,9 @@ class PackRuntime:
         if score.score is None or not score.contributions[top] > 0:
             return np.full(len(self.names), np.nan)
         taken = score.score
-        if self.pack.manifest.rung != "limits":  # whose score is the largest part, and no sum
+        if self._follows:  # whose score is the sum of the parts
+            taken *= float(score.contributions[top])
+        elif self.pack.manifest.rung not in ("limits", "joint"):  # whose score is the largest part, and no sum
             mended = self._rows.copy()
             mended[-self.pack.manifest.average :, top] -= self._rows[-1, top] - score.expected[top]
             taken -= self._run(mended).score or 0.0
@@ -142,22 +151,29 @@ class PackRuntime:
 
     def _run(self, rows: NDArray[np.floating]) -> Score:
         try:
-            score, p_value, contributions, expected, known, *offset = self._session.run(self._outputs, {INPUT: rows, **self._own})
+            inputs = {INPUT: rows, **self._own, **({STATE: self._state} if self._follows else {})}
+            found = dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
             raise ScoreError(f"{self._label}: onnxruntime failed: {_one_line(error)}") from error
-        value = float(np.asarray(score).reshape(()))
+        value = float(np.asarray(found["score"]).reshape(()))
         if not np.isfinite(value):
             return self._nothing("the score is not finite")
-        inside = bool(np.asarray(known).reshape(()))
+        if self._follows:
+            self._next = np.asarray(found[NEXT_STATE], self._dtype)
+        inside = bool(np.asarray(found["known"]).reshape(()))
         return Score(
             score=value,
-            p_value=float(np.asarray(p_value).reshape(())),
-            contributions=np.asarray(contributions, np.float64).reshape(-1),
-            expected=np.asarray(expected, np.float64).reshape(-1),
+            p_value=float(np.asarray(found["p_value"]).reshape(())),
+            contributions=np.asarray(found["contributions"], np.float64).reshape(-1),
+            expected=np.asarray(found["expected"], np.float64).reshape(-1),
             known=inside,
             reason="" if inside else "outside the operating range of its training",
-            offset=np.asarray(offset[0], np.float64).reshape(-1) if offset else None,
+            offset=np.asarray(found[OFFSET], np.float64).reshape(-1) if OFFSET in found else None,
         )
+
+    @property
+    def _state_size(self) -> int:
+        return 2 * len(self.names) + 1 if self._follows else 0
 
     def _nothing(self, reason: str) -> Score:
         empty = np.full(len(self.names), np.nan)
@@ -169,6 +185,8 @@ class PackRuntime:
         shapes: dict[str, list[int]] = {INPUT: [self.window, count]}
         if self.pack.manifest.baseline is not None:
             shapes |= {BASELINE: [count], LEARNED: []}
+        if self._follows:
+            shapes |= {STATE: [self._state_size]}
         kinds = {entry.type for entry in inputs}
         if {entry.name: list(entry.shape) for entry in inputs} != shapes or len(kinds) != 1 or not kinds <= set(_ELEMENT):
             found = ", ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in inputs)
@@ -191,6 +209,8 @@ class PackRuntime:
         vectors = {"contributions": result.contributions, "expected": result.expected}
         if result.offset is not None:
             vectors["offset"] = result.offset
+        if self._next.shape != self._state.shape:
+            raise PackError(f"{self._label}: model.onnx gives a next state of {self._next.shape}, expected {self._state.shape}")
         for name, output in vectors.items():
             if output.shape != (len(self.names),):
                 raise PackError(f"{self._label}: model.onnx gives {output.size} {name}, expected one for each of {len(self.names)} signals")

@@ -39,7 +39,7 @@ from models.tables import Drive, Table, check_pace, fingerprint
 from models.trained import Trained
 from models.vehicle import judge_vehicle
 
-__all__ = ["Options", "split_drives", "split_recording", "train", "train_pca"]
+__all__ = ["Options", "check_equal", "check_size", "figure", "signals_of", "split_drives", "split_recording", "train", "train_pca"]
 
 HELD_OUT = 0.35
 """Share of the drives that calibrate; thresholds are tails and need many drives, coefficients need fewer."""
@@ -105,8 +105,12 @@ def train(table: Table, options: Options, folder: str | Path) -> Trained:
             f"the rung {options.rung} {'needs' if options.rung == 'expected' else 'takes no'} context signals; "
             f"{'name them' if options.rung == 'expected' else 'leave them out, or choose the rung expected'}"
         )
-    _check_size(table)
+    check_size(table)
     check_pace(table, max(options.average, options.window), options.gap_s)
+    if options.rung == "following":
+        from models.train_following import train_follower  # which needs what is in here
+
+        return train_follower(table, options, folder)
     if len(table.drives) > 1:
         return _train(table, *split_drives(table.drives, options.seed), options, folder)
     for block in reversed(range(1, BLOCKS)):
@@ -150,7 +154,7 @@ def _train(table: Table, fitted: list[Drive], held: list[Drive], options: Option
         version=options.version,
         fault_code=options.fault_code,
         rung=rung,
-        signals=_signals(usable, fitted, set(context)),
+        signals=signals_of(usable, fitted, set(context)),
         schema_id=usable.schema.schema_id.hex() if usable.schema is not None else "",
         signals_id=signals_fingerprint(usable.schema, usable.columns) if usable.schema is not None and usable.columns is not None else "",
         window=detector.window,
@@ -169,16 +173,16 @@ def _train(table: Table, fitted: list[Drive], held: list[Drive], options: Option
         ),
         evaluation=Evaluation(
             calibration_alarms=0,
-            score_p50=_figure(np.quantile(np.concatenate(judged), 0.5)),
-            score_p99=_figure(np.quantile(np.concatenate(judged), 0.99)),
-            explained={usable.names[monitored[at]]: _figure(share) for at, share in enumerate(detector.explained)},
+            score_p50=figure(np.quantile(np.concatenate(judged), 0.5)),
+            score_p99=figure(np.quantile(np.concatenate(judged), 0.99)),
+            explained={usable.names[monitored[at]]: figure(share) for at, share in enumerate(detector.explained)},
         ),
         model=ModelFile(sha256=manifests.sha256(model), bytes=len(model)),
         drives=rule,
         confirm=Confirm(
             drives=options.confirm[0],
             of=options.confirm[1],
-            at_once=None if options.at_once is None else _figure(options.at_once * calibrated.threshold.raise_at),
+            at_once=None if options.at_once is None else figure(options.at_once * calibrated.threshold.raise_at),
         ),
         baseline=_baseline(detector, baselines, [usable.names[at] for at in monitored]),
     )
@@ -223,7 +227,7 @@ def _check_gains(usable: Table, fitted: Sequence[Drive], gains: set[int], option
             )
 
 
-def _check_size(table: Table) -> None:
+def check_size(table: Table) -> None:
     for drive in table.drives:
         if len(drive.tick_ms) < LEAST_TICKS:
             raise TrainingDataError(
@@ -261,30 +265,30 @@ def split_recording(drive: Drive, block: int) -> tuple[list[Drive], list[Drive]]
     return parts[:block] + parts[block + 1 :], [parts[block]]
 
 
-def _signals(usable: Table, fitted: Sequence[Drive], context: set[int]) -> list[SignalSpec]:
+def signals_of(usable: Table, fitted: Sequence[Drive], context: set[int]) -> list[SignalSpec]:
     values = np.concatenate([drive.values for drive in fitted])
     low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
     return [
         SignalSpec(
-            name=name, unit=unit, role="context" if at in context else "monitored", minimum=_figure(low[at]), maximum=_figure(high[at])
+            name=name, unit=unit, role="context" if at in context else "monitored", minimum=figure(low[at]), maximum=figure(high[at])
         )
         for at, (name, unit) in enumerate(zip(usable.names, usable.units, strict=True))
     ]
 
 
-def _figure(value: float | np.floating) -> float:
+def figure(value: float | np.floating) -> float:
     return float(rounded(np.array([float(value)]))[0])
 
 
 def _check_agreement(pack: Pack, detector: Detector, drive: Drive, calibrated: Calibrated) -> None:
     """The written pack, run as the vehicle runs it, must say what NumPy said: with the fleet's baseline and a vehicle's own."""
     own = pack.manifest.baselines()
-    _check_equal(pack, drive, score_drive(detector, drive), calibrated.learning_knots or calibrated.knots, None)
+    check_equal(pack, drive, score_drive(detector, drive), calibrated.learning_knots or calibrated.knots, None)
     if own is not None:
-        _check_equal(pack, drive, score_drive(detector, drive, baseline=own.bound / 2), calibrated.knots, own.bound / 2)
+        check_equal(pack, drive, score_drive(detector, drive, baseline=own.bound / 2), calibrated.knots, own.bound / 2)
 
 
-def _check_equal(pack: Pack, drive: Drive, scored: Scored, knots: Knots, baseline: NDArray[np.float64] | None) -> None:
+def check_equal(pack: Pack, drive: Drive, scored: Scored, knots: Knots, baseline: NDArray[np.float64] | None) -> None:
     # A healthy score stands beside itself among the knots, and the last digits decide on which side.
     least, most = (p_value(knots, scored.score * (1 + side * SIDE)) for side in (1, -1))
     runtime = PackRuntime(pack)

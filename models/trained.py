@@ -33,6 +33,8 @@ class Trained:
     judged_scored: tuple[Scored, ...]
     judged_baselines: tuple[NDArray[np.float64] | None, ...] = ()
     """The vehicle's own (m,) in each of them; None: the fleet's."""
+    parts: tuple[NDArray[np.float64], ...] = ()
+    """Of the rung following: (n, m) what each signal has in the score at the known ticks of each."""
 
     def remainders(self) -> Iterator[NDArray[np.float64]]:
         """(n, m) what remains of the monitored signals in each calibration drive, scaled, at its known ticks."""

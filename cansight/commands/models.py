@@ -1,6 +1,7 @@
 """`cansight models`: detectors, from healthy drives to a signed pack."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,8 +56,8 @@ models.add_command(deploy)
 @click.option("--twins", metavar="GLOB,...", multiple=True, help="Of these: parts that ought to be alike, as four tyres.")
 @click.option(
     "--rung",
-    type=click.Choice(["limits", "pca", "expected", "autoencoder"]),
-    help="Which detector.  [default: expected with --context, pca without]",
+    type=click.Choice(["limits", "following", "pca", "expected", "autoencoder"]),
+    help="Which detector.  [default: expected with --context; following for one recording of 200 to 1800 ticks; else pca]",
 )
 @click.option("--catalogue", metavar="FILE", help="A signal catalogue: signals of its class identity are left out.")
 @click.option("--fault", default="anomaly", show_default=True, metavar="CODE", help="Fault code of the catalogue that a finding names.")
@@ -68,7 +69,7 @@ models.add_command(deploy)
 @click.option(
     "--average", default=1, show_default=True, type=click.IntRange(1, 3600), metavar="TICKS", help="Seconds that a score averages."
 )
-@click.option("--persistence", default="10/12", show_default=True, metavar="N/M", help="Alarm when N of M ticks are over the threshold.")
+@click.option("--persistence", metavar="N/M", help="Alarm when N of M ticks are over the threshold.  [default: 10/12, following: 5/6]")
 @click.option(
     "--warmup", default=10, show_default=True, type=click.IntRange(0, 3600), metavar="TICKS", help="Scored ticks that are not judged."
 )
@@ -114,7 +115,7 @@ def train(
     pack_version: str,
     window: int,
     average: int,
-    persistence: str,
+    persistence: str | None,
     warmup: int,
     budget: float,
     baseline: str | None,
@@ -133,11 +134,13 @@ def train(
     With --dbc, a table's columns are signals of that DBC, and the pack runs on vehicles that have it.
     """
     from dbc.catalogue import Catalogue
+    from models.following import PERSISTENCE
     from models.tables import read_table
     from models.train import Options
     from models.train import train as train_on
+    from models.train_following import suits
 
-    need, of = _persistence(persistence)
+    told = _persistence(persistence) if persistence is not None else None
     pack_id = name or pack_dir.resolve().name
     _check_ids(pack_id, fault, pack_version)
     gap_s, least = _two("--drive", drive, "GAP/LEAST, seconds and ticks up to 86400, e.g. 600/300", 86_400, ordered=False)
@@ -154,8 +157,6 @@ def train(
         average=average,
         window=window,
         seed=seed,
-        need=need,
-        of=of,
         warmup=warmup,
         budget=budget,
         catalogue=Catalogue.load(catalogue) if catalogue is not None else None,
@@ -167,7 +168,10 @@ def train(
         drive_gap_s=gap_s,
         drive_ticks=least,
     )
-    trained = train_on(table, options, pack_dir)
+    if rung is None and suits(table, options):
+        options = replace(options, rung="following")
+    need, of = told or (PERSISTENCE if options.rung == "following" else (options.need, options.of))
+    trained = train_on(table, replace(options, need=need, of=of), pack_dir)
     if report is not None:
         from models.report.page import write
         from models.report.training import training_report

@@ -129,7 +129,7 @@ def judge(runtime: PackRuntime, drive: Drive, batch: BatchJudge | None = None) -
 
 def _outside(manifest: Manifest, drive: Drive) -> dict[str, int]:
     """Signals that decide whether a tick is known, with the ticks at which they were out of the trained range and its margin."""
-    if manifest.rung == "limits":
+    if manifest.rung in ("limits", "following"):
         return {}
     context = any(signal.role == "context" for signal in manifest.signals)
     margin = MARGIN if context else MARGIN_PCA

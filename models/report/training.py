@@ -31,7 +31,11 @@ def training_report(trained: Trained) -> str:
     kind = RUNGS[manifest.rung]
     lead = (
         f"Fault {manifest.fault_code}; {kind}. Fitted on {manifest.training.drives} drives ({manifest.training.ticks} ticks of a second), "
-        f"calibrated on {manifest.calibration.drives} drives that nothing was fitted on ({manifest.calibration.ticks} ticks)."
+        + (
+            f"calibrated on the same recording ({manifest.calibration.ticks} ticks)."
+            if trained.held[0] is trained.fitted[0]
+            else f"calibrated on {manifest.calibration.drives} drives that nothing was fitted on ({manifest.calibration.ticks} ticks)."
+        )
     )
     return page(
         f"Training of {manifest.pack_id} {manifest.version}",
@@ -226,6 +230,8 @@ def _range(trained: Trained) -> Section:
     )
     if trained.detector.separate:
         words = f"Limits know no operating point: every tick is judged. A cell counts as seen from {LEAST} seconds on."
+    if trained.parts:
+        words = f"Levels are followed wherever they go: every tick is judged. A cell counts as seen from {LEAST} seconds on."
     parts: list[Chart] = [
         Chart(
             "Seconds of training in each twentieth of a signal's trained range",
@@ -283,6 +289,9 @@ def _contributions(trained: Trained) -> NDArray[np.float64]:
     """(m,) mean contributions to the highest healthy scores."""
     detector: Detector = trained.detector
     limit = np.quantile(np.concatenate(list(trained.judged)), 1 - TOP)
+    if trained.parts:
+        highest = np.concatenate([parts[parts.sum(axis=1) >= limit] for parts in trained.parts])
+        return np.asarray((highest / np.maximum(highest.sum(axis=1, keepdims=True), 1e-300)).mean(axis=0), np.float64)
     shares = np.zeros(len(detector.monitored))
     count = 0
     for remains in trained.remainders():
