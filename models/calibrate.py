@@ -24,7 +24,17 @@ from models.tables import Drive
 from models.tail import Chance, Tail, counted, effective_drives, fit_tail
 from models.vehicle import judged_ticks
 
-__all__ = ["Calibrated", "Knots", "bounds", "calibrate", "highest_persistent", "p_value", "p_value_knots", "thresholds"]
+__all__ = [
+    "Calibrated",
+    "Knots",
+    "bounds",
+    "calibrate",
+    "highest_persistent",
+    "p_value",
+    "p_value_knots",
+    "thresholds",
+    "thresholds_of_peaks",
+]
 
 EXACT_TAIL = 1000
 """Highest healthy scores that are kept one by one; below them, groups are kept, so that the graph stays small."""
@@ -103,6 +113,19 @@ def thresholds(
     threshold.
     """
     highest = np.array([highest_persistent(score, persistence) for score in drives])
+    return thresholds_of_peaks(highest, sum(map(len, drives)), budget, least, vehicle, confirm, at_once)
+
+
+def thresholds_of_peaks(
+    highest: NDArray[np.float64],
+    ticks: int,
+    budget: float,
+    least: float = 1e-6,
+    vehicle: NDArray[np.int64] | None = None,
+    confirm: tuple[int, int] = (1, 1),
+    at_once: float | None = None,
+) -> tuple[Threshold, Calibration, AlarmBudget]:
+    """`thresholds` of each drive's highest persistent score (n,) alone. ticks: judged, of all drives."""
     whose = np.arange(len(highest)) if vehicle is None else vehicle
     reached = float(highest.max())
     worth = effective_drives(highest, whose)
@@ -132,7 +155,7 @@ def thresholds(
         law_seen = TailLaw(over=_figure(tail.over), share=_figure(tail.over_count / worth), shape=_figure(shape), scale=_figure(scale))
     return (
         Threshold(raise_at=raise_at, clear_below=_figure(CLEAR * raise_at)),
-        Calibration(drives=len(drives), ticks=sum(map(len, drives)), highest=_figure(reached)),
+        Calibration(drives=len(highest), ticks=ticks, highest=_figure(reached)),
         AlarmBudget(per_drive=budget, tail=kind, drives=_figure(worth), finding=_promise(finding), ticket=_promise(ticket), law=law_seen),
     )
 
