@@ -145,6 +145,8 @@ class Cloud:
     def _deliver(self, loop: asyncio.AbstractEventLoop, arrival: Arrival) -> None:
         """In the inlet's thread. What waits here is bounded by what the inlet lets be unacknowledged."""
         self._queue.append(arrival)
+        if len(self._queue) > 1:
+            return  # whoever empties it looks again before it waits
         with contextlib.suppress(RuntimeError):  # the loop has ended: nothing is acknowledged, so it comes again
             loop.call_soon_threadsafe(self._arrived.set)
 

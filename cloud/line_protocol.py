@@ -1,13 +1,13 @@
 """InfluxDB line protocol from columns, fast.
 
 `signals,vehicle=…,model=…,bus=can0 Message.Signal=1.5,… 1700000820000`: one line per bus and tick, every field a float,
-times in ms. Only valid, finite values are written, so no line is refused for its form. A field's text is made again only when its
-value has changed since the tick before: most of a vehicle's signals stand still from one second to the next.
+times in ms. Only valid, finite values are written, so no line is refused for its form.
 """
 
 from collections.abc import Sequence
 from itertools import compress
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +18,13 @@ from dbc.validity import Reason
 _KEY = str.maketrans({",": "\\,", "=": "\\=", " ": "\\ ", "\n": "\\ ", "\r": "\\ ", "\\": "/"})
 _TEXT = str.maketrans({'"': '\\"', "\\": "\\\\", "\n": " ", "\r": " "})
 _REASONS = [(int(reason), reason.name.lower()) for reason in Reason]
+
+_Bus = tuple[str, NDArray[np.intp], list[str]]
+
+
+def _texts(values: NDArray[np.float64]) -> list[str]:
+    """The shortest text of each value that reads back as it. msgspec's encoder is some five times as fast as repr; NaN is "null" here."""
+    return msgspec.json.encode(values.tolist())[1:-1].decode().split(",")
 
 
 def escape_key(text: str) -> str:
@@ -34,7 +41,7 @@ class SignalLines:
     """Lines of `signals` and `quality`. Keeps the escaped names of the layouts it has seen; use from one thread."""
 
     def __init__(self) -> None:
-        self._layouts: dict[tuple[bytes, bytes], list[tuple[str, NDArray[np.intp], list[str]]]] = {}
+        self._layouts: dict[tuple[bytes, bytes], list[_Bus]] = {}
 
     def encode(self, rows: TickRows) -> list[str]:
         """One line per bus and tick that has a value, then a `quality` line per bus and consent class: how many values had which reason, of
@@ -50,13 +57,8 @@ class SignalLines:
             whole = len(places) == value.shape[1]
             there = finite if whole else finite[:, places]
             known = value if whole else value[:, places]
-            fields = list(map(str.__add__, prefixes, map(repr, known[0].tolist()))) if len(ticks) else []
-            # compared as bits: NaN equals NaN, and -0.0 is not 0.0
-            changed = np.diff(np.ascontiguousarray(known).view(np.int64), axis=0) != 0
             for number, tick in enumerate(ticks):
-                if number:
-                    for place in np.flatnonzero(changed[number - 1]).tolist():
-                        fields[place] = prefixes[place] + repr(known.item(number, place))
+                fields = [prefix + text for prefix, text in zip(prefixes, _texts(known[number]), strict=True)]
                 here = there[number]
                 text = ",".join(fields if here.all() else compress(fields, here.tolist()))
                 if text:
@@ -71,7 +73,7 @@ class SignalLines:
                 )
         return lines + quality
 
-    def _buses(self, rows: TickRows) -> list[tuple[str, NDArray[np.intp], list[str]]]:
+    def _buses(self, rows: TickRows) -> list[_Bus]:
         """(bus, places in the rows' columns, "name=" of each) for every bus."""
         key = (rows.schema.schema_id, rows.columns.tobytes())
         found = self._layouts.get(key)

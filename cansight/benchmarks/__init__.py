@@ -5,6 +5,7 @@ from collections.abc import Callable
 from cansight.benchmarks.agent import agent
 from cansight.benchmarks.batch import batch
 from cansight.benchmarks.bulk import bulk
+from cansight.benchmarks.cloud_load import cloud
 from cansight.benchmarks.decode import decode
 from cansight.benchmarks.fleet import fleet
 from cansight.benchmarks.latency import latency
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, Callable[[Material], list[Result]]] = {
     "sim-ticks": sim_ticks,
     "sim-frames": sim_frames,
     "fleet": fleet,
+    "cloud": cloud,
 }
 
 __all__ = ["BENCHMARKS", "Material", "Result"]

@@ -27,11 +27,8 @@ def find_mosquitto(benchmark: str) -> str | None:
 
 
 @contextlib.contextmanager
-def broker_and_receipts(folder: Path, mosquitto: str, pids: list[int] | None = None) -> Iterator[tuple[Path, int]]:
-    """PKI folder and port of a mosquitto as `cansight cloud mosquitto` sets it up, and behind it the cloud that gives receipts.
-
-    pids: those of the two are put there. Raises WorkFailed when one does not start.
-    """
+def mosquitto(folder: Path, program: str) -> Iterator[tuple[Path, int, int]]:
+    """PKI folder, port and process id of a mosquitto as `cansight cloud mosquitto` sets it up. Raises WorkFailed when it does not start."""
     from cloud import pki as keys
     from cloud.mosquitto_config import mosquitto_config
 
@@ -41,14 +38,27 @@ def broker_and_receipts(folder: Path, mosquitto: str, pids: list[int] | None = N
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     config = mosquitto_config(pki, folder, "127.0.0.1", port)
+    command = [program, "-c", str(config)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as broker:
+        try:
+            deadline_s = time.monotonic() + READY_S
+            while not _listens(port):
+                if broker.poll() is not None or time.monotonic() > deadline_s:
+                    raise WorkFailed(f"bench: {program} did not start")
+                time.sleep(0.05)
+            yield pki, port, broker.pid
+        finally:
+            broker.terminate()
+
+
+@contextlib.contextmanager
+def broker_and_receipts(folder: Path, program: str, pids: list[int] | None = None) -> Iterator[tuple[Path, int]]:
+    """PKI folder and port of a mosquitto, and behind it the cloud that gives receipts.
+
+    pids: those of the two are put there. Raises WorkFailed when one does not start.
+    """
     with contextlib.ExitStack() as stack:
-        broker = stack.enter_context(subprocess.Popen([mosquitto, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        stack.callback(broker.terminate)
-        deadline_s = time.monotonic() + READY_S
-        while not _listens(port):
-            if broker.poll() is not None or time.monotonic() > deadline_s:
-                raise WorkFailed(f"bench: {mosquitto} did not start")
-            time.sleep(0.05)
+        pki, port, broker = stack.enter_context(mosquitto(folder, program))
         command = [sys.executable, "-m", "cansight.benchmarks.fleet_cloud", str(pki), str(port)]
         cloud = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         stack.callback(cloud.kill)
@@ -56,7 +66,7 @@ def broker_and_receipts(folder: Path, mosquitto: str, pids: list[int] | None = N
         if cloud.stdout.readline().strip() != "ready":
             raise WorkFailed("bench: the side that gives receipts did not start")
         if pids is not None:
-            pids += [broker.pid, cloud.pid]
+            pids += [broker, cloud.pid]
         yield pki, port
 
 

@@ -41,11 +41,11 @@ def fleet(_: Material) -> list[Result]:
     with tempfile.TemporaryDirectory(prefix="cansight-bench-") as name, broker_and_receipts(Path(name), mosquitto, pids) as (pki, port):
         issue(pki, [vehicle_id(1, number) for number in range(VEHICLES)], lambda words, share: None)
         started = tuple(pids)
-        live = _fleet(pki, port, VEHICLES, SECONDS, watch=started)
-        prepared = _fleet(pki, port, VEHICLES, SECONDS, "--prepared", watch=started)
+        live = fleet_report(pki, port, VEHICLES, SECONDS, watch=started)
+        prepared = fleet_report(pki, port, VEHICLES, SECONDS, "--prepared", watch=started)
         mine, other = [], []
         for turn in range(TURNS):
-            ours = _fleet(pki, port, RIVALS, RIVAL_SECONDS)
+            ours = fleet_report(pki, port, RIVALS, RIVAL_SECONDS)
             mine.append(ours["cpu_s"] / ours["rows_receipted"])
             rivals = [vehicle_id(1, number) for number in range(RIVALS * turn, RIVALS * (turn + 1))]
             theirs = _json([sys.executable, "-m", "cansight.benchmarks.fleet_rival", str(pki), str(port), str(RIVAL_SECONDS), *rivals])
@@ -80,26 +80,28 @@ def fleet(_: Material) -> list[Result]:
     return results
 
 
-def _fleet(pki: Path, port: int, vehicles: int, seconds: int, *more: str, watch: tuple[int, ...] = ()) -> dict[str, Any]:
+def fleet_report(
+    pki: Path, port: int, vehicles: int, seconds: int, *more: str, watch: tuple[int, ...] = (), patience_s: float = PATIENCE_S
+) -> dict[str, Any]:
     """The fleet's own report; beside_us: processor time a batch of the processes to watch, over the whole run."""
     arguments = ["--vehicles", str(vehicles), "--broker", f"mqtts://localhost:{port}", "--pki", str(pki), "--duration", f"{seconds}s"]
-    before = [_cpu_s(pid) for pid in watch]
-    report = _json([sys.executable, "-m", "cansight", "sim", "fleet", *arguments, "--signals", str(SIGNALS), "--json", *more])
-    spent = [_cpu_s(pid) - first for pid, first in zip(watch, before, strict=True)]
-    return report | {"beside_us": [cpu_s / report["rows_receipted"] * 1e6 for cpu_s in spent]}
+    before = [cpu_s(pid) for pid in watch]
+    report = _json([sys.executable, "-m", "cansight", "sim", "fleet", *arguments, "--signals", str(SIGNALS), "--json", *more], patience_s)
+    spent = [cpu_s(pid) - first for pid, first in zip(watch, before, strict=True)]
+    return report | {"beside_us": [one_s / report["rows_receipted"] * 1e6 for one_s in spent]}
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     """Of a process so far, user and system (proc(5): fields 14 and 15 of stat, counted behind the name in brackets)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _json(command: list[str]) -> dict[str, Any]:
+def _json(command: list[str], patience_s: float = PATIENCE_S) -> dict[str, Any]:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patience_s)
     except subprocess.TimeoutExpired:
-        raise WorkFailed(f"bench fleet: {' '.join(command[2:5])}: not done after {PATIENCE_S:.0f} s") from None
+        raise WorkFailed(f"bench fleet: {' '.join(command[2:5])}: not done after {patience_s:.0f} s") from None
     if done.returncode:
         raise WorkFailed(f"bench fleet: {' '.join(command[2:5])}: {done.stderr.strip()[-300:]}")
     answer: dict[str, Any] = json.loads(done.stdout)

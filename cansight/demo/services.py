@@ -30,8 +30,8 @@ def mosquitto(folder: Path, pki: Path, endpoint: Endpoint, log: Path) -> Child:
     return Child("broker (mosquitto)", ["-c", str(config)], log, restart=True, program=[program("mosquitto", "mosquitto")])
 
 
-def influxd(folder: Path, log: Path) -> tuple[Child, str]:
-    """InfluxDB 1.x and its URL."""
+def influxd(folder: Path, log: Path, data: str = "") -> tuple[Child, str]:
+    """InfluxDB 1.x and its URL. data: more lines of the configuration's [data] section."""
     folder.mkdir(mode=0o700)
     port, rpc = free_port(), free_port()
     config = folder / "influxdb.conf"
@@ -44,6 +44,7 @@ dir = "{folder}/meta"
 dir = "{folder}/data"
 wal-dir = "{folder}/wal"
 query-log-enabled = false
+{data}
 [http]
 bind-address = "127.0.0.1:{port}"
 log-enabled = false
