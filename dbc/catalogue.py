@@ -7,6 +7,7 @@ A TOML file beside the DBC:
     [purposes]     NAME = { en, zh }
     [faults.CODE]  en, zh, subsystem, action_en, action_zh, signals = [...]
     [signals]      "Message.Signal" = { subsystem, purpose, privacy, en, zh }
+    [changes]      software = [signals that say a version], service = [countdowns to the next service]; may be missing
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class Catalogue:
     signals: Mapping[str, SignalEntry]
     faults: Mapping[str, FaultCode]
     checks: Mapping[str, Protection] = field(default_factory=dict)  # by message: alive counters and checksums, see dbc/integrity.py
+    software: tuple[str, ...] = ()  # signals of which another value is another version
+    service: tuple[str, ...] = ()  # countdowns to the next service, which a service sets back
 
     @staticmethod
     def empty(vehicle: str = "") -> Catalogue:
@@ -110,7 +113,7 @@ class Catalogue:
     def check(self, names: Collection[str]) -> None:
         """Raises CatalogueError when the catalogue names a signal that is not among `names` (the schema's)."""
         known = set(names) | {name.partition(":")[2] for name in names}
-        named = [*self.signals, *(signal for fault in self.faults.values() for signal in fault.signals)]
+        named = [*self.signals, *(signal for fault in self.faults.values() for signal in fault.signals), *self.software, *self.service]
         if missing := [name for name in named if name not in known]:
             raise CatalogueError(f"the catalogue of {self.vehicle} names {len(missing)} signals that the DBC does not have: {missing[0]}")
 
@@ -123,6 +126,10 @@ class _Reader:
 
     def catalogue(self, document: dict[str, Any]) -> Catalogue:
         checks = {name: self._check(name, value, f"checks.{name}") for name, value in document.pop("checks", {}).items()}
+        changes = self._table({"changes": document.pop("changes", {})}, "changes")
+        changes = {key: self._names(value, f"changes.{key}") for key, value in changes.items()}
+        if extra := sorted(changes.keys() - {"software", "service"}):
+            raise CatalogueError(f"{self.path}: changes: unknown key {extra[0]}; expected service, software")
         self._keys(document, "", {"vehicle", "subsystems", "purposes", "faults", "signals"})
         subsystems = {name: self._words(value, f"subsystems.{name}") for name, value in self._table(document, "subsystems").items()}
         purposes = {name: self._words(value, f"purposes.{name}") for name, value in self._table(document, "purposes").items()}
@@ -131,7 +138,7 @@ class _Reader:
             for name, value in self._table(document, "signals").items()
         }
         faults = {code: self._fault(code, value, f"faults.{code}", subsystems) for code, value in self._table(document, "faults").items()}
-        return Catalogue(self._text(document, "vehicle", ""), subsystems, purposes, signals, faults, checks)
+        return Catalogue(self._text(document, "vehicle", ""), subsystems, purposes, signals, faults, checks, **changes)
 
     def _check(self, message: str, value: Any, where: str) -> Protection:
         """counter and checksum are names of signals; a checksum needs its profile, and most profiles a data_id."""
@@ -158,16 +165,18 @@ class _Reader:
 
     def _fault(self, code: str, value: Any, where: str, subsystems: Collection[str]) -> FaultCode:
         self._keys(value, where, {"en", "zh", "subsystem", "action_en", "action_zh", "signals"})
-        signals = value["signals"]
-        if not isinstance(signals, list) or not all(isinstance(signal, str) for signal in signals):
-            raise CatalogueError(f"{self.path}: {where}.signals: expected a list of signal names, found {signals!r}")
         return FaultCode(
             code,
             Words(self._text(value, "en", where), self._text(value, "zh", where)),
             self._one_of(value, "subsystem", where, subsystems),
             Words(self._text(value, "action_en", where), self._text(value, "action_zh", where)),
-            tuple(signals),
+            self._names(value["signals"], f"{where}.signals"),
         )
+
+    def _names(self, value: Any, where: str) -> tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(signal, str) for signal in value):
+            raise CatalogueError(f"{self.path}: {where}: expected a list of signal names, found {value!r}")
+        return tuple(value)
 
     def _words(self, value: Any, where: str) -> Words:
         self._keys(value, where, {"en", "zh"})

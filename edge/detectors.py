@@ -1,131 +1,25 @@
-"""The detectors' schedule: every pack scores every snapshot, and says something when its alarm is raised or cleared."""
+"""The detectors' schedule: every pack judges every snapshot, and says something when a finding begins, is confirmed, or ends."""
 
 import logging
-import math
-import os
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from numpy.typing import NDArray
 
 from dbc.sampler import Snapshot
 from dbc.schema import Schema
+from edge.detector import CONTRIBUTIONS, NS_PER_MS, Detector
 from edge.shadow import Outcome, Trial, judge
-from models.alarm import AlarmState, Transition
+from edge.surroundings import ChangeWatch
 from models.errors import ModelsError, ScoreError
-from models.manifest import encode, sha256
 from models.pack import Pack
-from models.runtime import PackRuntime, Score
-from wire.messages import WINDOW_TICKS, Contribution, FindingMessage, Window
+from wire.messages import FindingMessage
 
-CONTRIBUTIONS = 8  # signals named in a finding
-WINDOW_SIGNALS = 5  # of these, drawn in its window
-SCORE = "score"
-
-NS_PER_MS = 1_000_000
+__all__ = ["CONTRIBUTIONS", "Detector", "Detectors", "Slot", "holds_packs", "packs_of"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Tick:
-    """What a window is made of. values: (k,) float64, NaN = not valid."""
-
-    tick_ms: int
-    values: NDArray[np.float64]
-    score: float | None
-
-
-class Detector:
-    """One pack at work."""
-
-    def __init__(self, pack: Pack, schema: Schema) -> None:
-        """Raises PackSchemaError or PackError when the pack does not fit the schema or does not run."""
-        self.pack = pack
-        self.identity = sha256(encode(pack.manifest))
-        """Equal for packs that say the same, wherever they lie."""
-        self.known = False
-        """Whether the newest tick could be judged."""
-        self._columns = pack.columns(schema)
-        self._runtime = PackRuntime(pack)
-        self._alarm = pack.manifest.alarm()
-        self._state = AlarmState()
-        self._history: deque[_Tick] = deque(maxlen=WINDOW_TICKS)
-        self._finding_id = b""
-        self._since_ms = 0
-
-    @property
-    def label(self) -> str:
-        return f"{self.pack.manifest.pack_id} {self.pack.manifest.version}"
-
-    @property
-    def active(self) -> bool:
-        """Whether its alarm is."""
-        return self._state.active
-
-    def follow(self, before: "Detector") -> None:
-        """Take the place of another version of this pack: a finding that is open stays open until this one clears it."""
-        self._state = AlarmState(active=before._state.active, since_ms=before._state.since_ms)
-        self._finding_id, self._since_ms = before._finding_id, before._since_ms
-
-    def step(self, snapshot: Snapshot) -> FindingMessage | None:
-        """Score one tick; a finding when this tick raised or cleared the alarm. Raises ScoreError."""
-        tick_ms = snapshot.tick_ns // NS_PER_MS
-        values = snapshot.value[self._columns]
-        if self._history and tick_ms <= self._history[-1].tick_ms:  # the frames' clock was set back: as after a gap, and an alarm stays
-            self._history.clear()
-            self._state = AlarmState(active=self._state.active, since_ms=self._state.since_ms)
-        score = self._runtime.score(values, tick_ms)
-        self.known = score.judged is not None
-        self._history.append(_Tick(tick_ms, values, score.score))
-        self._state, transition = self._alarm.step(self._state, score.judged, tick_ms)
-        if transition is None or score.score is None:
-            return None
-        if transition is Transition.RAISED:
-            self._finding_id = os.urandom(16)
-            self._since_ms = self._state.since_ms if self._state.since_ms is not None else tick_ms
-        return self._finding(transition, score, score.score, tick_ms, values)
-
-    def _finding(self, transition: Transition, score: Score, value: float, tick_ms: int, values: NDArray[np.float64]) -> FindingMessage:
-        manifest = self.pack.manifest
-        order = np.argsort(-score.contributions, kind="stable")
-        top = [int(at) for at in order[:CONTRIBUTIONS] if score.contributions[at] > 0]
-        margins = self._runtime.margins(score)
-        return FindingMessage(
-            finding_id=self._finding_id,
-            state="active" if transition is Transition.RAISED else "cleared",
-            pack_id=manifest.pack_id,
-            fault_code=manifest.fault_code,
-            tick_ms=tick_ms,
-            since_ms=self._since_ms,
-            score=value,
-            threshold=self._alarm.raise_at,
-            p_value=None if score.p_value is None else _finite(score.p_value),
-            contributions=[
-                Contribution(
-                    signal=manifest.signals[at].name,
-                    unit=manifest.signals[at].unit,
-                    expected=_finite(score.expected[at]),
-                    seen=_finite(values[at]),
-                    share=float(score.contributions[at]),
-                    margin=_finite(margins[at]),
-                )
-                for at in top
-            ],
-            window=self._window(top[:WINDOW_SIGNALS]),
-        )
-
-    def _window(self, top: list[int]) -> Window:
-        ticks = list(self._history)
-        return Window(
-            tick_ms=[tick.tick_ms for tick in ticks],
-            signals=[SCORE, *(self.pack.manifest.signals[at].name for at in top)],
-            values=[[tick.score for tick in ticks], *([_finite(tick.values[at]) for tick in ticks] for at in top)],
-        )
 
 
 @dataclass
@@ -159,6 +53,10 @@ class Detectors:
         """one line for each pack that is not at work; kept up to date"""
         self.decided: deque[tuple[Slot, Detector, Outcome]] = deque()
         """trials that have ended, for whoever keeps the record: the slot as it is now, the pack that was tried, and how it ended"""
+        self.relearning: list[str] = []
+        """one line for each pack that learns its vehicle anew, and why; kept up to date by `tell`"""
+        self.watch: ChangeWatch | None = None
+        """what records a change of the vehicle; None: nothing does"""
         self._shadow_ticks = shadow_ticks
         self.tell()
 
@@ -180,17 +78,32 @@ class Detectors:
 
     def step(self, snapshot: Snapshot) -> list[FindingMessage]:
         """What the detectors say of this tick. What one in shadow finds is not said; it decides its trial."""
-        findings = []
+        findings = self._changed(snapshot)
+        ill = any(slot.ruling is not None and slot.ruling.active for slot in self.slots)
         for slot in list(self.slots):
-            if slot.ruling is not None and (finding := self._step(slot, slot.ruling, snapshot)) is not None:
+            if slot.ruling is not None and (finding := self._step(slot, slot.ruling, snapshot, ill)) is not None:
                 findings.append(finding)
             if slot.shadow is not None:
-                self._try(slot, slot.shadow, snapshot)
+                self._try(slot, slot.shadow, snapshot, ill)
         return findings
 
-    def _step(self, slot: Slot, detector: Detector, snapshot: Snapshot) -> FindingMessage | None:
+    def _changed(self, snapshot: Snapshot) -> list[FindingMessage]:
+        """After a recorded change every pack learns the vehicle anew; what was found before is over."""
+        if self.watch is None or not (change := self.watch.step(snapshot)):
+            return []
+        log.info("%s: every pack learns this vehicle anew", change)
+        tick_ms = snapshot.tick_ns // NS_PER_MS
+        said = [slot.ruling.reset(change, tick_ms) for slot in self.slots if slot.ruling is not None]
+        for slot in self.slots:
+            if slot.shadow is not None:
+                slot.shadow.reset(change, tick_ms)
+                slot.trial = Trial(slot.trial.healthy_ticks)
+        self.tell()
+        return [finding for finding in said if finding is not None]
+
+    def _step(self, slot: Slot, detector: Detector, snapshot: Snapshot, ill: bool) -> FindingMessage | None:
         try:
-            return detector.step(snapshot)
+            return detector.step(snapshot, ill)
         except ScoreError as error:
             log.error("%s; the agent goes on without this detector", error)
             self.refused.append(str(error))
@@ -204,8 +117,8 @@ class Detectors:
             self.tell()
             return None
 
-    def _try(self, slot: Slot, shadow: Detector, snapshot: Snapshot) -> None:
-        self._step(slot, shadow, snapshot)
+    def _try(self, slot: Slot, shadow: Detector, snapshot: Snapshot, ill: bool) -> None:
+        self._step(slot, shadow, snapshot, ill)
         if slot.shadow is None:
             return
         others = slot.ruling is not None and slot.ruling.active
@@ -221,12 +134,17 @@ class Detectors:
         self.tell()
 
     def tell(self) -> None:
-        """Bring `running` and `in_shadow` up to date; the lists themselves stay, others hold them."""
+        """Bring `running`, `in_shadow` and `relearning` up to date; the lists themselves stay, others hold them."""
         self.running[:] = [slot.ruling.pack.manifest.pack_id for slot in self.slots if slot.ruling is not None]
         self.in_shadow[:] = [
             f"{slot.shadow.label}: {slot.trial.healthy_ticks // 60} of {self._shadow_ticks // 60} healthy minutes"
             for slot in self.slots
             if slot.shadow is not None
+        ]
+        self.relearning[:] = [
+            f"{slot.ruling.pack.manifest.pack_id}: {slot.ruling.relearning}"
+            for slot in self.slots
+            if slot.ruling is not None and slot.ruling.relearning
         ]
 
 
@@ -244,7 +162,3 @@ def holds_packs(folder: Path) -> bool:
         return all(entry.is_dir() for entry in folder.iterdir())
     except OSError:  # not there, or no folder: what loads it says so
         return False
-
-
-def _finite(value: float | np.floating) -> float | None:
-    return float(value) if math.isfinite(value) else None

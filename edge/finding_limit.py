@@ -52,7 +52,8 @@ class FindingLimit:
         if detector.room >= 1:
             detector.room -= 1
             return [detector.say(finding)]
-        detector.repeats += detector.held is not None
+        if detector.held is not None and detector.held.finding_id != finding.finding_id:  # else it is the same one, confirmed
+            detector.repeats += 1
         detector.held = finding
         return []
 

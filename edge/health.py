@@ -29,6 +29,7 @@ class Status(msgspec.Struct):
     schema: str = ""  # id of the DBC's schema, hexadecimal
     packs: list[str] = msgspec.field(default_factory=list)  # ids of the packs that run
     packs_refused: list[str] = msgspec.field(default_factory=list)  # one line for each that does not, and why
+    packs_relearning: list[str] = msgspec.field(default_factory=list)  # one line for each that learns its vehicle anew, and why
     packs_shadow: list[str] = msgspec.field(default_factory=list)  # one line for each that is tried in shadow, and how far it is
     pid: int = msgspec.field(default_factory=os.getpid)
     started_utc_ms: int = msgspec.field(default_factory=lambda: time.time_ns() // NS_PER_MS)

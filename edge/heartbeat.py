@@ -24,6 +24,8 @@ def heartbeat(status: Status, tick_ms: int, *, stopping: bool = False) -> Status
     facts |= {f"pack.{number}": pack for number, pack in enumerate(status.packs[:MAX_PACKS])}
     facts |= {f"pack_refused.{number}": line[:MAX_LINE] for number, line in enumerate(status.packs_refused[:MAX_REFUSED])}
     facts |= {f"pack_shadow.{number}": line[:MAX_LINE] for number, line in enumerate(status.packs_shadow[:MAX_SHADOW])}
+    if status.packs_relearning:
+        facts["packs_relearning"] = ", ".join(line.partition(":")[0] for line in status.packs_relearning)[:MAX_LINE]
     facts |= {f"channel.{channel}": str(said.state) for channel, said in channels}
     return StatusMessage(
         tick_ms=tick_ms,

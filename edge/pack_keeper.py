@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.detector_states import DetectorStates
 from edge.detectors import Detector, Detectors, Slot, packs_of
 from edge.pack_record import Entry, PackRecord
 from edge.shadow import Outcome, Trial
+from edge.surroundings import ChangeWatch
 from models.errors import ModelsError
 from models.pack import MANIFEST, MODEL, SIGNATURE
 
@@ -40,9 +42,19 @@ class _Loaded:
 class PackKeeper:
     """Owns `detectors`. All but `ask` is for the agent's thread; times are monotonic."""
 
-    def __init__(self, folders: Sequence[str], load: Callable[[Path], Detector], record: PackRecord, shadow_ticks: int) -> None:
+    def __init__(
+        self,
+        folders: Sequence[str],
+        load: Callable[[Path], Detector],
+        record: PackRecord,
+        states: DetectorStates,
+        shadow_ticks: int,
+        watch: ChangeWatch | None = None,
+    ) -> None:
         """load: reads, checks and starts the pack of a folder; raises ModelsError. shadow_ticks: 0 = a new pack rules at once."""
         self.detectors = Detectors(shadow_ticks=shadow_ticks)
+        self.detectors.watch = watch
+        self._states = states
         self._folders = folders
         self._load = load
         self._record = record
@@ -58,6 +70,9 @@ class PackKeeper:
     def open(self) -> None:
         """Load every pack there is, before the first tick."""
         self._record.read()
+        self._states.read()
+        if self.detectors.watch is not None:
+            self.detectors.watch.said = dict(self._states.said)
         self._seen = self._stamps = _stamps(self._folders)
         self._take(self._stamps, [self._load_one(folder) for folder in self._stamps])
 
@@ -71,6 +86,7 @@ class PackKeeper:
             self._take(*self._loaded.popleft())
         self._decide()
         self.detectors.tell()
+        self._remember(now_s)
         if now_s - self._keep_s >= KEEP_S:
             self._keep_s = now_s
             self._keep()
@@ -89,9 +105,10 @@ class PackKeeper:
         self._seen = now
 
     def close(self) -> None:
-        """Remember how far the trials are."""
+        """Remember how far the trials are, and what the detectors know of this vehicle."""
         self._decide()
         self._keep()
+        self._remember()
 
     def _run(self, now: dict[Path, Stamp], changed: Iterable[Path]) -> None:
         self._loaded.append((now, [self._load_one(folder) for folder in changed]))
@@ -125,6 +142,7 @@ class PackKeeper:
     def _offer(self, detector: Detector, folder: Path) -> str:
         """Put a detector in its place. Returns why it does not run; empty where it does."""
         pack_id, record = detector.pack.manifest.pack_id, self._record
+        self._states.restore(detector)
         entry = record.entries.get(pack_id)
         if entry is None:
             entry = record.entries[pack_id] = Entry(str(folder))
@@ -143,6 +161,8 @@ class PackKeeper:
         if not self._shadow_ticks:
             return self._rule(slot, entry, detector)
         if slot.shadow is None or slot.shadow.identity != detector.identity:
+            if slot.ruling is not None and entry.shadow != detector.identity:
+                detector.restore(slot.ruling.keep())  # where only thresholds differ, the model's baseline of this vehicle holds
             slot.shadow = detector
             slot.trial = Trial(entry.healthy_ticks if entry.shadow == detector.identity else 0)
             entry.shadow, entry.healthy_ticks = detector.identity, slot.trial.healthy_ticks
@@ -174,6 +194,7 @@ class PackKeeper:
         if found.detector is None or found.detector.identity != entry.ruling:
             log.error("the copy of pack %s is not the one that ran: %s", pack_id, found.refused or "another version")
             return None
+        self._states.restore(found.detector)
         slot = Slot(found.detector)
         self.detectors.slots.append(slot)
         return slot
@@ -216,6 +237,11 @@ class PackKeeper:
                 entry.reverted, entry.why = detector.identity, f"it found {detector.pack.manifest.fault_code} where nothing else did"
                 self._refuse(detector.pack.folder, f"pack {detector.pack.folder}: {detector.label} was reverted: {entry.why}")
             self._record.write()
+
+    def _remember(self, now_s: float | None = None) -> None:
+        if self._folders:
+            said = self.detectors.watch.said if self.detectors.watch is not None else {}
+            self._states.write((one for slot in self.detectors.slots for one in slot.detectors), said, now_s)
 
     def _keep(self) -> None:
         for slot in self.detectors.slots:

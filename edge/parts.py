@@ -20,6 +20,7 @@ from dbc.sampler import Sampler, Snapshot
 from dbc.schema import Schema
 from edge.boot_clock import BootClockFile
 from edge.config import EdgeConfig
+from edge.detector_states import DetectorStates
 from edge.detectors import Detector, Detectors
 from edge.errors import ConfigError
 from edge.health import Ledger, Status, StatusFile
@@ -39,6 +40,7 @@ from edge.sources.choice import check, open_source
 from edge.sources.clock import SteadyClock, system_instant
 from edge.sources.reader import Reader
 from edge.streams import Journey
+from edge.surroundings import ChangeWatch
 from edge.uplink import Uplink
 from models.errors import PackError
 from models.pack import Pack, load_public_key
@@ -96,13 +98,13 @@ def open_parts(config: EdgeConfig, stop: threading.Event, stack: ExitStack, supe
     catalogue = Catalogue.load(config.dbc.catalogue) if config.dbc.catalogue else Catalogue.empty()
     compiled = with_checks(compiled, catalogue.checks)
     catalogue.check(schema.names)  # a misspelt name would record what its owner has called private
-    packs = _packs(config, schema, catalogue, state)
-    packs.open()
-    detectors = packs.detectors
     answers = {config.polling.channel: identifier(config.polling.answer_id)} if config.polling.requests else {}
     issued_ms = int(identity.certificate.not_valid_before_utc.timestamp() * 1000)
     boot_clock = BootClockFile(state, config.clock.trust, issued_ms, system_instant)
     source = open_source(config.source, compiled, stop, boot_clock, answers)
+    packs = _packs(config, schema, catalogue, state, source.boot_id.hex())
+    packs.open()
+    detectors = packs.detectors
     journey = Journey(
         boot_id=source.boot_id,
         clock=source.clock,
@@ -116,6 +118,7 @@ def open_parts(config: EdgeConfig, stop: threading.Event, stack: ExitStack, supe
         schema=schema.schema_id.hex(),
         packs=detectors.running,
         packs_refused=detectors.refused,
+        packs_relearning=detectors.relearning,
         packs_shadow=detectors.in_shadow,
         signals=len(schema),
         outbox_limit_bytes=config.outbox.bytes,
@@ -150,7 +153,7 @@ def open_parts(config: EdgeConfig, stop: threading.Event, stack: ExitStack, supe
     return parts
 
 
-def _packs(config: EdgeConfig, schema: Schema, catalogue: Catalogue, state: Path) -> PackKeeper:
+def _packs(config: EdgeConfig, schema: Schema, catalogue: Catalogue, state: Path, axis: str) -> PackKeeper:
     packs = config.packs
     if packs.folders and not packs.trusted_key:
         raise ConfigError("packs.trusted_key: is not set; packs are run only when this key has signed them")
@@ -163,9 +166,10 @@ def _packs(config: EdgeConfig, schema: Schema, catalogue: Catalogue, state: Path
                 withdrawn = catalogue.consent_class(name) != IDENTITY
                 why = "for which consent is withdrawn" if withdrawn else "which says whose car it is; train it without"
                 raise PackError(f"pack {folder}: looks at {name}, of the class {catalogue.consent_class(name)}, {why}")
-        return Detector(pack, schema)
+        return Detector(pack, schema, axis)
 
-    return PackKeeper(packs.folders, load, PackRecord(state), packs.shadow_minutes * 60)
+    watch = ChangeWatch(catalogue, schema)
+    return PackKeeper(packs.folders, load, PackRecord(state), DetectorStates(state), packs.shadow_minutes * 60, watch)
 
 
 def _recorded(config: EdgeConfig, catalogue: Catalogue) -> Callable[[str], str]:

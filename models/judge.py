@@ -154,6 +154,12 @@ class PackJudge:
         self.runtime.reset()
         self.revision += 1
 
+    def follow(self, before: "PackJudge") -> None:
+        """Take the place of another version of the pack: its active finding stays active, of its level, until this one clears it."""
+        self._memory.alarm, self._memory.level = _after_gap(before._memory.alarm), before.level
+        self._memory.held = self._memory.held or before.active
+        self.revision += 1
+
     def state(self) -> bytes:
         """What `restore` takes, as JSON: a few hundred bytes, 30 drives' means of each monitored signal at most."""
         self._memory.total = self._total.tolist()

@@ -133,6 +133,7 @@ def _catalogue(names: set[str]) -> dict[str, Any]:
     document["checks"] = {
         message: said for message, said in document.get("checks", {}).items() if any(name.startswith(f"{message}.") for name in names)
     }
+    document["changes"] = {kind: [name for name in signals if name in names] for kind, signals in document["changes"].items()}
     document["faults"] = {}
     return document
 

@@ -75,6 +75,8 @@ def status(config_file: Path, as_json: bool) -> None:
     state = "drained" if said.drained else "stopped" if said.stopped else f"silent for {age_s:.0f} s" if silent else "running"
     click.echo(f"vehicle {said.vehicle}: {state}, {'connected' if said.connected else 'not connected'}")
     click.echo(f"  packs: {', '.join(said.packs) or 'none'}")
+    for line in said.packs_relearning:
+        click.echo(f"  relearning: {line}")
     for line in said.packs_shadow:
         click.echo(f"  in shadow: {line}")
     for line in said.packs_refused:

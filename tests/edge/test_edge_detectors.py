@@ -173,7 +173,7 @@ def test_a_pack_that_fails_on_the_road_is_left_out_and_the_others_go_on(
 
     ruling = detectors.slots[0].ruling
     assert ruling is not None
-    monkeypatch.setattr(ruling._runtime, "score", fail)
+    monkeypatch.setattr(ruling._judge, "step", fail)
     said: list[FindingMessage] = []
     for snapshot in snapshots(leak(300, 200, 300)):
         said += detectors.step(snapshot)

@@ -15,6 +15,7 @@ from edge_helpers import Aggregator, MakeCar, until, write_log
 from numpy.typing import NDArray
 from test_edge_detectors import NAMES, UNITS, drive, leak, schema, snapshots
 
+from edge.detector_states import DetectorStates
 from edge.detectors import Detector
 from edge.pack_keeper import LOOK_S, PackKeeper
 from edge.pack_record import PackRecord
@@ -74,7 +75,9 @@ class Vehicle:
         def load(folder: Path) -> Detector:
             return Detector(Pack.load(folder, self._key.public_key()), schema())
 
-        self.keeper = PackKeeper([str(self.target.parent)], load, PackRecord(self._folder / "state"), self._shadow_ticks)
+        self.keeper = PackKeeper(
+            [str(self.target.parent)], load, PackRecord(self._folder / "state"), DetectorStates(self._folder / "state"), self._shadow_ticks
+        )
         self.keeper.open()
         self.detectors = self.keeper.detectors
 
@@ -124,7 +127,7 @@ def test_the_first_packs_run_at_once_and_a_new_version_after_its_healthy_minutes
     car.start()
     assert car.versions == ("1.1.0", "")
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "state").rglob("*") if path.is_file()}
-    assert set(modes) == {"packs.json", "manifest.json", "manifest.sig", "model.onnx"}
+    assert set(modes) == {"packs.json", "detectors.json", "manifest.json", "manifest.sig", "model.onnx"}
     assert set(modes.values()) == {0o600}
 
 
@@ -197,18 +200,18 @@ def test_the_trial() -> None:
     assert outcome([alone] * 500 + [both] * 5000 + [alone] * 5000 + [quiet] * 100) == (Outcome.PROMOTED, 10_600)
 
 
-def test_a_running_agent_takes_up_a_pack_on_sighup_and_misses_no_tick(
+def test_a_running_agent_takes_up_a_pack_on_sighup_and_misses_no_tick_but_what_consent_is_withdrawn_for(
     tmp_path: Path, make_car: MakeCar, aggregator: Aggregator, key: Ed25519PrivateKey
 ) -> None:
-    names, random = ("Motor.Torque", "Cabin.Temperature"), np.random.default_rng(1)
+    random = np.random.default_rng(1)
     rows = [random.normal(0, (100.0, 0.5), (200, 2)).round(1) for _ in range(9)]
     drives = tuple(Drive(f"drive {number}", 1000 * np.arange(200), values) for number, values in enumerate(rows))
-    train_pca(Table(names, ("Nm", "degC"), drives), Options("pair", "anomaly"), tmp_path / "pair")
-    sign(tmp_path / "pair", key)
+    for folder, other in ((tmp_path / "pair", "Cabin.Temperature"), (tmp_path / "packs" / "private", "Motor.SecretValue")):
+        train_pca(Table(("Motor.Torque", other), ("Nm", ""), drives), Options(folder.name, "anomaly"), folder)
+        sign(folder, key)
     (tmp_path / "pack.pub.pem").write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    (tmp_path / "packs").mkdir()
     packs = {"folders": [str(tmp_path / "packs")], "trusted_key": str(tmp_path / "pack.pub.pem"), "shadow_minutes": 0}
-    car = make_car(write_log(tmp_path / "drive.log", 120), source={"speed": 30.0}, packs=packs)
+    car = make_car(write_log(tmp_path / "drive.log", 120), source={"speed": 30.0}, packs=packs, consent={"withdrawn": ["driving"]})
     car.start()
     until(lambda: car.status.get("ticks", 0) > 10, "the first ticks")
     assert car.status["packs"] == []
@@ -217,6 +220,9 @@ def test_a_running_agent_takes_up_a_pack_on_sighup_and_misses_no_tick(
     car.process.send_signal(signal.SIGHUP)
     code, said = car.end()
     assert (code, said.count("pair 1.0.0 runs")) == (0, 1)
-    assert (car.status["packs"], car.status["packs_refused"]) == (["pair"], [])
+    assert car.status["packs"] == ["pair"]
+    (refused,) = car.status["packs_refused"]
+    assert refused.endswith("private: looks at Motor.SecretValue, of the class driving, for which consent is withdrawn")
+    assert {stream.announcement.consent_class for stream in aggregator.streams.values()} == {"technical"}
     assert len(aggregator.rows()) == car.status["ticks"] == 120
     assert json.loads((car.state / "packs.json").read_text())["pair"]["ruling"]
