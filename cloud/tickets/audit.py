@@ -231,7 +231,9 @@ class _Found:
         state = _parsed(self.entries[-1][1]).get("state")
         if not isinstance(state, list) or len(state) != 5:
             return []  # the entry was altered, which is said already
-        evidence = hashlib.sha256(self.ticket.evidence).hexdigest()
+        kept = self.ticket.evidence
+        # SQLite keeps a text in a column of bytes where somebody has put one
+        evidence = hashlib.sha256(kept if isinstance(kept, bytes) else str(kept).encode()).hexdigest()
         now = [self.ticket.handling, self.ticket.verdict or "", self.ticket.tier]
         wrong = [
             f"its {name} was altered: {is_!r}, by its chain {was!r}"

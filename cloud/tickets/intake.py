@@ -127,36 +127,39 @@ class Intake:
 
     def _raise(self, db: Connection, event: "FindingEvent") -> int | None:
         finding = event.finding
-        values = _values(event) | {"level": finding.level, "raised_ms": finding.tick_ms, "evidence": msgspec.json.encode(_evidence(event))}
+        values = _values(event) | {"level": finding.level, "raised_ms": finding.tick_ms}
         row = db.execute(raise_finding(db.dialect.name), values).first()
         if row is None or row.counted:
             return None
         if Level(finding.level) is Level.TICKET:
-            return self._attach(db, values, 1 + finding.repeats, finding.tick_ms)
+            return self._attach(db, values, lambda: _evidence(event), 1 + finding.repeats, finding.tick_ms)
         if row.level == Level.TICKET:
             return None  # its confirmation came before it, and is held
         ticket: int | None = row.ticket_id
         if ticket is None:
             ticket = db.execute(OPEN_TICKET, _key(values)).scalar_one_or_none()
-        self._settle_finding(db, values, ticket, "" if ticket is not None else "level", counted=False)
+        if ticket is None:
+            self._settle_finding(db, values, None, "level", _evidence(event))
+        else:
+            self._settle_finding(db, values, ticket)
         return ticket
 
-    def _attach(self, db: Connection, values: Mapping[str, Any], occurrences: int, at_ms: int) -> int | None:
+    def _attach(self, db: Connection, values: dict[str, Any], evidence: Callable[[], bytes], occurrences: int, at_ms: int) -> int | None:
         """Give a finding to the open ticket of its fault, or open one; None when it is held."""
         row = db.execute(OCCURRED_AGAIN, _key(values) | {"the_occurrences": occurrences}).first()
         if row is None:
             tier = self._policy.tier_of(values["fault_code"])
             held = self._held(db, values, tier, at_ms)
             if held:
-                self._settle_finding(db, values, None, held, counted=False)
+                self._settle_finding(db, values, None, held, evidence())
                 return None
-            return self.open(db, values, tier, (), occurrences)
-        self._settle_finding(db, values, row.id, "", counted=True)
+            return self.open(db, values | {"evidence": evidence()}, tier, (), occurrences)
+        self._settle_finding(db, values, row.id, counted=True)
         if occurrences > 1 or worth_a_line(row.occurrences):
             self._journal.note(db, row.id, AGENT, "occurred again", f"{values['pack_id']}, {row.occurrences}x")
         return int(row.id)
 
-    def open(self, db: Connection, values: Mapping[str, Any], tier: Tier, prognoses: Sequence[Prognosis], occurrences: int = 1) -> int:
+    def open(self, db: Connection, values: dict[str, Any], tier: Tier, prognoses: Sequence[Prognosis], occurrences: int = 1) -> int:
         """Open a ticket by a finding. A replica may have opened it this moment: then the finding is one of its occurrences."""
         now = self._now_ms()
         vehicle, fault_code = values["vehicle"], values["fault_code"]
@@ -200,7 +203,7 @@ class Intake:
             index_elements=["vehicle", "fault_code"], index_where=text(OPEN), set_={"occurrences": TicketRow.occurrences + occurrences}
         )
         row = db.execute(ticket.returning(TicketRow.id, TicketRow.occurrences, TicketRow.reopened_from)).one()
-        self._settle_finding(db, values, row.id, "", counted=True)
+        self._settle_finding(db, values, row.id, counted=True)
         if row.occurrences > occurrences:
             self._journal.note(db, row.id, AGENT, "occurred again", values["pack_id"])
             return int(row.id)
@@ -216,14 +219,14 @@ class Intake:
         self._journal.note(db, row.id, AGENT, "opened", values["pack_id"] + again)
         return int(row.id)
 
-    def release(self, db: Connection, values: Mapping[str, Any], now_ms: int) -> None:
+    def release(self, db: Connection, values: dict[str, Any], now_ms: int) -> None:
         """Look again at a finding that was held and is still active, as if it were raised now."""
-        ticket = self._attach(db, values, 1, now_ms)
+        ticket = self._attach(db, values, lambda: bytes(values["evidence"]), 1, now_ms)
         if ticket is not None:
             self.judge(db, ticket)
             self._upkeep.settle(db, values["vehicle"])
 
-    def _held(self, db: Connection, values: Mapping[str, Any], tier: Tier, at_ms: int) -> str:
+    def _held(self, db: Connection, values: dict[str, Any], tier: Tier, at_ms: int) -> str:
         """Why a finding opens no ticket: "hold-off" or "maintenance N"; empty: it opens one."""
         window = self._silences.maintenance(db, values, tier, at_ms)
         if window is not None:
@@ -241,7 +244,7 @@ class Intake:
 
     def _clear(self, db: Connection, event: "FindingEvent") -> int | None:
         finding = event.finding
-        values = _values(event) | {"level": Level.SEEN, "cleared_ms": finding.tick_ms, "evidence": None}
+        values = _values(event) | {"level": Level.SEEN, "cleared_ms": finding.tick_ms}
         row = db.execute(clear_finding(db.dialect.name), values).first()
         if row is None or row.ticket_id is None:
             return None
@@ -265,10 +268,12 @@ class Intake:
         self._upkeep.turn(db, ticket_id, Condition(row.condition), condition, row.turns, row.turned_ms)
 
     @staticmethod
-    def _settle_finding(db: Connection, values: Mapping[str, Any], ticket: int | None, held: str, counted: bool) -> None:
+    def _settle_finding(
+        db: Connection, values: dict[str, Any], ticket: int | None, held: str = "", evidence: bytes | None = None, counted: bool = False
+    ) -> None:
+        """`evidence`: what is kept with a finding that has no ticket; with one, the ticket has it, or keeps its first finding's."""
         settled = {"the_finding": values["finding_id"], "the_ticket": ticket, "the_held": held, "the_counted": counted}
-        # with a ticket it needs none of its own: the ticket has it, or keeps its first finding's
-        db.execute(SETTLE_FINDING, settled | {"the_evidence": values["evidence"] if ticket is None else None})
+        db.execute(SETTLE_FINDING, settled | {"the_evidence": evidence})
 
     def _words(self, model: str, fault_code: str) -> dict[str, str]:
         catalogue = self._catalogues.get(model)
@@ -291,7 +296,7 @@ def _raised_level(db: Connection, ticket_id: int) -> Level | None:
     return None
 
 
-def _key(values: Mapping[str, Any]) -> dict[str, Any]:
+def _key(values: dict[str, Any]) -> dict[str, Any]:
     return {"the_vehicle": values["vehicle"], "the_fault_code": values["fault_code"]}
 
 
@@ -316,9 +321,10 @@ def _text(words: str) -> str:
     return words.replace("\x00", "\ufffd")
 
 
-def _evidence(event: "FindingEvent") -> Evidence:
+def _evidence(event: "FindingEvent") -> bytes:
+    """JSON of `Evidence`; only made where it is kept."""
     finding = event.finding
-    return Evidence(
+    evidence = Evidence(
         finding_id=finding.finding_id.hex(),
         pack_id=finding.pack_id,
         since_ms=finding.since_ms,
@@ -328,3 +334,4 @@ def _evidence(event: "FindingEvent") -> Evidence:
         contributions=[Contribution(c.signal, c.unit, c.expected, c.seen, c.share, c.margin) for c in finding.contributions],
         window=Window(list(finding.window.tick_ms), list(finding.window.signals), [list(one) for one in finding.window.values]),
     )
+    return msgspec.json.encode(evidence)

@@ -35,7 +35,6 @@ def raise_finding(dialect: str) -> Any:
             "raised_ms": case((earlier, new.raised_ms), else_=F.c.raised_ms),
             "level": case((new.level == Level.TICKET, new.level), else_=F.c.level),
             "score": new.score,
-            "evidence": case((F.c.counted, F.c.evidence), else_=new.evidence),
         },
         where=(F.c.vehicle == new.vehicle) & (earlier | confirms),
     ).returning(F.c.ticket_id, F.c.level, F.c.counted)

