@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cansight.main import main
@@ -17,8 +18,12 @@ from dbc.plan import CompiledDbc
 from dbc.sampler import Sampler, Snapshot
 from dbc.vehicles import CATALOGUE, DBC_FILES
 from edge.detectors import Detector
+from models.evaluation.batch import detector_of
+from models.fit import score_drive
 from models.pack import Pack
 from models.runtime import PackRuntime
+from models.scoring import score_drive_ticks
+from models.tables import sample_logs
 from simulator import drive
 from simulator.fault_kinds import fault_kind
 from wire.messages import FindingMessage
@@ -99,13 +104,43 @@ def test_a_leak_becomes_one_finding_before_the_drive_ends_and_says_why(
     assert score.expected[flow] == pytest.approx(healthy[-1].value[columns][flow], rel=0.02)
 
 
-def test_edge_and_command_line_agree_on_the_same_log(
-    coolant: Pack, compiled: CompiledDbc, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    log = tmp_path / "leak.log"
-    with log.open("wb") as stream:
+@pytest.fixture(scope="module")
+def log(compiled: CompiledDbc, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("leak") / "leak.log"
+    with path.open("wb") as stream:
         for block in drive("coolant_leak", 700_004, 300, compiled=compiled):
             write_candump(stream, block)
+    return path
+
+
+@pytest.fixture(scope="module")
+def logged(log: Path, compiled: CompiledDbc) -> list[Snapshot]:
+    return snapshots(open_log(log), compiled)
+
+
+def test_edge_command_line_and_training_give_every_pack_the_same_scores(
+    packs: list[Pack], compiled: CompiledDbc, log: Path, logged: list[Snapshot]
+) -> None:
+    table = sample_logs([str(log)], compiled, np.arange(len(compiled.schema)))
+    for pack in packs:
+        detector, runtime = Detector(pack, compiled.schema), PackRuntime(pack)
+        edge = []
+        for tick in logged:
+            detector.step(tick)
+            edge.append(detector._history[-1].score)
+        recording = table.choose(pack.columns(compiled.schema).tolist()).drives[0]
+        command = [tick.score.score for tick in score_drive_ticks(runtime, recording)]
+        assert command == edge, pack.manifest.pack_id  # the same calls on the same values: to the last bit
+        trained = detector_of(pack.model)
+        assert trained is not None
+        numpy = score_drive(trained, recording).score
+        assert np.isfinite(numpy).sum() > 200, pack.manifest.pack_id
+        np.testing.assert_allclose(np.array(edge, float), numpy, rtol=1e-5, atol=1e-9, err_msg=pack.manifest.pack_id)
+
+
+def test_edge_and_command_line_agree_on_the_same_log(
+    coolant: Pack, compiled: CompiledDbc, log: Path, logged: list[Snapshot], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stop:
         main(
             [
@@ -121,15 +156,14 @@ def test_edge_and_command_line_agree_on_the_same_log(
         )
     assert not stop.value.code
     (alarm,) = json.loads(capsys.readouterr().out)["alarms"]
-    ticks = snapshots(open_log(log), compiled)
-    (finding,) = findings(ticks, coolant, compiled)
+    (finding,) = findings(logged, coolant, compiled)
     assert (alarm["tick_ms"], alarm["since_ms"], alarm["score"]) == (finding.tick_ms, finding.since_ms, finding.score)
 
     runtime = PackRuntime(coolant)
     columns = coolant.columns(compiled.schema)
     with (tmp_path / "s.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(ticks)
-    for row, tick in zip(rows, ticks, strict=True):
+    assert len(rows) == len(logged)
+    for row, tick in zip(rows, logged, strict=True):
         score = runtime.score(tick.value[columns], tick.tick_ns // 10**6)
         assert row["score"] == ("" if score.score is None else repr(score.score))
