@@ -30,7 +30,7 @@ from cloud.guard import api_tls_context
 from cloud.inlet import Inlet, tls_context
 from cloud.landing import Landing
 from cloud.pki_files import load_certificates
-from cloud.quarantine import Quarantine, Source
+from cloud.quarantine import Quarantine, Source, read_only
 from cloud.refused import Refused
 from cloud.replays import AT_START, Outcome, chunks, missing
 from cloud.revocation import Revocations
@@ -39,6 +39,9 @@ from cloud.store import Store, StoreUnavailable
 from cloud.stores import make_store
 from cloud.streams import Streams
 from cloud.tickets.service import TicketService
+from cloud.tickets.settings import load_policy
+from cloud.tickets.watch import Heard
+from cloud.tickets.worker import run_tickets
 from cloud.tokens import Tokens
 from cloud.unplaced import carry_forward
 from cloud.vehicle_models import VehicleModel, by_schema, load_models
@@ -49,6 +52,7 @@ from wire.recipients import RecipientKey, load_recipient_keys
 GROUP = 512  # messages in one write of the landing log
 HOUSEKEEPING_S = 60.0
 BEAT_S = 1.0
+ASLEEP = ("bus_asleep", "stopping")  # what a vehicle says before it is silent on purpose
 DOWNSAMPLE_S = 10.0
 ASKED_S = 1.0  # how often the tables are asked whether somebody wants a replay
 DISK_PAUSE_S = 1.0
@@ -95,11 +99,13 @@ class Cloud:
             self._quarantine = quarantine = stack.enter_context(Quarantine(state / "quarantine"))
             store = stack.enter_context(make_store(self.config, parts.models))
             catalogues = {name: model.catalogue for name, model in parts.models.items()}
-            tickets = stack.enter_context(TicketService(self.config.database_url, catalogues))
+            queue = TicketService(self.config.database_url, catalogues, policy=parts.ticket_policy, audit_folder=state / "audit")
+            tickets = stack.enter_context(queue)
             refused = stack.enter_context(Refused(state / "refused"))
             self._revocations = parts.revocations
             self._aggregator = Aggregator(database, streams, self._landing, quarantine, parts.revocations, refused)
             self._database = database
+            self._tickets = tickets
             stack.callback(self._thread.shutdown)
             await loop.run_in_executor(self._thread, self._aggregator.open)
             self._inlet = Inlet(self.config.broker, lambda arrival: self._deliver(loop, arrival))
@@ -120,6 +126,7 @@ class Cloud:
         """Run the tasks; when one fails, or at `stop`, drain and end all."""
         sinks = [asyncio.create_task(runner.run(), name=f"sink {runner.sink.name}") for runner in self._runners]
         work = {"aggregator": self._aggregate(), "housekeeping": self._keep_house(), "replays": self._replay_what_can_be()}
+        work["tickets"] = run_tickets(self._tickets, self._vehicles_heard, _now_ms)
         if self._windows is not None:
             work["downsampling"] = self._downsample(self._windows)
         others = [asyncio.create_task(task, name=name) for name, task in work.items()]
@@ -236,6 +243,14 @@ class Cloud:
             if not made:
                 await asyncio.sleep(DOWNSAMPLE_S)
 
+    def _vehicles_heard(self) -> dict[str, Heard]:
+        """When each vehicle was heard last, here or by another replica, and whether it said that it goes to sleep. Blocks."""
+        heard = {vehicle: Heard(row["received_ms"], row["state"] in ASLEEP) for vehicle, row in self._database.heard().items()}
+        for vehicle, at_ms in self._aggregator.heard_ms.copy().items():
+            known = heard.get(vehicle)
+            heard[vehicle] = Heard(max(at_ms, known.at_ms if known is not None else 0), known is not None and known.asleep)
+        return heard
+
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
@@ -272,7 +287,8 @@ class Cloud:
 
     async def _serve(self, stack: AsyncExitStack, store: Store, tickets: TicketService, tokens: Tokens, parts: "Parts") -> None:
         described = {name: (model.schema, model.catalogue) for name, model in parts.models.items()}
-        backend = Backend(store, tickets, tokens, self.stats, described, self._database.heard)
+        held = Path(self.config.state) / "quarantine"
+        backend = Backend(store, tickets, tokens, self.stats, described, self._database.heard, lambda: read_only(held), self._database)
         server = web.AppRunner(make_app(backend, parts.api_tls is not None), access_log=None)
         await server.setup()
         stack.push_async_callback(server.cleanup)
@@ -331,6 +347,7 @@ class Parts:
         self.fleet_cas = tuple(load_certificates(Path(config.fleet_ca)))
         self.revocations = Revocations(config.revocation_file, self.fleet_cas)
         self.revocations.load()
+        self.ticket_policy = load_policy(Path(config.tickets) if config.tickets else None)
         self.recipient_keys: dict[bytes, RecipientKey] = load_recipient_keys(config.recipient_keys)
         cache = Path(config.state) / "cache"
         self.models: dict[str, VehicleModel] = load_models(config.vehicle_model, cache)

@@ -17,7 +17,7 @@ from aiohttp import web
 from sqlalchemy.exc import OperationalError
 
 from cloud.errors import CloudError
-from cloud.tickets.errors import TicketError
+from cloud.tickets.errors import NoSuchTicket, TicketError
 from dbc.errors import DbcError
 
 __all__ = [
@@ -156,7 +156,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         return refusal
     except Forbidden as error:
         return answer({"error": str(error)}, 403)
-    except NotFound as error:
+    except (NotFound, NoSuchTicket) as error:
         return answer({"error": str(error)}, 404)
     except (BadRequest, TicketError, DbcError) as error:
         return answer({"error": str(error)}, 400 if error.exit_code == 2 else 503)

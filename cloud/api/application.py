@@ -4,14 +4,20 @@ from aiohttp import web
 
 from cloud.api.access import Access
 from cloud.api.backend import Backend
+from cloud.api.desk import Desk
+from cloud.api.events import Events
+from cloud.api.findings import Findings
 from cloud.api.fleet import Fleet
 from cloud.api.health import Health
+from cloud.api.ledgers import Ledgers
 from cloud.api.models import VehicleModels
 from cloud.api.openapi import OpenApi
 from cloud.api.queue import Queue
 from cloud.api.route import MAX_BODY_BYTES, Route, bound
 from cloud.api.series import SeriesRoutes
 from cloud.api.session import Sessions
+from cloud.api.silences import SilenceRoutes
+from cloud.api.system import System
 from cloud.assets import Assets
 from cloud.guard import SECURE, guard, secure
 
@@ -25,18 +31,32 @@ def make_app(backend: Backend, tls: bool = False) -> web.Application:
     app = web.Application(middlewares=[guard], client_max_size=MAX_BODY_BYTES)
     app[SECURE] = tls
     app.on_response_prepare.append(secure)
+    events = Events(backend, access)
+    app.on_shutdown.append(events.hub.stop)
     app.on_startup.append(assets.start)
     app.on_cleanup.append(assets.stop)
     app.add_routes([web.get("/", assets.index), web.get("/static/{name}", assets.static)])
-    for route in all_routes(backend, access):
+    for route in all_routes(backend, access, events):
         app.router.add_route(route.method, route.path, bound(route, access))
     return app
 
 
-def all_routes(backend: Backend, access: Access) -> list[Route]:
+def all_routes(backend: Backend, access: Access, events: Events) -> list[Route]:
     """Everything that is served but the page's own files."""
     models = VehicleModels(backend)
-    nouns = (Health(backend), Sessions(access), Fleet(backend, models), SeriesRoutes(backend, models), Queue(backend, models))
+    nouns = (
+        Health(backend),
+        Sessions(access),
+        Fleet(backend, models),
+        SeriesRoutes(backend, models),
+        Findings(backend),
+        Queue(backend, models),
+        Desk(backend),
+        SilenceRoutes(backend),
+        Ledgers(backend),
+        System(backend),
+        events,
+    )
     routes = [route for noun in nouns for route in noun.routes()]
     described = OpenApi(lambda: [*routes, *own])
     own = described.routes()

@@ -1,9 +1,10 @@
 """What the API stands on: opened, owned and closed by its caller."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from cloud.quarantine import Item
 from cloud.store import Store
 from cloud.tickets.service import TicketService
 from cloud.tokens import Tokens
@@ -17,11 +18,19 @@ __all__ = ["Backend", "Models"]
 Models = Mapping[str, "tuple[Schema, Catalogue | None]"]
 
 
+class Replays(Protocol):
+    """`cloud.database.Database`, as far as it is needed here."""
+
+    def ask_replay(self, positions: Sequence[int]) -> int: ...
+    def take_replay(self, number: int) -> dict[str, Any] | None: ...
+
+
 @dataclass(frozen=True)
 class Backend:
     """`stats` may be called from any thread and must not block; its key "online_ms", if there is one, maps vehicles to the UTC ms at which
     they were last heard, "gone_ms" those whose connection broke since to when it did. `models` maps a vehicle model's name to schema and
-    catalogue. `heard` gives each vehicle's newest status message; it may block.
+    catalogue. `heard` gives each vehicle's newest status message, `quarantine` what is held; they may block. `replays` takes requests to
+    replay the quarantine and has their answers.
     """
 
     store: Store
@@ -30,3 +39,5 @@ class Backend:
     stats: Callable[[], dict[str, Any]] = dict
     models: Models = field(default_factory=dict)
     heard: Callable[[], Mapping[str, Mapping[str, Any]]] = dict
+    quarantine: Callable[[], list[Item]] = list
+    replays: Replays | None = None

@@ -8,14 +8,15 @@ import msgspec
 from cloud.api.backend import Backend
 from cloud.api.cursors import MAX_LIMIT, cursor_at, position_of
 from cloud.api.models import VehicleModels, last_values, newest_within, unknown
-from cloud.api.owners import is_open, owners_tickets
+from cloud.api.owners import owners_tickets
 from cloud.api.route import Route, VehiclePath
 from cloud.api.words import Language, choice_of, signal_words
 from cloud.guard import NotFound
 from cloud.roles import Principal, Role
 from cloud.store import SIGNAL_AGE_MS, SignalValue, VehicleSummary
+from cloud.tickets.policy import Handling
 
-__all__ = ["Fleet"]
+__all__ = ["Fleet", "state_of"]
 
 COUNT_FOR_S = 30.0  # how long a vehicle's number of signals is kept: it changes only with its DBC or its campaign
 SILENT_MS = 120_000  # heard of longer ago than this, a vehicle counts as silent; an agent says something at least once a minute
@@ -71,6 +72,13 @@ class Newest(msgspec.Struct, frozen=True):
     tick_ms: int
 
 
+def state_of(online_ms: int | None, gone_ms: int | None) -> Literal["online", "silent"]:
+    """Whether a vehicle that was last heard then, and whose connection broke then, is there."""
+    if online_ms is None or gone_ms is not None:
+        return "silent"
+    return "online" if time.time_ns() // 1_000_000 - online_ms < SILENT_MS else "silent"
+
+
 class Fleet:
     """Lists and newest values."""
 
@@ -111,7 +119,6 @@ class Fleet:
         stats = self._backend.stats()
         heard, gone = stats.get("online_ms", {}), stats.get("gone_ms", {})
         tickets = self._backend.tickets.open_counts()
-        now_ms = time.time_ns() // 1_000_000
         rows = []
         for one in summaries:
             last_tick_ms: int | None = one.last_tick_ms
@@ -120,13 +127,14 @@ class Fleet:
                 last_tick_ms = newest_within(self._backend.store, self._models, one, *who.period)
                 online_ms = online_ms if online_ms is not None and who.covers(online_ms) else None
                 gone_ms = gone_ms if gone_ms is not None and who.covers(gone_ms) else None
-                open_tickets = sum(is_open(ticket) for ticket in owners_tickets(self._backend.tickets, who))
-            state: Literal["online", "silent"] = (
-                "online" if online_ms is not None and gone_ms is None and now_ms - online_ms < SILENT_MS else "silent"
-            )
+                open_tickets = self._open_of(who)
             count = self._count(one.vehicle)
+            state = state_of(online_ms, gone_ms)
             rows.append(VehicleRow(one.vehicle, one.model, last_tick_ms, count, open_tickets, online_ms, gone_ms, state))
         return rows
+
+    def _open_of(self, who: Principal) -> int:
+        return sum(ticket.handling is not Handling.CLOSED for ticket in owners_tickets(self._backend.tickets, who))
 
     def _count(self, vehicle: str) -> int:
         now = time.monotonic()

@@ -18,9 +18,9 @@ from aiohttp import web
 from cloud.api.access import Access
 from cloud.api.parameters import Nothing, read_body, read_parameters
 from cloud.guard import BadRequest, Forbidden, NotFound, encoded
-from cloud.roles import Principal, Role
+from cloud.roles import BEGINNING_MS, END_MS, Principal, Role
 
-__all__ = ["Route", "TicketPath", "VehiclePath", "bound"]
+__all__ = ["Id", "Moment", "NumberPath", "Route", "TicketPath", "VehiclePath", "bound"]
 
 MAX_BODY_BYTES = 256 << 10
 
@@ -119,6 +119,10 @@ async def _parameters(route: Route, request: web.Request, who: Principal | None)
     return found
 
 
+Id = Annotated[int, msgspec.Meta(ge=1, le=(1 << 53) - 1)]  # what JSON can say; the database's are 63 bits
+Moment = Annotated[int, msgspec.Meta(ge=BEGINNING_MS, le=END_MS)]
+
+
 class VehiclePath(msgspec.Struct, frozen=True):
     """Which vehicle."""
 
@@ -128,4 +132,10 @@ class VehiclePath(msgspec.Struct, frozen=True):
 class TicketPath(msgspec.Struct, frozen=True):
     """Which ticket."""
 
-    id: Annotated[int, msgspec.Meta(ge=1, le=(1 << 53) - 1)]  # what JSON can say; the database's are 63 bits
+    id: Id
+
+
+class NumberPath(msgspec.Struct, frozen=True):
+    """Which one."""
+
+    id: Id

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from cloud.api.backend import Backend
 from cloud.api.models import VehicleModels, newest_within, unknown
-from cloud.api.route import Route, VehiclePath
+from cloud.api.route import Moment, Route, VehiclePath
 from cloud.guard import BadRequest, encoded
-from cloud.roles import BEGINNING_MS, END_MS, Principal, Role
+from cloud.roles import Principal, Role
 from cloud.store import Series, bucket_ms
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ DEFAULT_POINTS = 600
 DEFAULT_SPAN_MS = 600_000
 MAX_ROWS = 10 * 86_400  # of an export: ten days at one tick a second
 CSV, PARQUET = "text/csv", "application/vnd.apache.parquet"
-
-Moment = Annotated[int, msgspec.Meta(ge=BEGINNING_MS, le=END_MS)]
 
 
 class SeriesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -110,11 +110,14 @@ def test_newest_is_the_stores_newest(fleet: tuple[str, Store, TicketService]) ->
 def test_tickets_are_listed_and_shown(fleet: tuple[str, Store, TicketService]) -> None:
     url, _, tickets = fleet
     [listed] = get(url, "/api/tickets")["tickets"]
-    assert get(url, f"/api/tickets?vehicle={VEHICLE}&handling=new")["tickets"] == [listed]
+    assert get(url, "/api/tickets")["counts"]["new"] == 1
+    assert get(url, f"/api/tickets?vehicle={VEHICLE}&handling=new")["tickets"][0]["id"] == listed["id"]
     assert get(url, f"/api/tickets?vehicle={OTHER}")["tickets"] == get(url, "/api/tickets?handling=in+workshop")["tickets"] == []
     shown = get(url, f"/api/tickets/{listed['id']}")
     evidence, history = shown.pop("evidence"), shown.pop("history")
-    assert shown == listed
+    running = shown.pop("sla"), listed.pop("sla")  # they run on between two answers
+    assert running[0].keys() == running[1].keys() == {"acknowledge", "close"}
+    assert shown.items() >= listed.items()
     assert (listed["fault_words"], listed["tier"], listed["condition"]) == ("Coolant leak in the battery loop", "unrated", "active")
     assert get(url, "/api/tickets?lang=zh")["tickets"][0]["fault_words"] == "电池冷却回路冷却液泄漏"
     assert evidence["contributions"][0] == {

@@ -1,0 +1,230 @@
+"""What happens, as it happens: server-sent events (WHATWG HTML, 9.2) of tickets, vehicles and the system.
+
+Every event's id is the number of the newest change of a ticket before it, so that a reader that was cut off misses no ticket: it comes
+with Last-Event-ID and gets what has changed since. Vehicles and the system are told as they are.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Literal, NamedTuple
+
+import msgspec
+from aiohttp import web
+from sqlalchemy.exc import SQLAlchemyError
+
+from cloud.api.access import Access
+from cloud.api.backend import Backend
+from cloud.api.fleet import state_of
+from cloud.api.route import Route
+from cloud.errors import CloudError
+from cloud.guard import BadRequest, TooOften
+from cloud.roles import Role
+from cloud.tickets.views import Change
+
+__all__ = ["Events"]
+
+LOOK_S = 1.0
+SYSTEM_EVERY = 5  # looks
+HEARTBEAT_S = 15.0  # a comment that keeps proxies from closing; and the token is looked at again
+KEPT = 2000  # events for readers that are slow; one that is slower is cut off, and comes again with its id
+MOST_READERS = 200
+BLOCK = 500
+SYSTEM = ("landed", "findings", "held", "connected", "waiting", "vehicles")
+
+log = logging.getLogger(__name__)
+
+
+class EventsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`vehicle`: of this one an event comes whenever it was heard, not only when it falls silent or comes back.
+
+    `last_event_id`: as the header Last-Event-ID, for who cannot send it.
+    """
+
+    vehicle: Annotated[str, msgspec.Meta(max_length=128)] | None = None
+    last_event_id: Annotated[int, msgspec.Meta(ge=0, le=(1 << 53) - 1)] | None = None
+
+
+class VehicleHeard(msgspec.Struct, frozen=True):
+    """Data of a `vehicle` event."""
+
+    vehicle: str
+    state: Literal["online", "silent"]
+    online_ms: int | None
+    gone_ms: int | None
+
+
+class Message(NamedTuple):
+    """An event for every reader, or (`vehicle`) for those that want this one in detail."""
+
+    kind: str
+    data: bytes
+    vehicle: str | None = None
+
+
+class Hub:
+    """Looks once a second for all readers, as long as there are any. Used from the event loop alone."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._task: asyncio.Task[None] | None = None
+        self._round: asyncio.Future[None] | None = None
+        self._states: dict[str, VehicleHeard] = {}
+        self.messages: deque[tuple[int, int, Message]] = deque(maxlen=KEPT)  # (number, id, message)
+        self.number = 0
+        self.newest = 0
+        self.readers = 0
+        self.ending = False
+
+    async def enter(self) -> None:
+        """One more reader. Raises TooOften when there are as many as there may be."""
+        if self.readers >= MOST_READERS:
+            raise TooOften(HEARTBEAT_S)
+        self.readers += 1
+        if self._task is None:
+            newest = await asyncio.to_thread(self._backend.tickets.queue.changes, None)
+            self.newest = max(self.newest, newest[-1].id if newest else 0)
+            if self._task is None:
+                self._task = asyncio.create_task(self._look(), name="events")
+
+    def leave(self) -> None:
+        self.readers -= 1
+
+    async def next_round(self) -> None:
+        """Until it has looked again."""
+        if self._round is None:
+            self._round = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._round)
+
+    def system(self) -> Message:
+        stats = self._backend.stats()
+        told = {name: stats[name] for name in SYSTEM if name in stats}
+        sinks = {name: {"behind": sink["behind"], "error": sink["error"]} for name, sink in stats.get("sinks", {}).items()}
+        return Message("system", msgspec.json.encode(told | {"sinks": sinks, "delays": stats.get("delays", {}).get("recent", {})}))
+
+    async def stop(self, _app: web.Application) -> None:
+        """Let every reader go (aiohttp signal `on_shutdown`)."""
+        self.ending = True
+        self._turn()
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _look(self) -> None:
+        count = 0
+        while self.readers:
+            try:
+                changes = await asyncio.to_thread(self._backend.tickets.queue.changes, self.newest, BLOCK)
+                for change in changes:
+                    self.newest = change.id
+                    self._put(ticket_message(change))
+                for message in self._vehicles():
+                    self._put(message)
+                if count % SYSTEM_EVERY == 0:
+                    self._put(self.system())
+                count += 1
+            except (CloudError, SQLAlchemyError) as error:  # readers wait: there is nothing to tell them, and nothing is lost
+                log.warning("events: %s", error)
+                changes = []
+            self._turn()
+            if len(changes) < BLOCK:
+                await asyncio.sleep(LOOK_S)
+        self._task = None
+
+    def _vehicles(self) -> list[Message]:
+        """Those that were heard: for all where the state has turned, else for who wants that vehicle."""
+        stats = self._backend.stats()
+        heard, gone = stats.get("online_ms", {}), stats.get("gone_ms", {})
+        found = []
+        for vehicle, online_ms in heard.items():
+            now = VehicleHeard(vehicle, state_of(online_ms, gone.get(vehicle)), online_ms, gone.get(vehicle))
+            before = self._states.get(vehicle)
+            if now != before:
+                turned = before is None or before.state != now.state
+                found.append(Message("vehicle", msgspec.json.encode(now), None if turned else vehicle))
+                self._states[vehicle] = now
+        return found
+
+    def _put(self, message: Message) -> None:
+        self.number += 1
+        self.messages.append((self.number, self.newest, message))
+
+    def _turn(self) -> None:
+        turned, self._round = self._round, None
+        if turned is not None and not turned.done():
+            turned.set_result(None)
+
+
+class Events:
+    """The stream."""
+
+    def __init__(self, backend: Backend, access: Access) -> None:
+        self._backend = backend
+        self._access = access
+        self.hub = Hub(backend)
+
+    def routes(self) -> list[Route]:
+        return [Route("GET", "/api/events", self.events, Role.READ_ONLY, cost=10.0, media=("text/event-stream",))]
+
+    async def events(self, query: EventsQuery, request: web.Request) -> web.StreamResponse:
+        """Live events: `ticket` (what has changed), `vehicle` (heard, silent), `system` (counters, every five seconds)."""
+        last = _last(request, query)
+        hub = self.hub
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        await hub.enter()
+        try:
+            await response.prepare(request)
+            if request.method != "HEAD":
+                # whoever reads goes away when it likes
+                with contextlib.suppress(ConnectionError):
+                    await self._tell(response.write, request, query.vehicle, last)
+        finally:
+            hub.leave()
+        return response
+
+    async def _tell(self, write: Callable[[bytes], Awaitable[None]], request: web.Request, vehicle: str | None, last: int | None) -> None:
+        hub = self.hub
+        number, upto = hub.number, hub.newest
+        await write(b"retry: 2000\n\n")
+        position = upto if last is None else last
+        while position < upto:
+            changes = await asyncio.to_thread(self._backend.tickets.queue.changes, position, BLOCK)
+            told = [one for one in changes if one.id <= upto]
+            await write(b"".join(_event(one.id, ticket_message(one)) for one in told))
+            position = told[-1].id if told else upto
+        await write(_event(upto, hub.system()))
+        while not hub.ending:
+            if hub.messages and hub.messages[0][0] > number + 1:
+                return  # too slow: it comes again
+            new = [one for one in hub.messages if one[0] > number]
+            if new:
+                number = new[-1][0]
+                await write(b"".join(_event(one, message) for _, one, message in new if message.vehicle in (None, vehicle)))
+            try:
+                await asyncio.wait_for(hub.next_round(), HEARTBEAT_S)
+            except TimeoutError:
+                await write(b": \n\n")
+            try:
+                await self._access.identify(request)
+            except CloudError:
+                return  # the token was revoked, or the session has ended
+
+
+def ticket_message(change: Change) -> Message:
+    return Message("ticket", msgspec.json.encode(change))
+
+
+def _event(number: int, message: Message) -> bytes:
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (number, message.kind.encode(), message.data)
+
+
+def _last(request: web.Request, query: EventsQuery) -> int | None:
+    given = request.headers.get("Last-Event-ID")
+    if not given:
+        return query.last_event_id
+    if not given.isascii() or not given.isdigit() or len(given) > 15:
+        raise BadRequest(f"Last-Event-ID: expected a number, found {given[:60]!r}")
+    return int(given)
