@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cansight.main import main
 from models.alarm import Transition
 from models.baseline import Baselines, BaselineState
 from models.drives import Drives, DriveState, Level
@@ -197,3 +198,31 @@ def test_a_baseline_needs_vehicles_with_several_drives(tmp_path: Path) -> None:
     table = Table(NAMES, UNITS, tuple(vehicle(seed, 2) for seed in range(6)))
     with pytest.raises(TrainingDataError, match="has over 3 drives"):
         train_pca(table, OPTIONS, tmp_path / "loop")
+
+
+def test_the_command_line_trains_it_and_says_what_it_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in range(8):
+        drive = vehicle(seed, 6, ticks=120)
+        rows = np.column_stack([drive.tick_ms / 1000, drive.values])
+        np.savetxt(tmp_path / f"{seed}.csv", rows, "%.6f", ",", header=f"timestamp,{','.join(NAMES)}", comments="")
+
+    def run(*arguments: object) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as stop:
+            main(["models", *map(str, arguments)])
+        out, err = capsys.readouterr()
+        return int(stop.value.code or 0), out + err
+
+    data = [*sorted(tmp_path.glob("*.csv")), "--context", "Pump.*", "--average", 10, "-o", tmp_path / "loop"]
+    assert run("train", *data, "--baseline", "3/4", "--gain", "Loop.Flow", "--confirm", "2/3", "--at-once", 5, "--drive", "600/60")[0] == 0
+    _, said = run("inspect", tmp_path / "loop")
+    assert "baseline each vehicle's own from 3 healthy drives on, frozen after 4, within Flow" in said
+    assert "confirm  ticket level when 2 of the last 3 drives raise the alarm, or once at " in said
+    assert "budget   no promise: 3 drives say nothing of others" in said
+    for options, words in (
+        (["--baseline", "30/5"], "--baseline 30/5: expected LEAST/MOST"),
+        (["--confirm", "3"], "--confirm 3: expected K/M"),
+        (["--gain", "Loop.Flow"], "give a baseline, too"),
+        (["--baseline", "3/4", "--gain", "Loop.Fl"], "no monitored signal fits the gain 'Loop.Fl'"),
+    ):
+        code, said = run("train", *data, *options)
+        assert (code, words in said) == (2, True), said
