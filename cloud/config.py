@@ -88,6 +88,7 @@ class CloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     landing: LandingConfig = msgspec.field(default_factory=LandingConfig)
     revocation_list: str = ""  # the fleet's fleet-ca.crl; empty: the one beside fleet_ca, where there is one
     api: ApiConfig = msgspec.field(default_factory=ApiConfig)
+    tickets: str = ""  # the ticket policy, see docs/tickets.md; empty: as shipped
 
     @property
     def revocation_file(self) -> Path | None:
@@ -123,6 +124,7 @@ def resolved(config: CloudConfig, base: Path) -> CloudConfig:
         state=absolute(config.state),
         fleet_ca=absolute(config.fleet_ca),
         revocation_list=absolute(config.revocation_list),
+        tickets=absolute(config.tickets),
         recipient_keys=[absolute(path) for path in config.recipient_keys],
         broker=replace(broker, ca=absolute(broker.ca), certificate=absolute(broker.certificate), key=absolute(broker.key)),
         vehicle_model=[

@@ -87,9 +87,7 @@ class TicketSink:
         self._tickets = tickets
 
     def take(self, events: Sequence[Event]) -> None:
-        for event in events:
-            if isinstance(event, FindingEvent):
-                self._tickets.consume(event)
+        self._tickets.consume_all([event for event in events if isinstance(event, FindingEvent)])
 
     def flush(self) -> None:
         """Each ticket is durable when `consume` returns."""

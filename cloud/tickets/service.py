@@ -61,7 +61,7 @@ class TicketService:
         self.tables = tables = Tables(database_url)
         journal = Journal(self._signing_key, now_ms)
         self.outbox = Outbox(tables, self.policy, now_ms)
-        self.upkeep = Upkeep(journal, self.outbox, self.policy, now_ms)
+        self.upkeep = Upkeep(tables, journal, self.outbox, self.policy, now_ms)
         self.silences = Silences(tables, self.upkeep, self.policy, now_ms)
         self.desk = Desk(tables, journal, self.upkeep, self.outbox, self.policy, now_ms)
         self.queue = Queue(tables, self.policy, now_ms)

@@ -81,11 +81,10 @@ class Silences:
 
         def work(db: Connection) -> int:
             values = msgspec.structs.asdict(asked) | {"kind": kind, "made_by": actor, "made_ms": now}
-            number = db.execute(insert(db, SilenceRow, values).returning(SilenceRow.id)).scalar_one()
-            self._upkeep.settle_all(db)
-            return int(number)
+            return int(db.execute(insert(db, SilenceRow, values).returning(SilenceRow.id)).scalar_one())
 
         number = self._tables.write(work)
+        self._upkeep.settle_all()
         return next(one for one in self.list(kind, over=True) if one.id == number)
 
     def end(self, number: int, kind: Literal["silence", "maintenance"], actor: str) -> None:
@@ -97,9 +96,9 @@ class Silences:
             ended = update(SilenceRow).where(*mine).values(ended_ms=now, reason=SilenceRow.reason + f" (ended by {actor})")
             if not db.execute(ended).rowcount:
                 raise NoSuchTicket(f"{kind} {number}: there is no such {kind}, or it is over")
-            self._upkeep.settle_all(db)
 
         self._tables.write(work)
+        self._upkeep.settle_all()
 
     def list(self, kind: Literal["silence", "maintenance"] | None = None, over: bool = False) -> list[Silence]:
         """Newest first; `over`: those that are over, too."""

@@ -3,8 +3,9 @@
 It is derived anew from what is there each time, so it does not matter what changed, or whether it is asked twice.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, text, update
@@ -15,16 +16,19 @@ from cloud.tickets.outbox import Outbox
 from cloud.tickets.policy import Condition, Flaps, Handling, Tier, worth_a_line
 from cloud.tickets.settings import Policy, duration_ms
 from cloud.tickets.sla import Clock
-from cloud.tickets.tables import AnyRow
+from cloud.tickets.tables import AnyRow, Tables
 from cloud.tickets.telling import PASSED, Told, next_event
 
 __all__ = ["Upkeep", "silence_fits"]
 
+AT_ONCE = 50  # vehicles
+
 
 class Upkeep:
-    """Called within the transaction that changed something."""
+    """`turn` and `settle` are called within the transaction that changed something."""
 
-    def __init__(self, journal: Journal, outbox: Outbox, policy: Policy, now_ms: Callable[[], int]) -> None:
+    def __init__(self, tables: Tables, journal: Journal, outbox: Outbox, policy: Policy, now_ms: Callable[[], int]) -> None:
+        self._tables = tables
         self._journal = journal
         self._outbox = outbox
         self._policy = policy
@@ -48,9 +52,15 @@ class Upkeep:
         elif flaps.turns < most or Condition.NO_DATA in (before, now) or worth_a_line(flaps.turns):
             self._journal.note(db, ticket_id, AGENT, now)
 
-    def settle_all(self, db: Connection) -> None:
-        """Every vehicle with an open ticket: a silence has begun or ended, or time has passed."""
-        vehicles = list(db.execute(select(TicketRow.vehicle).where(text(OPEN)).distinct().order_by(TicketRow.vehicle)).scalars())
+    def settle_all(self) -> None:
+        """Every vehicle with an open ticket: a silence has begun or ended, or time has passed. Some vehicles to a transaction, so that
+        findings need not wait for a whole fleet."""
+        query = select(TicketRow.vehicle).where(text(OPEN)).distinct().order_by(TicketRow.vehicle)
+        vehicles = self._tables.read(lambda db: list(db.execute(query).scalars()))
+        for start in range(0, len(vehicles), AT_ONCE):
+            self._tables.write(partial(self._settle_some, vehicles[start : start + AT_ONCE]))
+
+    def _settle_some(self, vehicles: Sequence[str], db: Connection) -> None:
         for vehicle in vehicles:
             self.settle(db, vehicle)
 

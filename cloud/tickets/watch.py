@@ -66,7 +66,8 @@ class Watch:
         if heard is not None:
             self._tables.write(lambda db: self._data(db, heard))
         self._tables.write(self._release)
-        self._tables.write(self._settle)
+        self._upkeep.settle_all()
+        self._tables.write(self._outbox.room)
         self._audit.export_daily()
 
     def _data(self, db: Connection, heard: Mapping[str, Heard]) -> None:
@@ -100,10 +101,6 @@ class Watch:
                 continue
             values: dict[str, Any] = dict(row._mapping)
             self._intake.release(db, values, now)
-
-    def _settle(self, db: Connection) -> None:
-        self._upkeep.settle_all(db)
-        self._outbox.room(db)
 
     @staticmethod
     def _vehicles(db: Connection) -> list[str]:
