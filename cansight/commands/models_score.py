@@ -82,6 +82,8 @@ def score(
                     sink.write(pack.manifest.names, tick)
                 if tick.transition is Transition.RAISED:
                     summary["alarms"].append(_alarm(runtime, drive, row, tick))
+                elif tick.transition is Transition.CONFIRMED:
+                    summary["alarms"][-1]["level"] = tick.level
     if as_json:
         click.echo(json.dumps(summary, indent=2))
     else:
@@ -120,6 +122,7 @@ def _alarm(runtime: "PackRuntime", drive: "Drive", row: int, tick: "ScoredTick")
         "fault_code": pack.manifest.fault_code,
         "tick_ms": tick.tick_ms,
         "since_ms": tick.since_ms,
+        "level": tick.level,
         "score": tick.score.score,
         "p_value": tick.score.p_value,
         "contributions": evidence,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -11,11 +12,12 @@ from cansight.main import main
 from models.alarm import Transition
 from models.baseline import Baselines, BaselineState
 from models.drives import Drives, DriveState, Level
-from models.errors import StateError, TrainingDataError
+from models.errors import PackError, StateError, TrainingDataError
 from models.evaluation.batch import detector_of
 from models.fit import Detector
 from models.judge import PackJudge
-from models.pack import Pack
+from models.manifest import Confirm, DriveRule, encode, parse
+from models.pack import Pack, write
 from models.runtime import PackRuntime
 from models.tables import Drive, Table
 from models.train import Options, train_pca
@@ -192,6 +194,25 @@ def test_two_of_three_drives_confirm_and_short_quiet_ones_do_not_count() -> None
     assert run("EqE")[2] is Level.TICKET
     assert run("EssssE")[5] is Level.TICKET
     assert run("EqqE")[3] is Level.SEEN
+
+
+def test_a_manifest_that_contradicts_itself_is_refused(own: Pack, tmp_path: Path) -> None:
+    manifest = own.manifest
+    assert manifest.baseline is not None
+    replace = msgspec.structs.replace
+    flow = {"Loop.Flow": manifest.baseline.signals["Loop.Flow"]}
+    for broken, words in (
+        (replace(manifest, baseline=replace(manifest.baseline, least=9)), "least is over most"),
+        (replace(manifest, baseline=replace(manifest.baseline, signals=flow)), "Loop.Warmth is not both monitored and in the baseline"),
+        (replace(manifest, confirm=Confirm(drives=3, of=2)), "drives is over of"),
+        (replace(manifest, confirm=Confirm(at_once=1e-3)), "at_once is under raise_at"),
+        (replace(manifest, drives=DriveRule(gap_s=1)), "gap_s is under that of the persistence"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            parse(encode(broken))
+    write(tmp_path / "without", replace(manifest, baseline=None), own.model)
+    with pytest.raises(PackError, match="must have one input"):
+        PackRuntime(Pack.load(tmp_path / "without"))
 
 
 def test_a_baseline_needs_vehicles_with_several_drives(tmp_path: Path) -> None:
