@@ -16,18 +16,20 @@ from typing import Any
 
 from dbc.compiler import compile_dbc
 from dbc.vehicles import DBC_FILES
+from simulator.dataset_drives import make_drives
 from simulator.dataset_file import WideFile, sha256
 from simulator.dataset_minutes import make_minutes
-from simulator.dataset_plan import MINUTES, SPLITS, TICKS, DatasetRequest, Member, chosen, members
+from simulator.dataset_plan import DRIVES, MINUTES, SPLITS, TICKS, DatasetRequest, Member, chosen, members
 from simulator.dataset_ticks import make_ticks
 from simulator.drive_truth import truth
 from simulator.errors import DatasetError, DatasetWorkerError
 
-__all__ = ["MANIFEST", "MINUTES", "TICKS", "DatasetRequest", "make_dataset"]
+__all__ = ["DRIVES", "MANIFEST", "MINUTES", "TICKS", "DatasetRequest", "make_dataset"]
 
 MANIFEST = "manifest.json"
 # Vehicles that are simulated beside each other, of one seed. More are faster; ticks of all must fit into the memory.
-BATCH = {TICKS: 50, MINUTES: 120}
+MAKE = {TICKS: make_ticks, MINUTES: make_minutes, DRIVES: make_drives}
+BATCH = {TICKS: 50, MINUTES: 120, DRIVES: 160}
 
 
 def make_dataset(request: DatasetRequest, workers: int = 1, progress: Callable[[int], None] | None = None) -> dict[str, Any]:
@@ -74,8 +76,7 @@ def _worked(request: DatasetRequest, batches: Sequence[tuple[Member, ...]], work
 
 def _make(request: DatasetRequest, batch: tuple[Member, ...]) -> list[dict[str, Any]]:
     """The files of these vehicles; what the manifest says about each."""
-    make = make_minutes if request.resolution == MINUTES else make_ticks
-    files = make(request, batch)
+    files = MAKE[request.resolution](request, batch)
     return [_entry(request, member, files[member.number]) for member in batch]
 
 

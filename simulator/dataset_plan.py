@@ -14,9 +14,9 @@ from dbc.plan import CompiledDbc
 from simulator.errors import DatasetError
 from simulator.scenario import Scenario
 
-__all__ = ["MINUTES", "SPLITS", "TICKS", "DatasetRequest", "Member", "chosen", "fitting", "members"]
+__all__ = ["DRIVES", "MINUTES", "SPLITS", "TICKS", "DatasetRequest", "Member", "chosen", "fitting", "members"]
 
-TICKS, MINUTES = "ticks", "minutes"
+TICKS, MINUTES, DRIVES = "ticks", "minutes", "drives"
 SPLITS = ("training", "calibration", "test")
 PATTERN = (0, 0, 0, 1, 2)  # of five vehicles one after the other: which split
 WITHOUT_TICKS = ("*.Checksum", "*.AliveCounter")  # of a single frame; a tick has none
@@ -38,7 +38,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class DatasetRequest:
-    """What is asked for. resolution: TICKS or MINUTES. signals: globs over Message.Signal; none: all. start_ns: instead of the
+    """What is asked for. resolution: TICKS, MINUTES or DRIVES. signals: globs over Message.Signal; none: all. start_ns: instead of the
     scenario's."""
 
     what: Scenario

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,14 @@ from numpy.typing import NDArray
 
 from dbc.schema import Schema
 from simulator.sheet import Context, Sheet
-from simulator.signals_body import body_constants, body_signals
-from simulator.signals_drive import drive_constants, drive_signals
-from simulator.signals_energy import energy_constants, energy_signals
+from simulator.signals_body import BODY_PARTS, body_constants
+from simulator.signals_drive import DRIVE_PARTS, drive_constants
+from simulator.signals_energy import ENERGY_PARTS, energy_constants
 from simulator.state import Array
 
 __all__ = ["FLASH_ON_S", "FLASH_S", "Signals", "Traits", "flashing"]
 
+PARTS = (*DRIVE_PARTS, *BODY_PARTS, *ENERGY_PARTS)
 FLASH_S, FLASH_ON_S = 0.7, 0.35  # of an indicator: 85 flashes a minute; UN Regulation 48 allows 60 to 120
 FLASHING = ("BCM_Lights.TurnLightLeft", "BCM_Lights.TurnLightRight")
 
@@ -159,6 +161,30 @@ def flashing(time_s: Array) -> NDArray[np.bool_]:
     return lit
 
 
+class _Seen(Sheet):
+    """Remembers which rows are written and read."""
+
+    def __init__(self, schema: Schema, vehicles: int) -> None:
+        super().__init__(schema, np.zeros((len(schema), vehicles)))
+        self.read: set[int] = set()
+
+    def begin(self) -> None:
+        self.values[:] = np.nan
+        self.read = set()
+
+    def wrote(self) -> set[int]:
+        return set(np.flatnonzero(~np.isnan(self.values).all(axis=1)).tolist())
+
+    def __getitem__(self, name: str) -> Array:
+        self.read.add(self.row[name])
+        return super().__getitem__(name)
+
+    def rows(self, prefix: str, count: int) -> slice | NDArray[np.intp]:
+        rows = super().rows(prefix, count)
+        self.read |= set(np.arange(len(self.values))[rows].tolist())
+        return rows
+
+
 class Signals:
     """Writes the signals of n vehicles, as the sensors would give them without noise.
 
@@ -167,12 +193,29 @@ class Signals:
     """
 
     def __init__(self, schema: Schema, context: Context) -> None:
-        self.context = context
+        self.context, self._schema = context, schema
         self.traits = Traits(schema)
         self._sheet = Sheet(schema, np.empty((0, 0)))
         self._constants = Sheet(schema, np.zeros((len(schema), context.state.vehicles)))
         for constants in (drive_constants, body_constants, energy_constants):
             constants(context, self._constants)
+        self._parts: tuple[Callable[[Context, Sheet], None], ...] = PARTS
+
+    def only(self, rows: Collection[int]) -> None:
+        """`write` these signals from now on, and whatever else takes no longer: parts that none of them needs are left out."""
+        seen = _Seen(self._schema, self.context.state.vehicles)
+        wrote, read = [], []
+        for part in PARTS:
+            seen.begin()
+            part(self.context, seen)
+            wrote.append(seen.wrote())
+            read.append(seen.read)
+        wanted, chosen = set(rows), set[int]()
+        for at in reversed(range(len(PARTS))):  # what a part reads, one before it has written
+            if wrote[at] & wanted:
+                chosen.add(at)
+                wanted |= read[at]
+        self._parts = tuple(part for at, part in enumerate(PARTS) if at in chosen)
 
     def start(self) -> Array:
         """(signals, n) with what stays the same for the whole run; to be filled by `write` again and again."""
@@ -181,6 +224,5 @@ class Signals:
     def write(self, values: NDArray[Any]) -> None:
         """values: as `start` gave it, or as an earlier `write` left it."""
         self._sheet.values = values
-        drive_signals(self.context, self._sheet)
-        body_signals(self.context, self._sheet)
-        energy_signals(self.context, self._sheet)
+        for part in self._parts:
+            part(self.context, self._sheet)

@@ -9,7 +9,7 @@ import numpy as np
 from simulator.sheet import Context, Sheet
 from simulator.signals_drive import PACK_NEW_KWH, measured_charge, network
 
-__all__ = ["body_constants", "body_signals"]
+__all__ = ["BODY_PARTS", "body_constants"]
 
 PAD_NEW_MM = np.array([12.0, 12.0, 11.0, 11.0])
 PAD_WORN_MM = 2.0
@@ -28,17 +28,7 @@ def body_constants(c: Context, v: Sheet) -> None:
     v["NM_Body.SourceNode"] = 20.0
 
 
-def body_signals(c: Context, v: Sheet) -> None:
-    """Every other signal, at the state's instant. The drive bus's signals must have been written."""
-    _gateway(c, v)
-    _assistance(c, v)
-    _tyres(c, v)
-    _climate(c, v)
-    _lights_and_doors(c, v)
-    _occupants(c, v)
-    _low_voltage(c, v)
-    _navigation(c, v)
-    _instruments(c, v)
+def _network(c: Context, v: Sheet) -> None:
     network(c, v, "NM_Body", "bus.body")
 
 
@@ -250,3 +240,18 @@ def _instruments(c: Context, v: Sheet) -> None:
     v["IC_Service.DaysToService"] = np.rint(SERVICE_DAYS - age_days % SERVICE_DAYS)
     v["IC_Service.DriveCycles"] = s["body.trips"]
     v["IC_Service.OperatingHours"] = s["body.hours"]
+
+
+BODY_PARTS = (
+    _gateway,
+    _assistance,
+    _tyres,
+    _climate,
+    _lights_and_doors,
+    _occupants,
+    _low_voltage,
+    _navigation,
+    _instruments,
+    _network,
+)
+"""Together they write every other signal, at the state's instant. The drive bus's signals must have been written."""

@@ -7,7 +7,7 @@ import numpy as np
 from simulator.sheet import Context, Sheet
 from simulator.state import CELLS, SENSORS, Array
 
-__all__ = ["drive_constants", "drive_signals"]
+__all__ = ["DRIVE_PARTS", "drive_constants"]
 
 RPM = 60 / (2 * np.pi)
 PACK_NEW_KWH = 75.0
@@ -30,18 +30,6 @@ def drive_constants(c: Context, v: Sheet) -> None:
     v["EPB_Status.ParkBrakeState"] = 2.0
     v["NM_Drive.SourceNode"] = 10.0
     v["BMS_Insulation.InterlockState"] = 1.0
-
-
-def drive_signals(c: Context, v: Sheet) -> None:
-    """Every other signal, at the state's instant. A multiplexed signal always has its value; the frame picks."""
-    _vehicle_control(c, v)
-    _motor(c, v)
-    _steering(c, v)
-    _battery(c, v)
-    _cells(c, v)
-    _chassis(c, v)
-    _thermal(c, v)
-    _power(c, v)
 
 
 def measured_charge(c: Context) -> Array:
@@ -224,12 +212,19 @@ def _battery(c: Context, v: Sheet) -> None:
 
 
 def _cells(c: Context, v: Sheet) -> None:
-    """As the BMS measures them, each with its own sensor's error; the statistics are of what it measures, filtered."""
+    """As the BMS measures them, each with its own sensor's error."""
     s, who = c.state, c.who
-    voltage = s["cells.voltage"].T + who.cell_voltage_error.T  # (96, n)
     temperature = s["cells.temperature_c"].T + who.cell_temperature_error.T  # (24, n)
-    v.values[v.rows("BMS_CellVoltages.CellVoltage", CELLS)] = voltage
+    v.values[v.rows("BMS_CellVoltages.CellVoltage", CELLS)] = s["cells.voltage"].T + who.cell_voltage_error.T
     v.values[v.rows("BMS_CellTemperatures.CellTemperature", SENSORS)] = temperature
+    v["BMS_Thermal.CellTemperatureMaximum"] = temperature.max(axis=0)
+    v["BMS_Thermal.CellTemperatureMinimum"] = temperature.min(axis=0)
+
+
+def _cell_statistics(c: Context, v: Sheet) -> None:
+    """Of what the BMS measures, filtered."""
+    s = c.state
+    voltage = s["cells.voltage"].T + c.who.cell_voltage_error.T  # (96, n)
     # The extreme cells and their numbers in one pass: voltage in steps of 0.1 µV, the number in the low bits.
     code = (voltage * 1e7).astype(np.int64)
     code <<= NUMBER_BITS
@@ -244,8 +239,6 @@ def _cells(c: Context, v: Sheet) -> None:
     v["BMS_CellStatistics.CellVoltageSpread"] = 1000 * (highest - lowest)
     balancing = s["battery.balancing"]
     v["BMS_CellStatistics.BalancingCells"] = np.count_nonzero(voltage > lowest + 0.006, axis=0) * balancing if balancing.any() else 0.0
-    v["BMS_Thermal.CellTemperatureMaximum"] = temperature.max(axis=0)
-    v["BMS_Thermal.CellTemperatureMinimum"] = temperature.min(axis=0)
 
 
 def _chassis(c: Context, v: Sheet) -> None:
@@ -346,3 +339,7 @@ def _power(c: Context, v: Sheet) -> None:
     v["OBC_Status.PortLid"] = s["charging.lid"]
     v["OBC_Status.ChargerTemperature"] = s["drive_loop.charger_c"]
     v["OBC_Status.PortTemperature"] = s["charging.port_c"]
+
+
+DRIVE_PARTS = (_vehicle_control, _motor, _steering, _battery, _cells, _cell_statistics, _chassis, _thermal, _power)
+"""Together they write every other signal, at the state's instant. A multiplexed signal always has its value; the frame picks."""

@@ -8,7 +8,7 @@ from simulator.sheet import Context, Sheet
 from simulator.signals_drive import FAN_MOST_RPM, PACK_NEW_KWH, PUMP_MOST_RPM, measured_charge, network
 from simulator.state import CELLS, Array
 
-__all__ = ["energy_constants", "energy_signals"]
+__all__ = ["ENERGY_PARTS", "energy_constants"]
 
 MODULES, CELLS_PER_MODULE = 24, 4
 CONTACTOR_OHM = 1.5e-4
@@ -24,13 +24,7 @@ def energy_constants(c: Context, v: Sheet) -> None:
     v["BMS_Estimator.PolarisationResistance"] = 1000 * c.car.polarisation_resistance_ohm * c.who["resistance_gain"]
 
 
-def energy_signals(c: Context, v: Sheet) -> None:
-    """Every other signal, at the state's instant."""
-    _modules(c, v)
-    _pack(c, v)
-    _drive(c, v)
-    _low_voltage_and_thermal(c, v)
-    _charging(c, v)
+def _network(c: Context, v: Sheet) -> None:
     network(c, v, "NM_Energy", "bus.energy")
 
 
@@ -176,3 +170,7 @@ def _share(part: Array, whole: Array) -> Array:
     """part / whole; 0 where the whole is."""
     share: Array = np.divide(part, whole, out=np.zeros_like(part), where=whole > 1e-9)
     return share
+
+
+ENERGY_PARTS = (_modules, _pack, _drive, _low_voltage_and_thermal, _charging, _network)
+"""Together they write every other signal, at the state's instant. The drive bus's signals must have been written."""

@@ -27,6 +27,7 @@ from cansight.errors import UsageError
     help="Every second; or every minute, and every second of faults and of one healthy drive a week."
     "  [default: minutes for scenarios of days, ticks for others]",
 )
+@click.option("--drives", is_flag=True, help="Four minutes of every drive of thirty days, evenly over the duration; for scenarios of days.")
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes; the bytes do not depend on it.")
 @click.option("-o", "--output", "folder", required=True, type=click.Path(file_okay=False, path_type=Path), help="The folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -37,6 +38,7 @@ def dataset(
     duration_s: int | None,
     signals: tuple[str, ...],
     ticks: bool | None,
+    drives: bool,
     workers: int,
     folder: Path,
     as_json: bool,
@@ -49,18 +51,20 @@ def dataset(
     import simulator
 
     try:
-        from simulator.dataset import MINUTES, TICKS, DatasetRequest, make_dataset
+        from simulator.dataset import DRIVES, MINUTES, TICKS, DatasetRequest, make_dataset
     except ModuleNotFoundError as error:
         raise UsageError(f"Parquet needs the {error.name} package: install cansight[log]") from error
     what = simulator.scenario(name)
     globs = tuple(part.strip() for text in signals for part in text.split(",") if part.strip())
+    if drives and ticks is not None:
+        raise UsageError("--drives: is a form of its own; leave out --ticks and --minutes")
     if ticks is None:
         ticks = what.table.plan != "calendar"
-    if not ticks and what.table.plan != "calendar":
-        raise UsageError(f'--minutes: is for scenarios of days (plan = "calendar"), and {what.name} is none; leave it out, or give --ticks')
-    request = DatasetRequest(
-        what, seed, vehicles or what.vehicles, duration_s or what.duration_s, folder, TICKS if ticks else MINUTES, globs, __version__
-    )
+    if (drives or not ticks) and what.table.plan != "calendar":
+        option = "--drives" if drives else "--minutes"
+        raise UsageError(f'{option}: is for scenarios of days (plan = "calendar"), and {what.name} is none; leave it out, or give --ticks')
+    form = DRIVES if drives else TICKS if ticks else MINUTES
+    request = DatasetRequest(what, seed, vehicles or what.vehicles, duration_s or what.duration_s, folder, form, globs, __version__)
     began = time.monotonic()
     with click.progressbar(length=request.vehicles, label=what.name, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         manifest = make_dataset(request, workers, bar.update)

@@ -36,7 +36,7 @@ class Judged:
     """A drive's n ticks as the vehicle judged them.
 
     score: (n,) NaN where a tick has none or lies outside the trained range. alarm: (n,) whether it is active after the tick.
-    raised: rows at which it rose.
+    raised: rows at which it rose. ticket: of each, the row at which the finding reached ticket level, -1: never; None: at once.
     """
 
     source: str
@@ -44,6 +44,7 @@ class Judged:
     score: NDArray[np.float64]
     alarm: NDArray[np.bool_]
     raised: NDArray[np.int64]
+    ticket: NDArray[np.int64] | None = None
     contributions: tuple[dict[str, float], ...] = ()
     """of each raising: signals with their shares of the score"""
     outside: dict[str, int] = field(default_factory=dict)
@@ -74,6 +75,8 @@ class DriveCounts:
     """findings inside a fault of another code"""
     false: int
     """findings outside every fault"""
+    false_tickets: int
+    """of these: those that reached ticket level"""
     true_positive: int
     false_positive: int
     false_negative: int
@@ -98,7 +101,9 @@ def count(judged: Judged, events: Sequence[Event], fault_code: str, vus_window: 
     time, rows = judged.tick_ms[first_row:], len(judged.tick_ms) - first_row
     alarm = judged.alarm[first_row:]
     score = np.nan_to_num(judged.score[first_row:], nan=0.0)
-    raised = judged.raised[judged.raised >= first_row] - first_row
+    counts = judged.raised >= first_row
+    raised = judged.raised[counts] - first_row
+    tickets = np.ones(len(raised), bool) if judged.ticket is None else judged.ticket[counts] >= 0
     own = _spans(time, [event for event in events if event.fault_code in (None, fault_code)])
     label, other = np.zeros(rows, bool), np.zeros(rows, bool)
     for _, first, last in own:
@@ -132,6 +137,7 @@ def count(judged: Judged, events: Sequence[Event], fault_code: str, vus_window: 
         right=int(label[raised].sum()),
         wrong_code=int(other[raised].sum()),
         false=int((~label & plain)[raised].sum()),
+        false_tickets=int((~label & plain)[raised[tickets]].sum()),
         true_positive=int((alarm & label).sum()),
         false_positive=int((alarm & ~label & plain).sum()),
         false_negative=int((~alarm & label).sum()),

@@ -38,6 +38,9 @@ class Evaluation:
     false_findings_per_month: Figure
     false_findings_upper: float | None
     """95 % one-sided (Garwood)"""
+    false_tickets_per_month: Figure
+    """of these, those that reached ticket level"""
+    false_tickets_upper: float | None
     point_f1: Figure
     point_precision: Figure
     false_alarm_rate: Figure
@@ -94,6 +97,8 @@ def evaluate(
         alarmed_drives=share((false > 0).astype(np.float64), (of("healthy") > 0).astype(np.float64)),
         false_findings_per_month=rate(false, months),
         false_findings_upper=poisson(int(false.sum()), float(months.sum()), 0.90)[1] if months.sum() > 0 else None,
+        false_tickets_per_month=rate(of("false_tickets"), months),
+        false_tickets_upper=poisson(int(of("false_tickets").sum()), float(months.sum()), 0.90)[1] if months.sum() > 0 else None,
         point_f1=_of_points(points, faulty, lambda s: 2 * s[:, 0] / (2 * s[:, 0] + s[:, 1] + s[:, 2])),
         point_precision=_of_points(points, faulty, lambda s: s[:, 0] / (s[:, 0] + s[:, 1])),
         false_alarm_rate=statistic(points, lambda s: s[:, 1] / (s[:, 1] + s[:, 3])),

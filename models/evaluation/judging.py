@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.alarm import Transition
+from models.drives import Level
 from models.errors import PackSchemaError, TrainingDataError
-from models.evaluation.batch import BatchJudge, alarms
+from models.evaluation.batch import BatchJudge
 from models.evaluation.events import DriveCounts, Event, Judged, block_maxima, count, healthy_scores
 from models.evaluation.figures import Evaluation, evaluate
 from models.evaluation.truth import Recording, labelled_events, read_truth
@@ -19,8 +20,10 @@ from models.manifest import Manifest
 from models.pack import Pack
 from models.runtime import PackRuntime
 from models.scoring import read_for, score_drive_ticks
+from models.table_files import PLAIN, Layout
 from models.tables import TABLE_SUFFIXES, Drive, Progress, Table, read_columns, read_tables
 from models.train import Options, train_pca
+from models.vehicle import VehicleJudgement
 
 Each = Callable[[Judged, list[Event], DriveCounts], None]
 
@@ -50,6 +53,7 @@ class Request:
     vus_window: int = VUS_WINDOW
     month_hours: float = 100.0
     spare_s: float = 0.0
+    layout: Layout = PLAIN
 
 
 @dataclass(frozen=True)
@@ -90,16 +94,16 @@ def run(request: Request, progress: Progress | None = None, each: Each | None = 
 def judge(runtime: PackRuntime, drive: Drive, batch: BatchJudge | None = None) -> Judged:
     """Score a drive of the columns of `runtime.names`, from its first tick on. batch: does so at once where it can."""
     manifest = runtime.pack.manifest
-    at_once = batch.scores(drive) if batch is not None else None
+    at_once = batch.judge(drive) if batch is not None else None
     if batch is not None and at_once is not None:
-        active, rows = alarms(manifest.alarm(), drive.tick_ms, at_once)
-        shares = [batch.at(drive, int(row)).contributions.tolist() for row in rows]
+        shares = [batch.at(drive, one.raised, _own(at_once, one.raised)).contributions.tolist() for one in at_once.findings]
         return Judged(
             source=drive.source,
             tick_ms=drive.tick_ms,
-            score=at_once,
-            alarm=active,
-            raised=rows,
+            score=at_once.score,
+            alarm=at_once.active,
+            raised=np.array([one.raised for one in at_once.findings], np.int64),
+            ticket=np.array([-1 if one.ticket is None else one.ticket for one in at_once.findings], np.int64),
             contributions=tuple(dict(zip(runtime.names, share, strict=True)) for share in shares),
             outside=_outside(manifest, drive),
             raise_at=manifest.threshold.raise_at,
@@ -107,6 +111,7 @@ def judge(runtime: PackRuntime, drive: Drive, batch: BatchJudge | None = None) -
     ticks = len(drive.tick_ms)
     score, alarm = np.full(ticks, np.nan), np.zeros(ticks, bool)
     raised: list[int] = []
+    ticket: list[int] = []
     contributions: list[dict[str, float]] = []
     for row, tick in enumerate(score_drive_ticks(runtime, drive)):
         if tick.score.judged is not None:
@@ -114,17 +119,29 @@ def judge(runtime: PackRuntime, drive: Drive, batch: BatchJudge | None = None) -
         alarm[row] = tick.alarm
         if tick.transition is Transition.RAISED:
             raised.append(row)
+            ticket.append(row if tick.level is Level.TICKET else -1)
             contributions.append(dict(zip(runtime.names, tick.score.contributions.tolist(), strict=True)))
+        elif tick.transition is Transition.CONFIRMED:
+            ticket[-1] = row
     return Judged(
         source=drive.source,
         tick_ms=drive.tick_ms,
         score=score,
         alarm=alarm,
         raised=np.array(raised, np.int64),
+        ticket=np.array(ticket, np.int64),
         contributions=tuple(contributions),
         outside=_outside(manifest, drive),
         raise_at=manifest.threshold.raise_at,
     )
+
+
+def _own(judged: VehicleJudgement, row: int) -> NDArray[np.float64] | None:
+    """(m,) the vehicle's own baseline in force at this judged row."""
+    if judged.baselines is None:
+        return None
+    own = judged.baselines[np.searchsorted(judged.drives, row, side="right") - 1]
+    return own if np.isfinite(own).all() else None
 
 
 def _outside(manifest: Manifest, drive: Drive) -> dict[str, int]:
@@ -150,7 +167,7 @@ def _drives(request: Request, progress: Progress | None) -> Iterator[tuple[Drive
         if request.labels is not None:
             if Path(path).suffix.lower() not in TABLE_SUFFIXES:
                 raise TrainingDataError(f"{path}: is no table by its name, so it has no column {request.labels!r}; give its --truth")
-            table = read_tables([path], (), progress)
+            table = read_tables([path], (), progress, request.layout)
             if request.labels not in table.names:
                 raise TrainingDataError(
                     f"{path}: has no column {request.labels!r} of labels; its columns are {', '.join(table.names[:20])}"
@@ -160,9 +177,9 @@ def _drives(request: Request, progress: Progress | None) -> Iterator[tuple[Drive
             events = labelled_events(path, request.labels, drive.tick_ms, label)
         else:
             if Path(path).suffix.lower() in TABLE_SUFFIXES:
-                (drive,) = _of_pack(request.pack, read_columns([path], names, progress), path).drives
+                (drive,) = _of_pack(request.pack, read_columns([path], names, progress, request.layout), path).drives
             else:
-                (drive,) = read_for(request.pack, [path], request.dbc_files, progress).drives
+                (drive,) = read_for(request.pack, [path], request.dbc_files, progress, request.layout).drives
             events = []
             if not request.healthy:
                 if recording.truth is None:

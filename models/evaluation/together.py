@@ -22,12 +22,14 @@ class Vehicle:
     events: list[Event]
     """those that have ticks"""
     findings: list[tuple[int, str]] = field(default_factory=list)
-    """ms and fault code"""
+    """ms at which each reached ticket level, and fault code"""
+    below: list[tuple[int, str]] = field(default_factory=list)
+    """ms and fault code of those that never did"""
 
 
 @dataclass(frozen=True)
 class Code:
-    """Faults of one code. named: of those found, the codes of the first finding in each."""
+    """Faults of one code, found at ticket level. named: of those found, the codes of the first finding in each."""
 
     fault_code: str
     found: Figure
@@ -55,14 +57,20 @@ class Together:
                     healthy &= ~inside
                     seen += [event] if inside.any() else []
                 vehicle = self.vehicles[judged.source] = Vehicle(int(healthy.sum()), seen)
-            vehicle.findings += [(int(judged.tick_ms[row]), fault_code) for row in judged.raised]
+            tickets = judged.raised if judged.ticket is None else judged.ticket
+            vehicle.findings += [(int(judged.tick_ms[row]), fault_code) for row in tickets if row >= 0]
+            vehicle.below += [(int(judged.tick_ms[row]), fault_code) for row in judged.raised[tickets < 0]]
 
         return one
 
-    def false_findings(self, month_hours: float) -> tuple[Figure, float | None]:
-        """Findings of any pack outside every fault, a vehicle-month; and the one-sided 95 % upper bound."""
+    def false_findings(self, month_hours: float, below: bool = False) -> tuple[Figure, float | None]:
+        """Findings of any pack outside every fault that reached ticket level, a vehicle-month; and the one-sided 95 % upper bound.
+
+        below: those that never reached it.
+        """
         everyone = list(self.vehicles.values())
-        counts = np.array([sum(not _inside(vehicle.events, at) for at, _ in vehicle.findings) for vehicle in everyone], np.float64)
+        found = [vehicle.below if below else vehicle.findings for vehicle in everyone]
+        counts = np.array([sum(not _inside(one.events, at) for at, _ in of) for one, of in zip(everyone, found, strict=True)], np.float64)
         months = np.array([vehicle.healthy for vehicle in everyone], np.float64) / 3600 / month_hours
         if not months.sum():
             return rate(counts, months), None
