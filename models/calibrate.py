@@ -105,15 +105,16 @@ def thresholds(
     vehicle: NDArray[np.int64] | None = None,
     confirm: tuple[int, int] = (1, 1),
     at_once: float | None = None,
+    margin: float = 1.0,
 ) -> tuple[Threshold, Calibration, AlarmBudget]:
     """Thresholds that a healthy drive crosses with probability `budget`, and never under what a calibration drive reached.
 
     drives: the scored, known ticks of each calibration drive. least: raises nothing, be healthy drives never so still. vehicle: (n,) of
     each drive, the drives of one in their order; None: each is of another. confirm, at_once: as the manifest's, `at_once` times the
-    threshold.
+    threshold. margin: the threshold is so many times what the budget asks for; the promise is that of the threshold.
     """
     highest = np.array([highest_persistent(score, persistence) for score in drives])
-    return thresholds_of_peaks(highest, sum(map(len, drives)), budget, least, vehicle, confirm, at_once)
+    return thresholds_of_peaks(highest, sum(map(len, drives)), budget, least, vehicle, confirm, at_once, margin)
 
 
 def thresholds_of_peaks(
@@ -124,6 +125,7 @@ def thresholds_of_peaks(
     vehicle: NDArray[np.int64] | None = None,
     confirm: tuple[int, int] = (1, 1),
     at_once: float | None = None,
+    margin: float = 1.0,
 ) -> tuple[Threshold, Calibration, AlarmBudget]:
     """`thresholds` of each drive's highest persistent score (n,) alone. ticks: judged, of all drives."""
     whose = np.arange(len(highest)) if vehicle is None else vehicle
@@ -141,7 +143,7 @@ def thresholds_of_peaks(
         raise_at = law if law > reached else HEAVY_MARGIN * reached
     else:
         raise_at = FEW_MARGIN * reached
-    raise_at = _figure(max(raise_at, least))
+    raise_at = _figure(margin * max(raise_at, least))
     finding = ticket = _chance(tail, worth, raise_at)
     if confirm[1] > 1:
         agreed = _in_drives(highest, whose, *confirm)
@@ -214,6 +216,7 @@ def calibrate(
     least: float = 1e-6,
     confirm: tuple[int, int] = (1, 1),
     at_once: float | None = None,
+    margin: float = 1.0,
 ) -> Calibrated:
     """Thresholds and p-values from recordings that nothing was fitted on, each of them of one vehicle, all healthy.
 
@@ -225,7 +228,7 @@ def calibrate(
     fleet = [drive for vehicle in whole for drive in vehicle if len(drive.judged) >= enough]
     _check_judged(held, [drive.judged for vehicle in whole for drive in vehicle], persistence)
     every = tuple(drive.scored for vehicle in whole for drive in vehicle)
-    set_for = _SetFor(persistence, budget, least, confirm, at_once)
+    set_for = _SetFor(persistence, budget, least, confirm, at_once, margin)
     if baselines is None:
         return _calibrated(fleet, fleet, every, set_for)
     own = []
@@ -265,11 +268,12 @@ class _SetFor:
     least: float
     confirm: tuple[int, int]
     at_once: float | None
+    margin: float
 
     def thresholds(self, drives: Sequence["_OfDrive"]) -> tuple[Threshold, Calibration, AlarmBudget]:
         vehicle = np.array([one.vehicle for one in drives], np.int64)
         scores = [one.judged for one in drives]
-        return thresholds(scores, self.persistence, self.budget, self.least, vehicle, self.confirm, self.at_once)
+        return thresholds(scores, self.persistence, self.budget, self.least, vehicle, self.confirm, self.at_once, self.margin)
 
 
 @dataclass(frozen=True)

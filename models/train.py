@@ -74,6 +74,8 @@ class Options:
     gap_s: int = 5
     budget: float = 1e-4
     """Probability that a healthy drive raises an alarm."""
+    margin: float = 1.0
+    """The threshold is so many times what the budget asks for: for what the calibration drives cannot show."""
     catalogue: Catalogue | None = None
     """says which signals are of the class identity, which no pack may look at"""
     twins: Sequence[str] = ()
@@ -144,7 +146,9 @@ def _train(table: Table, fitted: list[Drive], held: list[Drive], options: Option
     if options.baseline is not None:
         baselines = Baselines(*options.baseline, bounds(detector, fitted, rule))
     least = 1.0 if twins else 1e-6
-    calibrated = calibrate(detector, held, rule, persistence, baselines, options.budget, least, options.confirm, options.at_once)
+    calibrated = calibrate(
+        detector, held, rule, persistence, baselines, options.budget, least, options.confirm, options.at_once, options.margin
+    )
     detector = replace(detector, learning=calibrated.learning)
     model = build(detector, calibrated.knots, calibrated.learning_knots)
     judged = calibrated.judged

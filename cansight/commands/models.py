@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cansight.commands.models_attacks import attacks
 from cansight.commands.models_deploy import deploy
 from cansight.commands.models_evaluate import evaluate
+from cansight.commands.models_joint import train_joint, train_network
 from cansight.commands.models_ladder import ladder
 from cansight.commands.models_options import (
     data_argument,
     dbc_option,
     json_option,
+    lang_option,
     layout_of,
     layout_options,
     pack_argument,
@@ -27,6 +30,7 @@ from cansight.commands.models_score import score
 from cansight.errors import UsageError
 
 if TYPE_CHECKING:
+    from models.explanation import Language
     from models.manifest import Manifest, RungName
     from models.pack import Pack
 
@@ -43,6 +47,9 @@ models.add_command(evaluate)
 models.add_command(ladder)
 models.add_command(score)
 models.add_command(deploy)
+models.add_command(train_joint)
+models.add_command(attacks)
+models.add_command(train_network)
 
 
 @models.command()
@@ -74,6 +81,14 @@ models.add_command(deploy)
     "--warmup", default=10, show_default=True, type=click.IntRange(0, 3600), metavar="TICKS", help="Scored ticks that are not judged."
 )
 @click.option(
+    "--margin",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(1, 1e6),
+    metavar="TIMES",
+    help="The threshold is so many times what --budget asks for.",
+)
+@click.option(
     "--budget", default=1e-4, show_default=True, type=click.FloatRange(1e-9, 0.5), metavar="P", help="Chance that a healthy drive alarms."
 )
 @click.option(
@@ -97,6 +112,7 @@ models.add_command(deploy)
 @click.option("--seed", default=0, show_default=True, type=int, metavar="N", help="Decides which drives calibrate.")
 @click.option("-o", "--output", "pack_dir", required=True, metavar="PACK_DIR", type=click.Path(path_type=Path))
 @report_option
+@lang_option
 @json_option
 def train(
     data: tuple[str, ...],
@@ -117,6 +133,7 @@ def train(
     average: int,
     persistence: str | None,
     warmup: int,
+    margin: float,
     budget: float,
     baseline: str | None,
     gains: tuple[str, ...],
@@ -127,6 +144,7 @@ def train(
     seed: int,
     pack_dir: Path,
     report: Path | None,
+    language: "Language",
     as_json: bool,
 ) -> None:
     """Learn from healthy drives. Each DATA file is one drive: a CAN log (with --dbc) or a table, .csv or .parquet.
@@ -158,6 +176,7 @@ def train(
         window=window,
         seed=seed,
         warmup=warmup,
+        margin=margin,
         budget=budget,
         catalogue=Catalogue.load(catalogue) if catalogue is not None else None,
         twins=split_globs(twins),
@@ -176,7 +195,7 @@ def train(
         from models.report.page import write
         from models.report.training import training_report
 
-        write(report, training_report(trained))
+        write(report, training_report(trained, language))
     _show(trained.pack, as_json)
 
 
