@@ -6,7 +6,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from models.calibrate import Knots
-from models.following import EXCESS, FOLLOW, RECENT, STILL, Follower
+from models.following import EXCESS, RECENT, STILL, Follower
 from models.graph import IR_VERSION, OPSET, PRODUCER, Graph, p_value_nodes
 from models.runtime import INPUT, NEXT_STATE, STATE
 
@@ -22,7 +22,7 @@ def build_follower(follower: Follower, knots: Knots) -> bytes:
     values = node("Gather", [INPUT, constant("newest", np.array(0))], "values_now", axis=0)
     recent = node("Gather", [STATE, constant("recent_at", np.arange(count))], "recent_before", axis=0)
     level = node("Gather", [STATE, constant("level_at", np.arange(count, 2 * count))], "level_before", axis=0)
-    still = node("Gather", [STATE, constant("still_at", np.array(2 * count))], "still_before", axis=0)
+    still = node("Gather", [STATE, constant("still_at", np.arange(2 * count, 3 * count))], "still_before", axis=0)
 
     news = node("Sub", [node("Sub", [values, constant("start", follower.start)], "distance"), recent], "news")
     recent = node("Add", [recent, node("Mul", [constant("recent_weight", np.array(RECENT)), news], "recent_step")], "recent")
@@ -41,12 +41,11 @@ def build_follower(follower: Follower, knots: Knots) -> bytes:
 
     loud = node("Div", [score, constant("freeze", np.array(follower.freeze))], "loud")
     pace = node("Max", [node("Min", [node("Sub", [one, loud], "rest"), one], "rest_most"), zero], "pace")
-    step = node("Mul", [node("Div", [pace, constant("follow", np.array(FOLLOW))], "pace_share"), off], "level_step")
+    step = node("Mul", [node("Div", [pace, constant("follow", follower.follow)], "pace_share"), off], "level_step")
     level = node("Add", [level, step], "level")
     slower = node("Sub", [node("Add", [still, one], "still_more"), pace], "still_stood")
     slower = node("Sub", [slower, node("Mul", [still, "pace_share"], "still_forgotten")], "still_next")
     still = node("Min", [slower, constant("still_most", np.array(STILL))], "still")
-    still = node("Reshape", [still, constant("as_vector", np.array([1]))], "still_vector")
     node("Concat", [recent, level, still], NEXT_STATE, axis=0)
 
     inputs = {INPUT: [1, count], STATE: [follower.size]}

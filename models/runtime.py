@@ -173,7 +173,7 @@ class PackRuntime:
 
     @property
     def _state_size(self) -> int:
-        return 2 * len(self.names) + 1 if self._follows else 0
+        return 3 * len(self.names) if self._follows else 0
 
     def _nothing(self, reason: str) -> Score:
         empty = np.full(len(self.names), np.nan)

@@ -16,9 +16,9 @@ from models.alarm import AlarmState, Transition
 from models.calibrate import p_value_knots, thresholds
 from models.errors import TrainingDataError, TrainingFailed
 from models.fit import Detector, Scored
-from models.following import CLEAR, Follower, fit_follower, follow
+from models.following import Follower, fit_follower, follow
 from models.following_graph import build_follower
-from models.manifest import Evaluation, Manifest, ModelFile, Persistence, Threshold, Training
+from models.manifest import Evaluation, Manifest, ModelFile, Persistence, Training
 from models.pack import Pack, signals_fingerprint, write
 from models.screening import screen
 from models.tables import Drive, Table, fingerprint
@@ -81,7 +81,7 @@ def train_follower(table: Table, options: Options, folder: str | Path) -> Traine
         signals_id=signals_fingerprint(usable.schema, usable.columns) if usable.schema is not None and usable.columns is not None else "",
         window=1,
         average=1,
-        threshold=Threshold(raise_at=threshold.raise_at, clear_below=figure(CLEAR * threshold.raise_at)),
+        threshold=threshold,
         persistence=persistence,
         calibration=calibration,
         alarm_budget=budget,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cansight.commands.models import models
 from models.alarm import Transition
 from models.errors import TrainingDataError
-from models.following import FOLLOW, STILL, fit_follower, follow
+from models.following import STILL, fit_follower, follow
 from models.pack import Pack
 from models.report.training import training_report
 from models.runtime import PackRuntime
@@ -83,8 +83,9 @@ def test_a_level_stands_still_in_an_alarm_and_follows_what_is_slower_than_it() -
     still[:, 3] -= 30 * np.sqrt(follower.variance[3])
     score, _ = follow(follower, still)
     assert score[20:].min() > 1  # for half an hour, and it does not become the new normal
-    slow = np.tile(follower.start, (int(20 * FOLLOW), 1))
-    slow[:, 2] += np.arange(len(slow)) * np.sqrt(follower.variance[2]) / FOLLOW  # to twenty deviations away
+    assert follower.follow[2] < follower.follow[3]  # the temperature drifts, the flow does not
+    slow = np.tile(follower.start, (int(20 * follower.follow[2]), 1))
+    slow[:, 2] += np.arange(len(slow)) * np.sqrt(follower.variance[2]) / follower.follow[2]  # to twenty deviations away
     score, _ = follow(follower, slow)
     assert score.max() < 1
 
