@@ -62,7 +62,7 @@ class Tables:
             try:
                 with engine.connect().execution_options(writes=True) as db, db.begin():
                     if db.dialect.name == "postgresql":
-                        db.exec_driver_sql("SELECT pg_advisory_xact_lock(0x7469636b)")  # replicas start together: one makes the tables
+                        db.exec_driver_sql("SELECT pg_advisory_xact_lock(1953063787)")  # replicas start together: one makes the tables
                     # not create_all(): it looks before it creates, and another process may be opening the same file
                     for table in Base.metadata.sorted_tables:
                         db.execute(CreateTable(table, if_not_exists=True))
