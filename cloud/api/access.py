@@ -5,13 +5,13 @@ A token that is found good is believed for REMEMBERED_S without another look int
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
-from cloud.api.rates import RATES, STRANGERS, Bucket, take
+from cloud.api.rates import RATES, STRANGERS, Bucket, Rate, take
 from cloud.guard import SECURE, Forbidden, TooOften, Unauthenticated
-from cloud.roles import Principal
+from cloud.roles import Principal, Role
 from cloud.tokens import SESSION_MS, Tokens
 
 __all__ = ["Access"]
@@ -23,8 +23,9 @@ MOST_REMEMBERED = 10_000  # principals, and addresses of strangers
 class Access:
     """Used from the event loop alone."""
 
-    def __init__(self, tokens: Tokens, now_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, tokens: Tokens, rates: Mapping[Role, Rate] = RATES, now_s: Callable[[], float] = time.monotonic) -> None:
         self._tokens = tokens
+        self._rates = rates
         self._now_s = now_s
         self._known: dict[tuple[str, str], tuple[float, Principal]] = {}
         self._buckets: dict[int, Bucket] = {}
@@ -57,7 +58,7 @@ class Access:
 
     def charge(self, who: Principal, cost: float) -> None:
         """Raises TooOften."""
-        self._buckets[who.token], wait_s = take(self._buckets.get(who.token), RATES[who.role], cost, self._now_s())
+        self._buckets[who.token], wait_s = take(self._buckets.get(who.token), self._rates[who.role], cost, self._now_s())
         if wait_s:
             raise TooOften(wait_s)
 

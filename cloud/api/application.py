@@ -1,5 +1,7 @@
 """The application: every route of every noun, and the page's own files."""
 
+from collections.abc import Mapping
+
 from aiohttp import web
 
 from cloud.api.access import Access
@@ -13,6 +15,7 @@ from cloud.api.ledgers import Ledgers
 from cloud.api.models import VehicleModels
 from cloud.api.openapi import OpenApi
 from cloud.api.queue import Queue
+from cloud.api.rates import RATES, Rate
 from cloud.api.route import MAX_BODY_BYTES, Route, bound
 from cloud.api.series import SeriesRoutes
 from cloud.api.session import Sessions
@@ -20,13 +23,18 @@ from cloud.api.silences import SilenceRoutes
 from cloud.api.system import System
 from cloud.assets import Assets
 from cloud.guard import SECURE, guard, secure
+from cloud.roles import Role
 
-__all__ = ["all_routes", "make_app"]
+__all__ = ["PAGE", "ROUTES", "all_routes", "make_app"]
+
+ROUTES = web.AppKey("routes", list[Route])
+PAGE = ("/", "/static/{name}")
+"""The page's own files, which everybody gets."""
 
 
-def make_app(backend: Backend, tls: bool = False) -> web.Application:
+def make_app(backend: Backend, tls: bool = False, rates: Mapping[Role, Rate] = RATES) -> web.Application:
     """The application, to be run as `cloud.guard.api_tls_context` says: on a loopback address, or over TLS (`tls`)."""
-    access = Access(backend.tokens)
+    access = Access(backend.tokens, rates)
     assets = Assets()
     app = web.Application(middlewares=[guard], client_max_size=MAX_BODY_BYTES)
     app[SECURE] = tls
@@ -35,8 +43,9 @@ def make_app(backend: Backend, tls: bool = False) -> web.Application:
     app.on_shutdown.append(events.hub.stop)
     app.on_startup.append(assets.start)
     app.on_cleanup.append(assets.stop)
-    app.add_routes([web.get("/", assets.index), web.get("/static/{name}", assets.static)])
-    for route in all_routes(backend, access, events):
+    app.add_routes([web.get(path, handler) for path, handler in zip(PAGE, (assets.index, assets.static), strict=True)])
+    app[ROUTES] = all_routes(backend, access, events)
+    for route in app[ROUTES]:
         app.router.add_route(route.method, route.path, bound(route, access))
     return app
 

@@ -95,8 +95,8 @@ class SeriesRoutes:
             }
             return web.Response(body=body, content_type=PARQUET if kind == "parquet" else CSV, headers=headers)
         found = self._store.series(vehicle, signals, start, end, query.points) if start < end else Series(np.empty(0, np.int64))
-        # a bucket is aligned to 1970 and may begin before an owner's period
-        ticks = np.maximum(found.tick_ms, start) if who.is_owner else found.tick_ms
+        # a bucket is aligned to 1970: its beginning or its middle may lie outside an owner's period, which its values do not
+        ticks = np.clip(found.tick_ms, start, end - 1) if who.is_owner else found.tick_ms
         values = {signal: found.values.get(signal, np.full(len(ticks), np.nan)) for signal in signals}
         if not query.bands:
             answer: Line | Bands = Line(ticks.tolist(), {signal: value.tolist() for signal, value in values.items()}, units)

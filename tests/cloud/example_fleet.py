@@ -1,6 +1,7 @@
 """A fleet of the example vehicle for the tests of tickets, API and page: real schema, real catalogue, real store, made-up drives."""
 
 import asyncio
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -137,7 +138,7 @@ def finding(
 
 
 @contextmanager
-def serving(app: web.Application) -> Iterator[str]:
+def serving(app: web.Application, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """The application on a free loopback port, in a thread of its own; its address without a slash at the end."""
     loop = asyncio.new_event_loop()
     started: asyncio.Future[str] = loop.create_future()
@@ -147,9 +148,9 @@ def serving(app: web.Application) -> Iterator[str]:
         runner = web.AppRunner(app)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, "127.0.0.1", 0)
+            site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
             await site.start()
-            started.set_result(site.name.removeprefix("http://"))
+            started.set_result(site.name)
             ready.set()
             await stop.wait()
         except BaseException as error:
@@ -166,7 +167,7 @@ def serving(app: web.Application) -> Iterator[str]:
     ready.wait()
     try:
         port = site_port(app, started.result())
-        yield f"http://127.0.0.1:{port}"
+        yield f"{'http' if tls is None else 'https'}://127.0.0.1:{port}"
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join()
