@@ -12,6 +12,7 @@ from cansight.commands.models_options import (
     data_argument,
     dbc_option,
     labels_option,
+    lang_option,
     pack_argument,
     report_option,
     rows_of,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from models.evaluation.confidence import Figure
     from models.evaluation.figures import Evaluation
     from models.evaluation.judging import Request
+    from models.explanation import Language
     from models.manifest import Manifest
 
 
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 )
 @click.option("--spare", metavar="HOURS", type=click.FloatRange(0), default=48.0, show_default=True, help="Found so long before it failed.")
 @report_option
+@lang_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with what each recording counted.")
 def evaluate(
     pack_dir: Path,
@@ -68,6 +71,7 @@ def evaluate(
     month_hours: float,
     spare: float,
     report: Path | None,
+    language: "Language",
     as_json: bool,
 ) -> None:
     """Evaluate a pack on DATA whose faults are known, as the vehicle would judge them.
@@ -117,7 +121,7 @@ def evaluate(
         from models.report.evaluation import evaluation_report
         from models.report.page import write
 
-        write(report, evaluation_report(pack.manifest, result, witness))
+        write(report, evaluation_report(pack.manifest, result, witness, language))
     if sys.stderr.isatty():
         click.echo("\r\x1b[K", nl=False, err=True)
     if as_json:

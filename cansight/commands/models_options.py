@@ -32,6 +32,14 @@ truth_option = click.option(
 report_option = click.option(
     "--report", metavar="FILE.html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with plots, too."
 )
+lang_option = click.option(
+    "--lang",
+    "language",
+    type=click.Choice(["en", "zh"]),
+    default="en",
+    show_default=True,
+    help="Language of the report: English or Chinese.",
+)
 SPLITS = ("training", "calibration", "test", "all")  # of a data set's manifest, and all of them
 
 

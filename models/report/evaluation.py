@@ -8,9 +8,11 @@ import numpy as np
 from models.evaluation.confidence import Figure
 from models.evaluation.events import DriveCounts, Event, Judged
 from models.evaluation.judging import Result
+from models.explanation import Language
 from models.manifest import Manifest
 from models.report.page import Chart, Section, Table, Tiles, axis, page
 from models.report.traces import Trace, chart
+from models.report.words import Say
 
 __all__ = ["Witness", "evaluation_report"]
 
@@ -52,46 +54,50 @@ class Witness:
         return event.fault_code in (None, self.fault_code)
 
 
-def evaluation_report(manifest: Manifest, result: Result, witness: Witness) -> str:
+def evaluation_report(manifest: Manifest, result: Result, witness: Witness, language: Language = "en") -> str:
     """HTML."""
-    figures = result.evaluation
-    lead = (
-        f"Fault {manifest.fault_code}. {figures.drives} recordings, {figures.ticks} ticks, {figures.months:.3g} healthy vehicle-months. "
-        "Intervals are 95 %, two-sided. No figure is point-adjusted."
+    say, figures = Say(language), result.evaluation
+    lead = say(
+        "Fault {code}. {drives} recordings, {ticks} ticks, {months:.3g} healthy vehicle-months. Intervals are 95 %, two-sided. "
+        "No figure is point-adjusted.",
+        code=manifest.fault_code,
+        drives=figures.drives,
+        ticks=figures.ticks,
+        months=figures.months,
     )
     sections = [
-        _overview(result),
-        _figures(result),
-        _recordings(manifest, witness),
-        _named(witness),
-        _range(result, witness),
-        _table(result),
+        _overview(result, say),
+        _figures(result, say),
+        _recordings(manifest, witness, say),
+        _named(witness, say),
+        _range(result, witness, say),
+        _table(result, say),
     ]
-    return page(f"Evaluation of {manifest.pack_id} {manifest.version}", lead, sections)
+    return page(say("Evaluation of {pack} {version}", pack=manifest.pack_id, version=manifest.version), lead, sections, language)
 
 
-def _overview(result: Result) -> Section:
+def _overview(result: Result, say: Say) -> Section:
     of = result.evaluation
-    upper = "" if of.false_findings_upper is None else f"; with 95 % under {of.false_findings_upper:.2g} a vehicle-month"
+    false = "false findings" if of.false_findings_upper is None else "false findings; with 95 % under {upper:.2g} a vehicle-month"
     before, judged = of.before_failure.value, of.judged.value
     tiles = [
-        (f"{sum(d.found for d in result.drives)} of {of.event_recall.of}", "faults found"),
-        (str(of.false_findings_per_month.of), f"false findings{upper}"),
-        (_number(of.delay_median_s.value, " s"), "from onset to finding, median of those found"),
-        (_number(None if before is None else 100 * before, " %"), "of failing parts found before they failed"),
-        (_number(None if judged is None else 100 * judged, " %"), "of the ticks judged, the rest is not known"),
+        (say("{found} of {all}", found=sum(d.found for d in result.drives), all=of.event_recall.of), say("faults found")),
+        (str(of.false_findings_per_month.of), say(false, upper=of.false_findings_upper)),
+        (_number(of.delay_median_s.value, " s"), say("from onset to finding, median of those found")),
+        (_number(None if before is None else 100 * before, " %"), say("of failing parts found before they failed")),
+        (_number(None if judged is None else 100 * judged, " %"), say("of the ticks judged, the rest is not known")),
     ]
-    return Section("In short", "", [Tiles(tiles)])
+    return Section(say("In short"), "", [Tiles(tiles)])
 
 
-def _figures(result: Result) -> Section:
+def _figures(result: Result, say: Say) -> Section:
     of = result.evaluation
     shares: list[tuple[str, Figure]] = [
         ("event recall", of.event_recall),
         ("event precision", of.event_precision),
         ("recordings with a false finding", of.alarmed_drives),
         ("found before failure", of.before_failure),
-        (f"found {of.spare_s / 3600:g} h before", of.with_spare),
+        (say("found {hours:g} h before", hours=of.spare_s / 3600), of.with_spare),
         ("point F1", of.point_f1),
         ("point precision", of.point_precision),
         ("ticks falsely alarmed", of.false_alarm_rate),
@@ -107,7 +113,7 @@ def _figures(result: Result) -> Section:
         "type": "scatter",
         "mode": "markers",
         "x": [round(value, 3) for value in values],
-        "y": [name for name, _ in drawn],
+        "y": [say(name) for name, _ in drawn],
         "marker": {"color": "--series-0", "size": 9},
         "error_x": {
             "type": "data",
@@ -120,48 +126,53 @@ def _figures(result: Result) -> Section:
         "hovertemplate": "%{y}: %{x:.1f} %<extra></extra>",
     }
     every = [*shares, ("false findings a vehicle-month", of.false_findings_per_month)]
-    every += [(f"NAB, {name.replace('_', ' ')}", figure) for name, figure in of.nab.items()]
+    every += [(say("NAB, {profile}", profile=say(name.replace("_", " "))), figure) for name, figure in of.nab.items()]
     every += [("delay, median [s]", of.delay_median_s), ("delay, 90 % [s]", of.delay_p90_s)]
     rows = [
-        [name, _number(figure.value), _number(figure.low), _number(figure.high), str(figure.of), figure.method] for name, figure in every
+        [say(name), _number(figure.value), _number(figure.low), _number(figure.high), str(figure.of), say(figure.method)]
+        for name, figure in every
     ]
-    words = "A finding is right if the alarm rises inside a fault; one that rose before it is false. A tick without judgement has no alarm."
+    words = say(
+        "A finding is right if the alarm rises inside a fault; one that rose before it is false. A tick without judgement has no alarm."
+    )
     if of.always_alarm_f1 is not None:
-        words += (
-            f" An alarm that never ends would reach a point F1 of {of.always_alarm_f1:.3f} here; {of.labelled or 0:.1%} of the ticks are "
-            "labelled, which is what a score that knows nothing reaches in VUS-PR."
+        words += say(
+            " An alarm that never ends would reach a point F1 of {f1:.3f} here; {labelled:.1%} of the ticks are labelled, which is what a "
+            "score that knows nothing reaches in VUS-PR.",
+            f1=of.always_alarm_f1,
+            labelled=of.labelled or 0,
         )
     return Section(
-        "Figures",
+        say("Figures"),
         words,
         [
             Chart(
-                "Shares with their 95 % intervals",
+                say("Shares with their 95 % intervals"),
                 [bars],
-                {"xaxis": axis("share [%]", range=[-2, 102]), "yaxis": axis("")},
+                {"xaxis": axis(say("share [%]"), range=[-2, 102]), "yaxis": axis("")},
                 90 + 28 * len(drawn),
             ),
-            Table(["figure", "value", "low", "high", "of", "interval"], rows),
+            Table([say(one) for one in ("figure", "value", "low", "high", "of", "interval")], rows),
         ],
     )
 
 
-def _recordings(manifest: Manifest, witness: Witness) -> Section:
+def _recordings(manifest: Manifest, witness: Witness, say: Say) -> Section:
     chosen = sorted(witness.kept, key=lambda one: -one[0])[:SHOWN]
     charts = []
     for _, judged, events in chosen:
         own = [(event.begin_ms, min(event.end_ms, FAR_MS)) for event in events if event.fault_code in (None, manifest.fault_code)]
         findings = [(int(judged.tick_ms[row]), any(a <= judged.tick_ms[row] < b for a, b in own)) for row in judged.raised]
         raise_at = judged.raise_at or manifest.threshold.raise_at
-        charts.append(chart(Trace(judged.source, judged.tick_ms, judged.score, raise_at, own, findings)))
+        charts.append(chart(Trace(judged.source, judged.tick_ms, judged.score, raise_at, own, findings), say))
     return Section(
-        "Recordings",
-        "Those with false findings and missed faults come first. Shaded: the fault. Where the line is broken there is no judgement.",
+        say("Recordings"),
+        say("Those with false findings and missed faults come first. Shaded: the fault. Where the line is broken there is no judgement."),
         charts,
     )
 
 
-def _named(witness: Witness) -> Section:
+def _named(witness: Witness, say: Say) -> Section:
     data: list[dict[str, Any]] = []
     everyone = {name for kind in witness.shares.values() for name in kind}
     total = {name: sum(witness.shares[kind].get(name, 0.0) for kind in witness.shares) for name in everyone}
@@ -173,27 +184,32 @@ def _named(witness: Witness) -> Section:
                 {
                     "type": "bar",
                     "orientation": "h",
-                    "name": f"{words} ({count})",
+                    "name": f"{say(words)} ({count})",
                     "y": names,
                     "x": [round(100 * witness.shares[kind].get(name, 0.0) / count, 2) for name in names],
                     "marker": {"color": colour},
                 }
             )
     if not data:
-        return Section("What the findings name", "There was no finding.")
-    layout = {"xaxis": axis("mean share of the score [%]", rangemode="tozero"), "yaxis": axis(""), "barmode": "group", "showlegend": True}
+        return Section(say("What the findings name"), say("There was no finding."))
+    layout = {
+        "xaxis": axis(say("mean share of the score [%]"), rangemode="tozero"),
+        "yaxis": axis(""),
+        "barmode": "group",
+        "showlegend": True,
+    }
     return Section(
-        "What the findings name",
-        "A signal's share of the score at the tick at which the alarm rose.",
-        [Chart("Mean contributions", data, layout, 120 + 30 * len(names))],
+        say("What the findings name"),
+        say("A signal's share of the score at the tick at which the alarm rose."),
+        [Chart(say("Mean contributions"), data, layout, 120 + 30 * len(names))],
     )
 
 
-def _range(result: Result, witness: Witness) -> Section:
+def _range(result: Result, witness: Witness, say: Say) -> Section:
     ticks = result.evaluation.ticks
     outside = sorted(((name, count) for name, count in witness.outside.items() if count), key=lambda one: one[1])[-MOST_SIGNALS:]
     if not outside:
-        return Section("Trained range", "No signal left the range that the training covered.")
+        return Section(say("Trained range"), say("No signal left the range that the training covered."))
     bar = {
         "type": "bar",
         "orientation": "h",
@@ -203,20 +219,20 @@ def _range(result: Result, witness: Witness) -> Section:
         "hovertemplate": "%{y}: %{x:.2f} %<extra></extra>",
     }
     return Section(
-        "Trained range",
-        "Ticks whose operating point the training has not seen are not judged, and neither are those that look back on one.",
+        say("Trained range"),
+        say("Ticks whose operating point the training has not seen are not judged, and neither are those that look back on one."),
         [
             Chart(
-                "Ticks outside the trained range and its margin",
+                say("Ticks outside the trained range and its margin"),
                 [bar],
-                {"xaxis": axis("share of all ticks [%]"), "yaxis": axis("")},
+                {"xaxis": axis(say("share of all ticks [%]")), "yaxis": axis("")},
                 90 + 26 * len(outside),
             )
         ],
     )
 
 
-def _table(result: Result) -> Section:
+def _table(result: Result, say: Say) -> Section:
     rows = [
         [
             d.source,
@@ -230,9 +246,9 @@ def _table(result: Result) -> Section:
         ]
         for d in result.drives[:500]
     ]
-    words = "" if len(result.drives) <= 500 else f"The first 500 of {len(result.drives)}."
-    header = ["recording", "ticks", "judged", "faults", "found", "false findings", "of another fault", "delay [s]"]
-    return Section("Every recording", words, [Table(header, rows)])
+    words = "" if len(result.drives) <= 500 else say("The first 500 of {count}.", count=len(result.drives))
+    header = ("recording", "ticks", "judged", "faults", "found", "false findings", "of another fault", "delay [s]")
+    return Section(say("Every recording"), words, [Table([say(one) for one in header], rows)])
 
 
 def _number(value: float | None, unit: str = "") -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import ModelsError
+from models.explanation import Language
 
 __all__ = ["Chart", "Section", "Table", "Tiles", "axis", "page", "write"]
 
@@ -104,13 +105,14 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
     return {"title": {"text": title}, "automargin": True, **more}
 
 
-def page(title: str, lead: str, sections: Sequence[Section]) -> str:
-    """The file's text. Raises ModelsError where plotly is not installed."""
+def page(title: str, lead: str, sections: Sequence[Section], language: Language = "en") -> str:
+    """The file's text. language: that it is written in. Raises ModelsError where plotly is not installed."""
     charts: list[dict[str, Any]] = []
     body = "".join(_section(section, charts) for section in sections)
     data = json.dumps(charts, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<!doctype html>\n<html lang="{language}"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>\n"
         f"<body><main><h1>{html.escape(title)}</h1><p>{html.escape(lead)}</p>"
         f'{body}</main>\n<script type="application/json" id="charts">{data}</script>\n'

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.report.page import Chart, axis
+from models.report.words import Say
 
 __all__ = ["Trace", "chart", "thinned"]
 
@@ -39,7 +40,7 @@ def thinned(tick_ms: NDArray[np.int64], score: NDArray[np.float64], points: int 
     return tick_ms[at], np.where(np.isneginf(highest), np.nan, highest)
 
 
-def chart(trace: Trace) -> Chart:
+def chart(trace: Trace, say: Say) -> Chart:
     """Time in minutes (hours, days) from the first tick; the score on a logarithmic axis."""
     start = int(trace.tick_ms[0]) if len(trace.tick_ms) else 0
     length_s = (int(trace.tick_ms[-1]) - start) / 1000 if len(trace.tick_ms) else 0.0
@@ -54,7 +55,7 @@ def chart(trace: Trace) -> Chart:
         {
             "type": "scatter",
             "mode": "lines",
-            "name": "score",
+            "name": say("score"),
             "x": [place(ms) for ms in times.tolist()],
             "y": [None if np.isnan(value) else float(f"{value:.4g}") for value in shown],
             "line": {"color": "--series-0", "width": 1.6},
@@ -62,7 +63,7 @@ def chart(trace: Trace) -> Chart:
         {
             "type": "scatter",
             "mode": "lines",
-            "name": f"alarm at {trace.raise_at:.3g}",
+            "name": say("alarm at {score:.3g}", score=trace.raise_at),
             "x": [0, place(start + 1000 * length_s)],
             "y": [trace.raise_at, trace.raise_at],
             "line": {"color": "--muted", "width": 1.4, "dash": "dash"},
@@ -76,7 +77,7 @@ def chart(trace: Trace) -> Chart:
                 {
                     "type": "scatter",
                     "mode": "markers",
-                    "name": words,
+                    "name": say(words),
                     "x": at,
                     "y": [top] * len(at),
                     "marker": {"color": colour, "size": 11, "symbol": "triangle-down"},
@@ -101,6 +102,10 @@ def chart(trace: Trace) -> Chart:
     return Chart(
         trace.caption,
         data,
-        {"xaxis": axis(f"time [{unit}]"), "yaxis": axis("score", type="log", exponentformat="power"), "shapes": shapes},
+        {
+            "xaxis": axis(say("time [{unit}]", unit=say(unit))),
+            "yaxis": axis(say("score"), type="log", exponentformat="power"),
+            "shapes": shapes,
+        },
         260,
     )

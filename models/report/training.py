@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.calibrate import highest_persistent
+from models.explanation import Language
 from models.fit import Detector, scores
 from models.manifest import RUNGS
 from models.promise import a_month
@@ -11,6 +12,7 @@ from models.report.coverage import CELLS, LEAST, PAIR_CELLS, occupancy, pairs_co
 from models.report.page import Chart, Section, Table, Tiles, axis, page
 from models.report.traces import Trace
 from models.report.traces import chart as trace_chart
+from models.report.words import Say
 from models.tail import survival
 from models.trained import Trained
 
@@ -25,26 +27,31 @@ NAMED = 30
 EULER = 0.5772156649015329
 
 
-def training_report(trained: Trained) -> str:
+def training_report(trained: Trained, language: Language = "en") -> str:
     """HTML."""
-    manifest = trained.pack.manifest
-    kind = RUNGS[manifest.rung]
-    lead = (
-        f"Fault {manifest.fault_code}; {kind}. Fitted on {manifest.training.drives} drives ({manifest.training.ticks} ticks of a second), "
-        + (
-            f"calibrated on the same recording ({manifest.calibration.ticks} ticks)."
-            if trained.held[0] is trained.fitted[0]
-            else f"calibrated on {manifest.calibration.drives} drives that nothing was fitted on ({manifest.calibration.ticks} ticks)."
-        )
+    say, manifest = Say(language), trained.pack.manifest
+    lead = say(
+        "Fault {code}; {kind}. Fitted on {drives} drives ({ticks} ticks of a second), ",
+        code=manifest.fault_code,
+        kind=say(RUNGS[manifest.rung]),
+        drives=manifest.training.drives,
+        ticks=manifest.training.ticks,
+    ) + say(
+        "calibrated on the same recording ({ticks} ticks)."
+        if trained.held[0] is trained.fitted[0]
+        else "calibrated on {drives} drives that nothing was fitted on ({ticks} ticks).",
+        drives=manifest.calibration.drives,
+        ticks=manifest.calibration.ticks,
     )
     return page(
-        f"Training of {manifest.pack_id} {manifest.version}",
+        say("Training of {pack} {version}", pack=manifest.pack_id, version=manifest.version),
         lead,
-        [_overview(trained), _threshold(trained), _scores(trained), _signals(trained), _range(trained), _dropped(trained)],
+        [part(trained, say) for part in (_overview, _threshold, _scores, _signals, _range, _dropped)],
+        language,
     )
 
 
-def _overview(trained: Trained) -> Section:
+def _overview(trained: Trained, say: Say) -> Section:
     manifest = trained.pack.manifest
     known = sum(int((one.known & np.isfinite(one.score)).sum()) for one in trained.scored)
     scored = sum(int(np.isfinite(one.score).sum()) for one in trained.scored)
@@ -52,89 +59,107 @@ def _overview(trained: Trained) -> Section:
     month = a_month(manifest, MONTH_HOURS)
     above = covered[np.triu_indices(len(covered), 1)]
     tiles = [
-        (f"{manifest.threshold.raise_at:.3g}", f"score that alarms, in {manifest.persistence.need} of {manifest.persistence.of} ticks"),
-        (f"{manifest.calibration.highest:.3g}", "highest persistent score of a healthy calibration drive"),
+        (
+            f"{manifest.threshold.raise_at:.3g}",
+            say("score that alarms, in {need} of {of} ticks", need=manifest.persistence.need, of=manifest.persistence.of),
+        ),
+        (f"{manifest.calibration.highest:.3g}", say("highest persistent score of a healthy calibration drive")),
         (
             f"{month.finding.expected:.2g}",
-            f"false findings expected in a vehicle-month of {MONTH_HOURS} h of driving, {month.finding.upper:.2g} at most (95 %)",
+            say(
+                "false findings expected in a vehicle-month of {hours} h of driving, {upper:.2g} at most (95 %)",
+                hours=MONTH_HOURS,
+                upper=month.finding.upper,
+            ),
         ),
-        (f"{known / max(scored, 1):.1%}", "of the scored calibration ticks lie in the trained range"),
-        (f"{above.mean():.0%}" if len(above) else f"{covered.mean():.0%}", "of the operating range seen, two signals at a time"),
+        (f"{known / max(scored, 1):.1%}", say("of the scored calibration ticks lie in the trained range")),
+        (f"{above.mean():.0%}" if len(above) else f"{covered.mean():.0%}", say("of the operating range seen, two signals at a time")),
     ]
-    return Section("In short", "", [Tiles(tiles)])
+    return Section(say("In short"), "", [Tiles(tiles)])
 
 
-def _threshold(trained: Trained) -> Section:
+def _threshold(trained: Trained, say: Say) -> Section:
     manifest = trained.pack.manifest
     highest = np.sort([highest_persistent(score, manifest.persistence) for score in trained.judged])
     count = len(highest)
     over = 1 - (np.arange(1, count + 1) - 0.5) / count
     raise_at = manifest.threshold.raise_at
-    data = [_line("calibration drives", highest, over, "--series-0", mode="markers")]
+    data = [_line(say("calibration drives"), highest, over, "--series-0", mode="markers")]
     budget = manifest.alarm_budget
     if budget.law is not None:
         law = budget.law
         x = np.linspace(law.over, max(raise_at, highest[-1]) * 1.05, 120)
         tail = survival(x - law.over, np.array(law.shape), np.array(law.scale))
-        data.append(_line("generalised Pareto tail fitted to them", x, law.share * tail, "--series-2"))
+        data.append(_line(say("generalised Pareto tail fitted to them"), x, law.share * tail, "--series-2"))
     elif budget.tail == "gumbel":
         spread = float(highest.std(ddof=1)) * np.sqrt(6) / np.pi
         place = float(highest.mean()) - EULER * spread
         x = np.linspace(highest[0], max(raise_at, highest[-1]) * 1.05, 120)
-        data.append(_line("Gumbel law fitted to them", x, -np.expm1(-np.exp(-(x - place) / spread)), "--series-2"))
+        data.append(_line(say("Gumbel law fitted to them"), x, -np.expm1(-np.exp(-(x - place) / spread)), "--series-2"))
     floor = min(budget.per_drive, 0.5 / count)
-    data.append(_line(f"alarm at {raise_at:.3g}", np.array([raise_at, raise_at]), np.array([floor, 1.0]), "--series-1"))
+    data.append(_line(say("alarm at {score:.3g}", score=raise_at), np.array([raise_at, raise_at]), np.array([floor, 1.0]), "--series-1"))
     promise = a_month(manifest, MONTH_HOURS)
-    how = (
-        f"Asked for: {budget.per_drive:g} false findings a drive. What {promise.words} can vouch for: {promise.finding.expected:.2g} "
-        f"expected in a vehicle-month, {promise.finding.upper:.2g} at most (95 %)."
+    how = say(
+        "Asked for: {budget:g} false findings a drive. What {drives} calibration drives, worth {worth:.0f} independent ones, can vouch "
+        "for: {expected:.2g} expected in a vehicle-month, {upper:.2g} at most (95 %).",
+        budget=budget.per_drive,
+        drives=manifest.calibration.drives,
+        worth=budget.drives or manifest.calibration.drives,
+        expected=promise.finding.expected,
+        upper=promise.finding.upper,
     )
     return Section(
-        "Threshold",
-        f"{how} A drive's score here is the highest that lasted for {manifest.persistence.need} of {manifest.persistence.of} ticks.",
+        say("Threshold"),
+        how
+        + say(
+            " A drive's score here is the highest that lasted for {need} of {of} ticks.",
+            need=manifest.persistence.need,
+            of=manifest.persistence.of,
+        ),
         [
             Chart(
-                "Share of healthy drives that reach a score",
+                say("Share of healthy drives that reach a score"),
                 data,
                 {
-                    "xaxis": axis("highest persistent score of a drive"),
-                    "yaxis": axis("share of drives above", type="log", dtick=1, exponentformat="power"),
+                    "xaxis": axis(say("highest persistent score of a drive")),
+                    "yaxis": axis(say("share of drives above"), type="log", dtick=1, exponentformat="power"),
                 },
             )
         ],
     )
 
 
-def _scores(trained: Trained) -> Section:
+def _scores(trained: Trained, say: Say) -> Section:
     manifest = trained.pack.manifest
     ordered = np.sort(np.concatenate(list(trained.judged)))
     at = np.unique(np.geomspace(1, len(ordered), 400).astype(np.int64))
-    survival = _line("healthy ticks", ordered[len(ordered) - at], at / len(ordered), "--series-0")
+    survival = _line(say("healthy ticks"), ordered[len(ordered) - at], at / len(ordered), "--series-0")
     highest = [highest_persistent(score, manifest.persistence) for score in trained.judged]
     order = np.argsort(highest)
     chosen = {"highest": int(order[-1]), "usual": int(order[len(order) // 2])}
     charts = [
         trace_chart(
             Trace(
-                f"The calibration drive with the {words} score: {trained.judged_drives[at].source}",
+                say(f"The calibration drive with the {words} score: {{source}}", source=trained.judged_drives[at].source),
                 trained.judged_drives[at].tick_ms,
                 np.where(trained.judged_scored[at].known, trained.judged_scored[at].score, np.nan),
                 manifest.threshold.raise_at,
-            )
+            ),
+            say,
         )
         for words, at in chosen.items()
         if words == "highest" or len(order) > 1
     ]
     return Section(
-        "Scores of healthy ticks",
-        "A tick's p-value is the share of healthy ticks that score as high: the height of the first curve at its score.",
+        say("Scores of healthy ticks"),
+        say("A tick's p-value is the share of healthy ticks that score as high: the height of the first curve at its score."),
         [
             Chart(
-                "Share of healthy ticks over a score (p-value)",
+                say("Share of healthy ticks over a score (p-value)"),
                 [survival],
                 {
-                    "xaxis": axis("score", type="log", dtick=1, exponentformat="power"),
-                    "yaxis": axis("share of ticks", type="log", dtick=1, exponentformat="power"),
+                    "xaxis": axis(say("score"), type="log", dtick=1, exponentformat="power"),
+                    "yaxis": axis(say("share of ticks"), type="log", dtick=1, exponentformat="power"),
                 },
                 280,
             ),
@@ -143,7 +168,7 @@ def _scores(trained: Trained) -> Section:
     )
 
 
-def _signals(trained: Trained) -> Section:
+def _signals(trained: Trained, say: Say) -> Section:
     manifest = trained.pack.manifest
     detector = trained.detector
     shares = _contributions(trained)
@@ -164,7 +189,7 @@ def _signals(trained: Trained) -> Section:
         rows.append(
             [
                 signal.name,
-                signal.role,
+                say(signal.role),
                 f"{signal.minimum:.5g} … {signal.maximum:.5g}",
                 signal.unit or "–",
                 _declared(trained, signal.name),
@@ -173,26 +198,28 @@ def _signals(trained: Trained) -> Section:
             ]
         )
     return Section(
-        "Signals",
-        "Remaining: standard deviation of what is left of a signal when its expected value is taken off, on drives that it was not "
-        "fitted on. A fault shows when it moves a signal by several of these.",
+        say("Signals"),
+        say(
+            "Remaining: standard deviation of what is left of a signal when its expected value is taken off, on drives that it was not "
+            "fitted on. A fault shows when it moves a signal by several of these."
+        ),
         [
             Chart(
-                f"Who makes the highest {TOP:.0%} of healthy scores",
+                say("Who makes the highest {top:.0%} of healthy scores", top=TOP),
                 [bars],
-                {"xaxis": axis("mean share of the score [%]", rangemode="tozero"), "yaxis": axis("")},
+                {"xaxis": axis(say("mean share of the score [%]"), rangemode="tozero"), "yaxis": axis("")},
                 90 + 24 * len(order),
             ),
-            Table(["signal", "role", "trained range", "unit", "declared range", "explained", "remaining"], rows),
+            Table([say(one) for one in ("signal", "role", "trained range", "unit", "declared range", "explained", "remaining")], rows),
         ],
     )
 
 
-def _range(trained: Trained) -> Section:
+def _range(trained: Trained, say: Say) -> Section:
     names, values, low, high = _operating(trained)
     seen = occupancy(values, low, high)
     covered = pairs_covered(values, low, high)
-    margin = "10 % of it" if len(trained.detector.context) else "its whole width"
+    margin = say("10 % of it" if len(trained.detector.context) else "its whole width")
     scale = [[0, "--low"], [1, "--high"]]
     cells = {
         "type": "heatmap",
@@ -202,12 +229,12 @@ def _range(trained: Trained) -> Section:
         "y": names,
         "colorscale": scale,
         "colorbar": {
-            "title": {"text": "seconds"},
+            "title": {"text": say("seconds")},
             "tickvals": [0, 1, 2, 3, 4, 5],
             "ticktext": ["≤1", "10", "100", "1k", "10k", "100k"],
             "thickness": 12,
         },
-        "hovertemplate": "%{y}, at %{x} % of its range: %{customdata} s<extra></extra>",
+        "hovertemplate": "%{y}, %{x} %: %{customdata} s<extra></extra>",
         "xgap": 1,
         "ygap": 1,
     }
@@ -220,51 +247,53 @@ def _range(trained: Trained) -> Section:
         "zmin": 0,
         "zmax": 100,
         "colorbar": {"title": {"text": "%"}, "thickness": 12},
-        "hovertemplate": "%{y} with %{x}: %{z} %<extra></extra>",
+        "hovertemplate": "%{y}, %{x}: %{z} %<extra></extra>",
         "xgap": 1,
         "ygap": 1,
     }
     words = (
-        f"Outside the trained range and {margin} on either side the answer is “not known here” and no alarm. A cell counts as seen from "
-        f"{LEAST} seconds on. Two signals never fill their whole square; pale rows show what the next drives should visit."
+        "Outside the trained range and {margin} on either side the answer is “not known here” and no alarm. A cell counts as seen from "
+        "{least} seconds on. Two signals never fill their whole square; pale rows show what the next drives should visit."
     )
     if trained.detector.separate:
-        words = f"Limits know no operating point: every tick is judged. A cell counts as seen from {LEAST} seconds on."
+        words = "Limits know no operating point: every tick is judged. A cell counts as seen from {least} seconds on."
     if trained.parts:
-        words = f"Levels are followed wherever they go: every tick is judged. A cell counts as seen from {LEAST} seconds on."
+        words = "Levels are followed wherever they go: every tick is judged. A cell counts as seen from {least} seconds on."
+    words = say(words, margin=margin, least=LEAST)
     parts: list[Chart] = [
         Chart(
-            "Seconds of training in each twentieth of a signal's trained range",
+            say("Seconds of training in each twentieth of a signal's trained range"),
             [cells],
-            {"xaxis": axis("place in the trained range [%]", range=[0, 100]), "yaxis": axis("", autorange="reversed")},
+            {"xaxis": axis(say("place in the trained range [%]"), range=[0, 100]), "yaxis": axis("", autorange="reversed")},
             110 + 26 * len(names),
         )
     ]
     if len(names) > 1:
         parts.append(
             Chart(
-                f"Share of the {PAIR_CELLS} × {PAIR_CELLS} cells of two signals that training has seen",
+                say("Share of the {cells} × {cells} cells of two signals that training has seen", cells=PAIR_CELLS),
                 [matrix],
                 {"xaxis": axis(""), "yaxis": axis("", autorange="reversed")},
                 220 + 26 * len(names),
             )
         )
-    return Section("Operating range", words, parts)
+    return Section(say("Operating range"), words, parts)
 
 
-def _dropped(trained: Trained) -> Section:
+def _dropped(trained: Trained, say: Say) -> Section:
     groups: dict[str, list[str]] = {}
     for name, reason in trained.pack.manifest.training.dropped.items():
         alike = "copy of another" if reason.startswith("copy of") else "valid too rarely" if reason.startswith("valid in") else reason
         groups.setdefault(alike, []).append(name)
     if not groups:
-        return Section("Not used", "Every signal that was offered is used.")
+        return Section(say("Not used"), say("Every signal that was offered is used."))
     rows = []
     for reason, names in sorted(groups.items(), key=lambda one: len(one[1])):
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        rows.append([reason, str(len(names)), ", ".join(names[:NAMED]) + more])
-    words = f"{sum(map(len, groups.values()))} signals were offered and left out; the manifest has the reason of each."
-    return Section("Not used", words, [Table(["reason", "signals", "which"], rows)])
+        more = say(" and {count} more", count=len(names) - NAMED) if len(names) > NAMED else ""
+        rows.append([say(reason), str(len(names)), ", ".join(names[:NAMED]) + more])
+    count = sum(map(len, groups.values()))
+    words = say("{count} signals were offered and left out; the manifest has the reason of each.", count=count)
+    return Section(say("Not used"), words, [Table([say(one) for one in ("reason", "signals", "which")], rows)])
 
 
 def _operating(trained: Trained) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
