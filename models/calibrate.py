@@ -325,7 +325,7 @@ def _calibrated(own: list[_OfDrive], fleet: list[_OfDrive], every: tuple[Scored,
     knots = p_value_knots(np.concatenate([one.judged for one in own]))
     learning, learning_knots = 1.0, None
     if own is not fleet:
-        before, _, _ = set_for.thresholds(fleet)
+        before, _, _ = replace(set_for, margin=1.0).thresholds(fleet)  # what vehicles differ by is in the drives
         learning = _figure(max(1.0, before.raise_at / threshold.raise_at))
         learning_knots = p_value_knots(np.concatenate([one.judged for one in fleet]) / learning)
     return Calibrated(

@@ -75,7 +75,7 @@ class Options:
     budget: float = 1e-4
     """Probability that a healthy drive raises an alarm."""
     margin: float = 1.0
-    """The threshold is so many times what the budget asks for: for what the calibration drives cannot show."""
+    """The threshold is so many times what the budget asks for: for what the calibration drives cannot show. Not while a baseline is learned."""
     catalogue: Catalogue | None = None
     """says which signals are of the class identity, which no pack may look at"""
     twins: Sequence[str] = ()

@@ -13,6 +13,8 @@ from cansight.commands.models_options import (
     dbc_option,
     labels_option,
     lang_option,
+    layout_of,
+    layout_options,
     pack_argument,
     report_option,
     rows_of,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 @labels_option
 @truth_option
 @click.option("--healthy", is_flag=True, help="Nothing in DATA is faulty: every finding is false.")
+@layout_options
 @split_option("test")
 @click.option("--rows", metavar="A:B", default=":", help="Of each recording, only these rows count; those before are seen.  [default: all]")
 @click.option(
@@ -54,6 +57,16 @@ if TYPE_CHECKING:
     help="Hours of DATA that make a vehicle-month: 40 where DATA are drives alone, 60 more with charging.",
 )
 @click.option("--spare", metavar="HOURS", type=click.FloatRange(0), default=48.0, show_default=True, help="Found so long before it failed.")
+@click.option(
+    "--months", metavar="N", type=click.FloatRange(0.01), help="Of a SCENARIO: at least so many healthy months.  [default: all cars]"
+)
+@click.option("--seed", metavar="N", type=click.IntRange(0), help="Of a SCENARIO: draws cars, drivers, roads and weather.")
+@click.option(
+    "--keep",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Of a SCENARIO: what is done so far is written here, and begun from there after an interruption.",
+)
 @report_option
 @lang_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with what each recording counted.")
@@ -64,19 +77,27 @@ def evaluate(
     labels: str | None,
     truths: tuple[str, ...],
     healthy: bool,
+    time_column: str,
+    separator: str,
+    ignore: tuple[str, ...],
+    period: float | None,
     split: str,
     rows: str,
     rebase: int | None,
     vus_window: int,
     month_hours: float,
     spare: float,
+    months: float | None,
+    seed: int | None,
+    keep: Path | None,
     report: Path | None,
     language: "Language",
     as_json: bool,
 ) -> None:
     """Evaluate a pack on DATA whose faults are known, as the vehicle would judge them.
 
-    DATA: tables (.csv, .parquet), CAN logs (with --dbc), or folders of `cansight sim dataset`, of which the test vehicles' ticks are taken.
+    DATA: tables (.csv, .parquet), CAN logs (with --dbc), or folders of `cansight sim dataset`, of which the test vehicles' ticks are taken;
+    or a SCENARIO.toml of days: its cars are simulated while they are judged, each after its first drives.
     PACK_DIR may be a folder of packs: then their findings together are evaluated, and whether the first one names the right fault.
     What is faulty: --labels, --truth, --healthy, or the truth files beside DATA. Intervals are 95 %, two-sided.
     """
@@ -86,6 +107,21 @@ def evaluate(
 
     if sum([labels is not None, bool(truths), healthy]) > 1:
         raise UsageError("--labels, --truth and --healthy: each says what is faulty; give one of them")
+    if len(data) == 1 and data[0].endswith(".toml"):
+        if seed is None:
+            raise UsageError(f"{data[0]}: --seed: says which cars; give one that nothing was trained or chosen on")
+        if labels is not None or truths or healthy or dbc_files or rebase is not None or report is not None or rows != ":":
+            raise UsageError(
+                f"{data[0]}: is simulated, and says itself what is faulty; leave out --labels, --truth, --healthy, --dbc, --rows, ..."
+            )
+        from cansight.commands.models_simulated import evaluate_simulated
+
+        chosen = [Pack.load(folder) for folder in _packs(pack_dir) or [pack_dir]]
+        evaluate_simulated(chosen, data[0], seed, months, keep, spare * 3600, as_json)
+        return
+    if seed is not None or months is not None or keep is not None:
+        raise UsageError("--months, --seed and --keep: are of a SCENARIO.toml that is simulated")
+    layout = layout_of(time_column, separator, ignore, period)
     first, last = rows_of(rows)
     folders = _packs(pack_dir)
     found = recordings(data, split, truths)
@@ -93,7 +129,8 @@ def evaluate(
         if labels is not None or rebase is not None or report is not None or rows != ":":
             raise UsageError(f"{pack_dir}: is a folder of packs; --labels, --rows, --rebase and --report are for one pack")
         requests = [
-            Request(Pack.load(folder), found, dbc_files, healthy=healthy, vus_window=0, month_hours=month_hours) for folder in folders
+            Request(Pack.load(folder), found, dbc_files, healthy=healthy, vus_window=0, month_hours=month_hours, layout=layout)
+            for folder in folders
         ]
         _together(requests, spare * 3600, as_json)
         return
@@ -110,6 +147,7 @@ def evaluate(
         vus_window=vus_window,
         month_hours=month_hours,
         spare_s=spare * 3600,
+        layout=layout,
     )
     witness = None
     if report is not None:
@@ -164,6 +202,7 @@ def _together(requests: Sequence["Request"], spare_s: float, as_json: bool) -> N
     if sys.stderr.isatty():
         click.echo("\r\x1b[K", nl=False, err=True)
     rate, upper = together.false_findings(requests[0].month_hours)
+    below, _ = together.false_findings(requests[0].month_hours, below=True)
     precision, right, codes = together.precision(), together.code_right(), together.codes(spare_s)
     if as_json:
         document = {
@@ -171,6 +210,7 @@ def _together(requests: Sequence["Request"], spare_s: float, as_json: bool) -> N
             "recordings": len(together.vehicles),
             "false_findings_per_month": rate.to_dict(),
             "false_findings_upper": upper,
+            "false_findings_below_ticket_level_per_month": below.to_dict(),
             "event_precision": precision.to_dict(),
             "code_right": right.to_dict(),
             "spare_s": spare_s,
@@ -188,8 +228,10 @@ def _together(requests: Sequence["Request"], spare_s: float, as_json: bool) -> N
         click.echo(json.dumps(document, indent=2, default=float))
         return
     click.echo(
-        f"{len(requests)} packs, {len(together.vehicles)} recordings: {rate.of} false findings, {_plain(rate, 4)} a vehicle-month"
+        f"{len(requests)} packs, {len(together.vehicles)} recordings: {rate.of} false findings at ticket level, "
+        f"{_plain(rate, 4)} a vehicle-month"
         + ("" if upper is None else f", one-sided 95 % upper bound {upper:.4g}")
+        + f"; {below.of} below it, {_plain(below, 4)}"
     )
     click.echo(
         f"precision {_share(precision)} of {precision.of} findings; the first finding names the fault: {_share(right)} of {right.of}"
@@ -215,6 +257,9 @@ def describe(manifest: "Manifest", figures: "Evaluation") -> list[str]:
         f"          false findings {counted}: {_plain(rate, 3)} a vehicle-month"
         + f", in {_share(figures.alarmed_drives)} of the recordings"
         + (f"; one-sided 95 % upper bound {figures.false_findings_upper:.3g}" if figures.false_findings_upper is not None else ""),
+        f"          of these at ticket level {figures.false_tickets_per_month.of}: "
+        f"{_plain(figures.false_tickets_per_month, 3)} a vehicle-month"
+        + (f"; upper bound {figures.false_tickets_upper:.3g}" if figures.false_tickets_upper is not None else ""),
     ]
     if figures.before_failure.of:
         lines.append(
