@@ -53,7 +53,8 @@ def train_follower(table: Table, options: Options, folder: str | Path) -> Traine
     if not keep:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in list(dropped.items())[:3])
         raise TrainingDataError(f"none of {len(table.names)} signals is usable ({reasons})")
-    fitted, held = [drive.choose(keep) for drive in fitted], [drive.choose(keep) for drive in held]
+    fitted = [drive.choose(keep) for drive in fitted]
+    held = [drive.choose(keep) for drive in held] if len(table.drives) > 1 else fitted
     for drive in [*fitted, *held]:
         if _valid(drive) < LEAST_TICKS:
             raise TrainingDataError(

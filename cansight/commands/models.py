@@ -275,13 +275,18 @@ def _describe(manifest: "Manifest") -> list[str]:
 
     calibration = manifest.calibration
     schema = manifest.schema_id or "none (a table)"
+    calibrated = (
+        f"the same {calibration.ticks} ticks"
+        if manifest.rung == "following" and manifest.training.drives == 1
+        else f"{calibration.drives} drives ({calibration.ticks} ticks) held out"
+    )
     lines = [
         f"{manifest.pack_id} {manifest.version}: fault {manifest.fault_code}, " + manifests.RUNGS[manifest.rung],
         f"alarm    {manifest.persistence.need} of {manifest.persistence.of} ticks at {manifest.threshold.raise_at:.4g} or over; "
         f"cleared by {manifest.persistence.of} under {manifest.threshold.clear_below:.4g}; "
         f"a score averages {manifest.average} s and looks back on {manifest.window} s",
         f"trained  {manifest.training.drives} drives, {manifest.training.ticks} ticks, data {manifest.training.data_sha256[:16]}…",
-        f"threshold from {calibration.drives} drives ({calibration.ticks} ticks) held out: highest {calibration.highest:.4g}",
+        f"threshold from {calibrated}: highest {calibration.highest:.4g}",
         *describe(manifest, MONTH_HOURS),
         f"model    {manifest.model.bytes} bytes, SHA-256 {manifest.model.sha256[:16]}…, DBC schema {schema}",
         "signals",

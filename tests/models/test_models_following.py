@@ -74,7 +74,9 @@ def test_graph_and_training_agree_over_gaps_and_missing_values(tmp_path: Path) -
     last = [runtime.score(row) for row in values[:600]][-1]
     margins = runtime.margins(last)
     assert ((values[599] - last.expected) ** 2 / margins**2).sum() == pytest.approx(last.score, rel=1e-9)
-    assert "every tick is judged" in training_report(trained)
+    report = training_report(trained)
+    assert "every tick is judged" in report
+    assert "calibrated on the same recording" in report
 
 
 def test_a_level_stands_still_in_an_alarm_and_follows_what_is_slower_than_it() -> None:
