@@ -2,31 +2,22 @@
 
 import json
 import os
-import urllib.error
 import urllib.parse
-import urllib.request
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cansight.errors import UsageError, WorkFailed
+from cansight.commands.tickets_api import TOKEN, Api, get, number, say, table, when
+from cansight.commands.tickets_audit import audit
+from cansight.commands.tickets_hush import maintenance, silence
+from cansight.commands.tickets_ledgers import groups, precision, webhooks
+from cansight.commands.tickets_work import ack, assign, close, comment, schedule, verdict, workshop
+from cansight.errors import UsageError
 
 DEFAULT_URL = "http://127.0.0.1:8460"
-TIMEOUT_S = 10.0
-TOKEN = "CANSIGHT_TOKEN"
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the API is on this machine; a proxy would not find it
 HANDLINGS = ("new", "acknowledged", "scheduled", "in workshop", "closed")
-
-
-@dataclass(frozen=True)
-class Api:
-    """Where it is, and the token to ask with; "": none."""
-
-    url: str
-    token: str
 
 
 @click.group()
@@ -55,12 +46,17 @@ def tickets(context: click.Context, url: str, token_file: Path | None) -> None:
 @tickets.command("list")
 @click.option("--vehicle", help="Only this vehicle's.")
 @click.option("--handling", type=click.Choice(HANDLINGS), help="Only those handled so; without it, all.")
+@click.option("--tier", type=click.Choice(("red", "yellow", "blue", "unrated")), help="Only of this tier.")
+@click.option("--condition", type=click.Choice(("pending", "active", "recovered", "no-data")), help="Only in this condition.")
+@click.option("--fault-code", help="Only of this fault.")
+@click.option("--assignee", help="Only this person's; \"\" = nobody's.")
+@click.option("--search", "q", help="Only with these words in vehicle, fault or assignee.")
+@click.option("--limit", type=click.IntRange(1, 500), default=100, show_default=True, help="How many.")
 @click.option("--json", "as_json", is_flag=True, help="The API's answer.")
 @click.pass_obj
-def list_(api: Api, vehicle: str | None, handling: str | None, as_json: bool) -> None:
+def list_(api: Api, /, as_json: bool, limit: int, **asked: str | None) -> None:
     """List tickets, newest first."""
-    asked = {name: value for name, value in (("vehicle", vehicle), ("handling", handling)) if value is not None}
-    found = _get(api, "/api/tickets", asked)["tickets"]
+    found = get(api, "/api/tickets", asked | {"limit": limit})["tickets"]
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False, indent=2))
         return
@@ -69,32 +65,37 @@ def list_(api: Api, vehicle: str | None, handling: str | None, as_json: bool) ->
         return
     rows = [("ID", "VEHICLE", "CONDITION", "HANDLING", "TIER", "OPENED", "SEEN", "FAULT")]
     for one in found:
-        opened, seen = _when(one["opened_ms"]), f"{one['occurrences']}x"
-        rows.append((one["id"], one["vehicle"], one["condition"], one["handling"], one["tier"], opened, seen, one["fault_words"]))
-    _table(rows)
+        opened, seen = when(one["opened_ms"]), f"{one['occurrences']}x"
+        condition = one["condition"] + (", flapping" if one.get("flapping") else "")
+        rows.append((one["id"], one["vehicle"], condition, one["handling"], one["tier"], opened, seen, one["fault_words"]))
+    table(rows)
 
 
 @tickets.command()
-@click.argument("number", type=click.IntRange(min=1), metavar="ID")
+@click.argument("ticket_id", type=click.IntRange(min=1), metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="The API's answer.")
 @click.pass_obj
-def show(api: Api, number: int, as_json: bool) -> None:
+def show(api: Api, ticket_id: int, as_json: bool) -> None:
     """Show one ticket: why it opened, and what was done since."""
-    ticket = _get(api, f"/api/tickets/{number}")
+    ticket = get(api, f"/api/tickets/{ticket_id}")
     if as_json:
         click.echo(json.dumps(ticket, ensure_ascii=False, indent=2))
         return
     evidence = ticket["evidence"]
     p_value = evidence["p_value"]
-    _say(f"Ticket {ticket['id']}: {ticket['fault_words']}")
+    say(f"Ticket {ticket['id']}: {ticket['fault_words']}")
     for name, value in (
         ("what to do", ticket["action"] or "-"),
         ("vehicle", f"{ticket['vehicle']} ({ticket['model']})"),
         ("fault code", ticket["fault_code"]),
-        ("condition", ticket["condition"]),
+        ("condition", ticket["condition"] + (", flapping" if ticket["flapping"] else "")),
         ("handling", ticket["handling"] + (f", {ticket['verdict']}" if ticket["verdict"] else "")),
-        ("tier", ticket["tier"]),
-        ("opened", f"{_when(ticket['opened_ms'])}, began {_when(evidence['since_ms'])}, seen {ticket['occurrences']}x"),
+        ("tier", ticket["tier"] + (f", {ticket['probability']:.0%} probable" if ticket["probability"] is not None else "")),
+        ("whose", ticket["assignee"] or "nobody's"),
+        ("clocks", ", ".join(_clock(name, one) for name, one in (ticket["sla"] or {}).items()) or "-"),
+        ("hidden by", ticket["hidden_by"] or "-"),
+        ("linked to", ", ".join(f"ticket {one['id']} ({one['verdict'] or one['handling']})" for one in ticket.get("linked") or ()) or "-"),
+        ("opened", f"{when(ticket['opened_ms'])}, began {when(evidence['since_ms'])}, seen {ticket['occurrences']}x"),
         (
             "score",
             f"{evidence['score']:.4g}, threshold {evidence['threshold']:.4g}, p-value {'-' if p_value is None else f'{p_value:.3g}'}",
@@ -102,58 +103,23 @@ def show(api: Api, number: int, as_json: bool) -> None:
         ("detector", evidence["pack_id"]),
         ("looks like", ", ".join(f"{one['words']} (likeness {one['likeness']:.2f})" for one in evidence.get("resembles", ())) or "-"),
     ):
-        _say(f"{name:<12}{value}")
+        say(f"{name:<12}{value}")
     rows = [("EXPECTED", "SEEN", "UNIT", "SHARE", "SIGNAL")]
     for one in evidence["contributions"]:
         name = f"{one['words']} ({one['signal']})" if one["words"] else one["signal"]
         margin = f" ± {one['margin']:.2g}" if one.get("margin") is not None and one["expected"] is not None else ""
-        rows.append((_number(one["expected"]) + margin, _number(one["seen"]), one["unit"], f"{one['share']:.0%}", name))
+        rows.append((number(one["expected"]) + margin, number(one["seen"]), one["unit"], f"{one['share']:.0%}", name))
     click.echo()
-    _table(rows)
+    table(rows)
     click.echo()
     for line in ticket["history"]:
-        _say(f"{_when(line['at_ms'])}  {line['action']} ({', '.join(filter(None, (line['actor'], line['detail'])))})")
+        say(f"{when(line['at_ms'])}  {line['action']} ({', '.join(filter(None, (line['actor'], line['detail'])))})")
 
 
-def _get(api: Api, path: str, asked: dict[str, str] | None = None) -> Any:
-    """The API's answer. Raises UsageError with the API's own line where it refused, WorkFailed where nothing sensible answered."""
-    address = f"{api.url}{path}{'?' + urllib.parse.urlencode(asked) if asked else ''}"
-    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {api.token}"} if api.token else {})
-    try:
-        with _OPENER.open(request, timeout=TIMEOUT_S) as response:
-            return json.load(response)
-    except urllib.error.HTTPError as error:
-        with error:
-            try:
-                line = json.load(error)["error"]
-            except (ValueError, KeyError, TypeError):
-                raise WorkFailed(f"{address}: answered {error.code} {error.reason}; is that Cansight's API?") from None
-        if error.code == 401:
-            line += f"; name a token with --token-file or in {TOKEN}"
-        raise (UsageError if error.code < 500 else WorkFailed)(line) from None
-    except ValueError:
-        raise WorkFailed(f"{address}: answered something else than JSON; is that Cansight's API?") from None
-    except OSError as error:
-        reason = getattr(error, "reason", error)
-        raise WorkFailed(f"{api.url}: no answer ({reason}); is `cansight cloud run` running, and --url its address?") from None
+def _clock(name: str, one: Mapping[str, Any]) -> str:
+    state = "done" if one["done"] else "paused" if one["paused"] else f"due {when(one['due_ms'])}"
+    return f"{name} {state}" + (", late" if one["breached"] else "")
 
 
-def _say(line: str) -> None:
-    """One line as text: words that came off a vehicle must not steer the terminal."""
-    click.echo("".join(character if character.isprintable() else "?" for character in line))
-
-
-def _table(rows: list[tuple[Any, ...]]) -> None:
-    """Aligned columns; the last one, the longest, as long as it is."""
-    texts = [[str(field) for field in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    for row in texts:
-        _say("  ".join(field.ljust(width) for field, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
-
-
-def _when(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+for command in (ack, schedule, workshop, close, verdict, assign, comment, silence, maintenance, groups, precision, webhooks, audit):
+    tickets.add_command(command)

@@ -1,7 +1,9 @@
 """`cansight tickets`, against a served API."""
 
+import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -56,3 +58,45 @@ def test_what_goes_wrong_is_one_line(fleet: tuple[str, TicketService], arguments
     assert result.stderr.startswith("cansight: ")
     assert words in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_ticket_is_worked_to_its_end_and_counted(fleet: tuple[str, TicketService]) -> None:
+    url, tickets = fleet
+    for arguments, says in (
+        (["ack", "1", "--note", "on it"], "ticket 1: acknowledged\n"),
+        (["assign", "1", "ben"], "ticket 1: ben's\n"),
+        (["close", "1", "--verdict", "confirmed"], "ticket 1: closed, confirmed\n"),
+        (["verdict", "1", "false alarm"], "ticket 1: false alarm\n"),
+    ):
+        assert run("--url", url, *arguments).stdout == says
+    ticket = tickets.ticket(1)
+    assert ticket is not None
+    assert [line.action for line in ticket.history or []] == ["opened", "acknowledged", "assigned", "closed", "verdict", "held off"]
+    assert run("--url", url, "precision").stdout.splitlines()[1].split()[:4] == ["0", "1", "0", "0%"]
+    tickets.consume(finding(2, vehicle=OTHER))
+    silence = ["--fault-code", "coolant_*", "--for", "2h", "--reason", "recall"]
+    assert run("--url", url, "silence", "preview", *silence).stdout.startswith("it would hide 1 open tickets: 2\n")
+    assert run("--url", url, "silence", "make", *silence).stdout.startswith("silence 1: from ")
+    assert "hidden by   silence 1\n" in run("--url", url, "show", "2").stdout
+
+
+def test_the_audit_is_verified_without_the_api(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    settings = tmp_path / "cloud.toml"
+    broker = 'ca = "x"\ncertificate = "x"\nkey = "x"'
+    settings.write_text(
+        f'state = "state"\nfleet_ca = "x"\nrecipient_keys = ["x"]\n[broker]\n{broker}\n[[vehicle_model]]\nname = "m"\ndbc = ["x"]\n'
+    )
+    database = tmp_path / "state" / "cansight.db"
+    with TicketService(f"sqlite:///{database}", audit_folder=tmp_path / "state" / "audit") as tickets:
+        tickets.consume(finding())
+    good = run("audit", "verify", "-c", str(settings))
+    assert (good.returncode, good.stdout.splitlines()[-1]) == (0, "nothing was altered, removed, reordered or cut off")
+    exported = run("audit", "export", "-c", str(settings)).stdout.strip()
+    assert Path(exported).parent == tmp_path / "state" / "audit" / "heads"
+    with contextlib.closing(sqlite3.connect(database)) as db, db:
+        db.execute("UPDATE ticket_events SET actor = 'somebody else'")
+    bad = run("audit", "verify", "-c", str(settings))
+    assert bad.returncode == 1
+    assert bad.stdout.startswith("ticket 1: history line 0: altered\n")
+    assert bad.stderr == "cansight: 1 things are wrong with the audit trail\n"
