@@ -5,6 +5,7 @@ times in ms. Only valid, finite values are written, so no line is refused for it
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import compress
 
 import msgspec
@@ -19,7 +20,16 @@ _KEY = str.maketrans({",": "\\,", "=": "\\=", " ": "\\ ", "\n": "\\ ", "\r": "\\
 _TEXT = str.maketrans({'"': '\\"', "\\": "\\\\", "\n": " ", "\r": " "})
 _REASONS = [(int(reason), reason.name.lower()) for reason in Reason]
 
-_Bus = tuple[str, NDArray[np.intp], list[str]]
+_NONE = "".join(f",{name}=0.0" for _, name in _REASONS if name != "valid")
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Of some columns of a schema, ordered by bus: the order, "name=" of each, and where each bus begins and ends."""
+
+    order: NDArray[np.intp]
+    prefixes: list[str]
+    buses: list[tuple[str, int, int]]
 
 
 def _texts(values: NDArray[np.float64]) -> list[str]:
@@ -41,52 +51,57 @@ class SignalLines:
     """Lines of `signals` and `quality`. Keeps the escaped names of the layouts it has seen; use from one thread."""
 
     def __init__(self) -> None:
-        self._layouts: dict[tuple[bytes, bytes], list[_Bus]] = {}
+        self._layouts: dict[tuple[bytes, bytes], _Layout] = {}
 
     def encode(self, rows: TickRows) -> list[str]:
         """One line per bus and tick that has a value, then a `quality` line per bus and consent class: how many values had which reason, of
         how many ticks, received how long after the last of them (not in a replayed log)."""
-        tags = f"vehicle={escape_key(rows.vehicle)},model={escape_key(rows.model)}"
-        value, reason = rows.value, rows.reason
-        finite = np.isfinite(value)
         ticks = rows.tick_ms.tolist()
+        if not ticks:
+            return []
+        layout = self._layout(rows)
+        tags = f"vehicle={escape_key(rows.vehicle)},model={escape_key(rows.model)}"
+        value = rows.value.take(layout.order, axis=1)
+        finite = np.isfinite(value)
+        all_finite = np.logical_and.reduce(finite, axis=1)
         lines: list[str] = []
-        quality: list[str] = []
-        for bus, places, prefixes in self._buses(rows):
-            head = f"signals,{tags},bus={bus} "
-            whole = len(places) == value.shape[1]
-            there = finite if whole else finite[:, places]
-            known = value if whole else value[:, places]
-            for number, tick in enumerate(ticks):
-                fields = [prefix + text for prefix, text in zip(prefixes, _texts(known[number]), strict=True)]
-                here = there[number]
-                text = ",".join(fields if here.all() else compress(fields, here.tolist()))
+        for number, tick in enumerate(ticks):
+            fields = [prefix + text for prefix, text in zip(layout.prefixes, _texts(value[number]), strict=True)]
+            there = None if all_finite[number] else finite[number].tolist()
+            for bus, first, end in layout.buses:
+                some = fields[first:end]
+                text = ",".join(some if there is None else compress(some, there[first:end]))
                 if text:
-                    lines.append(f"{head}{text} {tick}")
-            if ticks:
-                # how long the batch's last tick took to be received here; the landed record says it, so a rewrite says the same
-                late = "" if rows.replay else f",latency_ms={float(rows.received_ms - ticks[-1])!r}"
-                counts = np.bincount((reason if whole else reason[:, places]).ravel(), minlength=len(_REASONS))
-                counted = ",".join(f"{name}={int(counts[code])}.0" for code, name in _REASONS)
-                quality.append(
-                    f"quality,{tags},bus={bus},class={escape_key(rows.consent_class)} {counted},ticks={len(ticks)}.0{late} {ticks[-1]}"
-                )
-        return lines + quality
+                    lines.append(f"signals,{tags},bus={bus} {text} {tick}")
+        # how long the batch's last tick took to be received here; the landed record says it, so a rewrite says the same
+        late = "" if rows.replay else f",latency_ms={float(rows.received_ms - ticks[-1])!r}"
+        tail = f"ticks={len(ticks)}.0{late} {ticks[-1]}"
+        reason = rows.reason.take(layout.order, axis=1) if rows.reason.any() else None
+        for bus, first, end in layout.buses:
+            if reason is None:
+                counted = f"valid={(end - first) * len(ticks)}.0{_NONE}"
+            else:
+                counts = np.bincount(reason[:, first:end].ravel(), minlength=len(_REASONS)).tolist()
+                counted = ",".join([f"{name}={counts[code]}.0" for code, name in _REASONS])
+            lines.append(f"quality,{tags},bus={bus},class={escape_key(rows.consent_class)} {counted},{tail}")
+        return lines
 
-    def _buses(self, rows: TickRows) -> list[_Bus]:
-        """(bus, places in the rows' columns, "name=" of each) for every bus."""
+    def _layout(self, rows: TickRows) -> _Layout:
         key = (rows.schema.schema_id, rows.columns.tobytes())
         found = self._layouts.get(key)
         if found is None:
             if len(self._layouts) >= 256:  # hostile layouts must not grow it; honest vehicles have a handful
                 self._layouts.clear()
-            channel = rows.schema.channel[rows.columns]
-            found = []
-            for number in np.unique(channel).tolist():
-                places = np.flatnonzero(channel == number)
-                names = [rows.schema.names[column] for column in rows.columns[places]]
-                found.append((escape_key(rows.schema.channels[number]), places, [f"{escape_key(name)}=" for name in names]))
-            self._layouts[key] = found
+            schema = rows.schema
+            channel = schema.channel[rows.columns]
+            order = np.argsort(channel, kind="stable")
+            numbers, first = np.unique(channel[order], return_index=True)
+            ends = [*first[1:].tolist(), len(order)]
+            found = self._layouts[key] = _Layout(
+                order,
+                [f"{escape_key(schema.names[column])}=" for column in rows.columns[order].tolist()],
+                [(escape_key(schema.channels[one]), at, end) for one, at, end in zip(numbers.tolist(), first.tolist(), ends, strict=True)],
+            )
         return found
 
 

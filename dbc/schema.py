@@ -91,7 +91,7 @@ class Schema:
         if not raw.size:
             return number
         odd = None
-        if int(raw.view(np.uint64).max()) > self._exact_limit:  # a negative value is a large one here
+        if self._may_be_odd(raw, at):
             odd = _Odd(self, raw, at)
             odd.read_unsigned(number)
         if self._some_float:
@@ -106,6 +106,16 @@ class Schema:
         if odd is not None:
             odd.scale_as_whole_numbers(number)
         return number
+
+    def _may_be_odd(self, raw: NDArray[np.int64], at: NDArray[np.intp] | None) -> bool:
+        """Whether there is a value beyond the exact ones, or an unsigned one that reads as negative."""
+        least, most = int(raw.min()), int(raw.max())
+        if most > self._exact_limit or least < -self._exact_limit:
+            return True
+        if least >= 0:
+            return False
+        unsigned = (self.kind if at is None else self.kind.take(at)) == Kind.UINT
+        return bool(((raw < 0) & unsigned).any())
 
 
 class _Odd:
