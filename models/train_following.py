@@ -1,8 +1,8 @@
 """Training of the rung following (models/following.py), and which recordings ask for it.
 
-All of a single recording is learned from and calibrates, too: of a few minutes nothing can be spared, and a level that follows has not
-seen the tick that it is held against. What its threshold promises is less than that of drives that were held back: nothing below "twice
-the highest score of the baseline, and never under one".
+All of a single recording, or of two, is learned from and calibrates, too: of a few minutes nothing can be spared, and a level that follows
+has not seen the tick that it is held against. Its threshold promises less than that of drives that were held back: twice the highest score
+of the baseline, and never under one.
 """
 
 from collections.abc import Sequence
@@ -47,14 +47,15 @@ def train_follower(table: Table, options: Options, folder: str | Path) -> Traine
             "and baseline"
         )
     check_size(table)
-    fitted, held = split_drives(table.drives, options.seed) if len(table.drives) > 1 else ([*table.drives], [*table.drives])
+    apart = len(table.drives) > 2
+    fitted, held = split_drives(table.drives, options.seed) if apart else ([*table.drives], [*table.drives])
     keep, dropped = screen(table, fitted, (), options.catalogue)
     usable = table.choose(keep)
     if not keep:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in list(dropped.items())[:3])
         raise TrainingDataError(f"none of {len(table.names)} signals is usable ({reasons})")
     fitted = [drive.choose(keep) for drive in fitted]
-    held = [drive.choose(keep) for drive in held] if len(table.drives) > 1 else fitted
+    held = [drive.choose(keep) for drive in held] if apart else fitted
     for drive in [*fitted, *held]:
         if _valid(drive) < LEAST_TICKS:
             raise TrainingDataError(

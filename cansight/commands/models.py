@@ -277,7 +277,7 @@ def _describe(manifest: "Manifest") -> list[str]:
     schema = manifest.schema_id or "none (a table)"
     calibrated = (
         f"the same {calibration.ticks} ticks"
-        if manifest.rung == "following" and manifest.training.drives == 1
+        if manifest.rung == "following" and manifest.training.drives <= 2 and calibration.drives == manifest.training.drives
         else f"{calibration.drives} drives ({calibration.ticks} ticks) held out"
     )
     lines = [
