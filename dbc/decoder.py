@@ -82,11 +82,18 @@ class SignalBlock:
         return self._value
 
     @property
-    def frames_known(self) -> int:
-        has = self._run_count > 0
+    def known(self) -> NDArray[np.bool_]:
+        """(frames,) of the block: whether a DBC knows it and it gave a signal."""
+        has: NDArray[np.bool_] = self._run_count > 0
         if self._run_frame is None:
-            return int(np.count_nonzero(has))
-        return len(np.unique(self._run_frame[has]))
+            return has
+        known = np.zeros(len(self._block_ns), np.bool_)
+        known[self._run_frame[has]] = True
+        return known
+
+    @property
+    def frames_known(self) -> int:
+        return int(np.count_nonzero(self.known))
 
 
 class Decoder:

@@ -14,6 +14,7 @@ from dbc.clock import TICK_NS, FrameClock, Step
 from dbc.decoder import SignalBlock
 from dbc.frames import FrameBlock
 from dbc.history import Periods, Stretches
+from dbc.network import NetworkWatch
 from dbc.schema import Kind, Schema
 from dbc.validity import STALE_FLOOR_MS, STALE_PERIODS, Flag, Reason
 
@@ -21,6 +22,7 @@ __all__ = ["ASLEEP_TICKS", "TICK_NS", "Sampler", "Snapshot"]
 
 ASLEEP_TICKS = 5  # ticks without any frame before the bus counts as asleep: a silent ECU is news, a sleeping bus is not
 VALID, NOT_SEEN, STALE = np.uint8(Reason.VALID), np.uint8(Reason.NOT_SEEN), np.uint8(Reason.STALE)
+COUNTER, CHECKSUM = np.uint8(Reason.COUNTER), np.uint8(Reason.CHECKSUM)
 OUT_OF_RANGE, CONSTANT = np.uint8(Flag.OUT_OF_RANGE), np.uint8(Flag.CONSTANT)
 LEAST, MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
@@ -44,6 +46,13 @@ class Snapshot:
     count: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))  # (n,) values in the tick
     age_ms: NDArray[np.float64] = field(default_factory=_no_floats)  # (n,) at the tick, of the last frame with the signal; NaN = none
     flags: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))  # (n,) of validity.Flag
+    network: NDArray[np.float64] = field(default_factory=_no_floats)  # (figures,) of dbc.network
+
+    def inputs(self, columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """What a detector looks at. columns: (k,) signals of the schema, and behind them the network's figures."""
+        if not len(self.network) or columns.max(initial=0) < len(self.value):
+            return self.value[columns]
+        return np.concatenate([self.value, self.network])[columns]
 
 
 class Sampler:
@@ -62,10 +71,13 @@ class Sampler:
         self._seen_ns = np.zeros(n, np.int64)
         self._periods = Periods(schema.period_ms)
         self._stretches = Stretches(n)
+        self._network = NetworkWatch(schema)
+        self._bus_of: tuple[tuple[str, ...], NDArray[np.uint8]] = ((), np.zeros(0, np.uint8))
         # of the open tick, in raw values: they order as physical ones do, except floats, and unsigned ones from 2**63 on
         self._lowest, self._highest = np.full(n, MOST), np.full(n, LEAST)
         self._sum = np.zeros(n)
         self._count, self._invalid = np.zeros(n, np.intp), np.zeros(n, np.intp)
+        self._wrong = np.zeros(n, np.intp), np.zeros(n, np.intp)  # of the invalid ones: for their counter, for their checksum
         self._odd = schema.kind >= Kind.FLOAT32
         self._any_odd = bool(self._odd.any())
         self._low, self._high, self._total = np.full(n, np.inf), np.full(n, -np.inf), np.zeros(n)  # of the odd ones, physical
@@ -81,6 +93,8 @@ class Sampler:
     def feed(self, block: FrameBlock, signals: SignalBlock) -> list[Snapshot]:
         """Take a block and what the decoder made of it. Returns the snapshots of the ticks that it closed, in order."""
         closed: list[Snapshot] = []
+        if len(block):
+            self._network.unknown(block.timestamp_ns, self._bus(block), signals.known)
         for step in self._clock.feed(block, signals):
             closed += self._take(step)
         return closed
@@ -100,6 +114,13 @@ class Sampler:
         self._clock.reset()
         return closed
 
+    def _bus(self, block: FrameBlock) -> NDArray[np.uint8]:
+        """(frames,) numbers of the schema's channels; 255 of another."""
+        if self._bus_of[0] != block.channels:
+            names = self._schema.channels
+            self._bus_of = block.channels, np.array([names.index(name) if name in names else 255 for name in block.channels], np.uint8)
+        return self._bus_of[1].take(block.channel)
+
     def _take(self, step: Step) -> list[Snapshot]:
         """Close the ticks before the step's, then hold its values."""
         closed = []
@@ -113,6 +134,7 @@ class Sampler:
                 self._seen_ns -= step.set_back_ns
                 self._periods.shift(-step.set_back_ns)
                 self._stretches.shift(-step.set_back_ns)
+                self._network.shift(-step.set_back_ns)
         self._hold(step)
         return closed
 
@@ -125,6 +147,8 @@ class Sampler:
             valid = np.flatnonzero(reason == VALID)
             if len(valid) < len(signal):
                 np.add.at(self._invalid, signal[reason != VALID], 1)
+                for counted, why in zip(self._wrong, (COUNTER, CHECKSUM), strict=True):
+                    np.add.at(counted, signal[reason == why], 1)
                 signal, raw = signal.take(valid), raw.take(valid)
         self._raw[signal] = raw
         np.add.at(self._count, signal, 1)
@@ -160,13 +184,17 @@ class Sampler:
         with np.errstate(invalid="ignore"):  # NaN: no value, or no bound
             flags[self._bounded & ((minimum < schema.minimum) | (maximum > schema.maximum))] = OUT_OF_RANGE
         flags[self._stretches.tick(tick_ns, raw, self._lowest < self._highest, came)] |= CONSTANT
-        snapshot = Snapshot(tick_ns, entered_ns, raw, reason, value, minimum, maximum, mean, count.astype(np.int32), age_ms, flags)
+        network = self._network.tick(tick, count, self._invalid, self._wrong, self._seen_ns, self._periods.expected_ms)
+        counts = count.astype(np.int32)
+        snapshot = Snapshot(tick_ns, entered_ns, raw, reason, value, minimum, maximum, mean, counts, age_ms, flags, network)
         if came.any():
             self._lowest.fill(MOST)
             self._highest.fill(LEAST)
             self._sum.fill(0)
         self._count = np.zeros_like(count)
         self._invalid.fill(0)
+        for counted in self._wrong:
+            counted.fill(0)
         return snapshot
 
     def _statistics(

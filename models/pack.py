@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 from numpy.typing import NDArray
 
 from dbc.catalogue import IDENTITY, Catalogue
+from dbc.network import network_names, network_periods, network_units
 from dbc.schema import Schema
 from models import manifest as manifests
 from models.errors import PackError, PackSchemaError, PackSignatureError
@@ -83,18 +84,20 @@ class Pack:
         return cls(folder, manifest, model)
 
     def columns(self, schema: Schema) -> NDArray[np.int64]:
-        """Where the pack's inputs are among the schema's signals: (k,) int64 indices, in the order of the model's input.
+        """Where the pack's inputs are among the schema's signals, and the network's figures behind them (`dbc.sampler.Snapshot.inputs`):
+        (k,) int64 indices, in the order of the model's input.
 
         Raises PackSchemaError if a signal is missing, has another unit, or is defined otherwise than in training.
         """
         label = f"pack {self.folder}"
-        position = {name: at for at, name in enumerate(schema.names)}
+        names, units = (*schema.names, *network_names(schema)), (*schema.units, *network_units(schema))
+        position = {name: at for at, name in enumerate(names)}
         for signal in self.manifest.signals:
             if signal.name not in position:
-                close = difflib.get_close_matches(signal.name, schema.names, n=1, cutoff=0.8)
+                close = difflib.get_close_matches(signal.name, names, n=1, cutoff=0.8)
                 hint = f"; the nearest is {close[0]}" if close else ""
                 raise PackSchemaError(f"{label}: the DBC has no signal {signal.name}{hint}; use a pack that was trained with this DBC")
-            unit = schema.units[position[signal.name]]
+            unit = units[position[signal.name]]
             if self.manifest.signals_id and unit != signal.unit:
                 raise PackSchemaError(
                     f"{label}: {signal.name} is in {unit!r} in the DBC and in {signal.unit!r} in the pack; retrain it with this DBC"
@@ -113,11 +116,16 @@ class Pack:
 def signals_fingerprint(schema: Schema, columns: NDArray[np.int64]) -> str:
     """32 hex digits over how the DBC defines these signals: name, unit, kind, scale, offset, and choices.
 
-    The bus's name is left out (the same car's bus is can0 in a log and vcan0 on a bench), and so is every other signal: a DBC that gains
-    one keeps its packs.
+    Of a figure of the network: its name and the message's period. The bus's name is left out (the same car's bus is can0 in a log and vcan0
+    on a bench), and so is every other signal: a DBC that gains one keeps its packs.
     """
     digest = hashlib.sha256()
+    figures, periods = network_names(schema), network_periods(schema)
     for column in columns:
+        if column >= len(schema):  # a figure of the network
+            at = int(column) - len(schema)
+            digest.update(repr((figures[at], float(periods[at]))).encode())
+            continue
         choices = schema.choices[column]
         digest.update(
             repr(

@@ -13,15 +13,29 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dbc.catalogue import IDENTITY, Catalogue
 from dbc.compiler import CompiledDbc, compile_dbc
 from dbc.decoder import Decoder
 from dbc.logs import open_log
+from dbc.network import network_names, network_units
 from dbc.sampler import Sampler, Snapshot
 from dbc.schema import Schema
 from models.errors import TrainingDataError
 from models.table_files import PLAIN, Layout, read_file
 
-__all__ = ["Drive", "Layout", "Table", "check_pace", "fingerprint", "read_columns", "read_logs", "read_table", "read_tables", "sample_logs"]
+__all__ = [
+    "Drive",
+    "Layout",
+    "Table",
+    "check_pace",
+    "chosen_figures",
+    "fingerprint",
+    "read_columns",
+    "read_logs",
+    "read_table",
+    "read_tables",
+    "sample_logs",
+]
 
 TABLE_SUFFIXES = (".csv", ".parquet")
 STEP_S = (0.5, 1.5)
@@ -121,9 +135,20 @@ def read_logs(paths: Sequence[str], dbc_files: Sequence[str], signals: Sequence[
     return sample_logs(paths, compiled, np.array(_choose(compiled.schema.names, signals, "the DBC"), np.int64), progress)
 
 
+def chosen_figures(schema: Schema, globs: Sequence[str]) -> list[int]:
+    """Columns of the network's figures that fit, as `sample_logs` takes them; none of a message that says whose car it is.
+
+    Raises TrainingDataError for a glob that fits none.
+    """
+    names, catalogue = network_names(schema), Catalogue.empty()
+    return [len(schema) + at for at in _choose(names, globs, "the network's figures") if catalogue.consent_class(names[at]) != IDENTITY]
+
+
 def sample_logs(paths: Sequence[str], compiled: CompiledDbc, columns: NDArray[np.int64], progress: Progress | None = None) -> Table:
-    """The signals `columns` of the schema, in that order, at every tick of each log. Raises as `read_logs`."""
+    """The signals `columns` of the schema (and of the network's figures, behind them), in that order, at every tick of each log. Raises as
+    `read_logs`."""
     schema = compiled.schema
+    names, units = (*schema.names, *network_names(schema)), (*schema.units, *network_units(schema))
     drives = []
     for path in paths:
         if progress:
@@ -134,7 +159,7 @@ def sample_logs(paths: Sequence[str], compiled: CompiledDbc, columns: NDArray[np
         rows: list[NDArray[np.float64]] = []
         for snapshot in _snapshots(path, decoder, sampler, channels):
             times.append(snapshot.tick_ns // 1_000_000)
-            rows.append(snapshot.value[columns])
+            rows.append(snapshot.inputs(columns))
         values = np.array(rows, np.float64).reshape(len(rows), len(columns))
         if not np.isfinite(values).any():
             raise TrainingDataError(
@@ -142,7 +167,7 @@ def sample_logs(paths: Sequence[str], compiled: CompiledDbc, columns: NDArray[np
                 f"the DBC's are {', '.join(schema.channels)} (write --dbc FILE@CHANNEL)"
             )
         drives.append(Drive(str(path), np.array(times, np.int64), values))
-    return Table(tuple(schema.names[at] for at in columns), tuple(schema.units[at] for at in columns), tuple(drives), schema, columns)
+    return Table(tuple(names[at] for at in columns), tuple(units[at] for at in columns), tuple(drives), schema, columns)
 
 
 def _snapshots(path: str, decoder: Decoder, sampler: Sampler, channels: set[str]) -> Iterator[Snapshot]:
