@@ -4,8 +4,8 @@ Once a second, of every message, four figures beside the signals' values; each i
 
     Message.#silence   how long it is overdue, in periods: 1 = one frame is missing. By the bus's newest frame, so a bus that falls asleep
                        leaves nobody overdue, and by when it woke. 0 of messages without a period
-    Message.#repeated  frames of the tick beyond what its period gives, where most of them fail their counter or checksum: the same again
-    Message.#excess    frames beyond what its period gives, where most of them fit: somebody counts on
+    Message.#repeated  frames of the tick beyond what its period gives, where nearly as many fail their counter or checksum: the same again
+    Message.#excess    frames beyond what its period gives, where fewer do: somebody counts on
     Message.#counter   frames whose counter stands still or jumps, in a tick without frames too many: those make real ones jump, too
     Message.#checksum  frames whose checksum is wrong, likewise
     Message.#absent    most "no value" that a signal of it said in the tick, or frames that were too short for one
@@ -25,6 +25,7 @@ __all__ = ["KINDS", "SILENCE", "UNKNOWN", "NetworkWatch", "network_names", "netw
 
 SILENCE, UNKNOWN = "#silence", "#unknown"
 KINDS = (SILENCE, "#repeated", "#excess", "#counter", "#checksum", "#absent")
+SAME = 0.9  # of the frames too many: so many fail their check where one is said again and again; who counts on makes only real ones fail
 AWAKE_NS = 2 * TICK_NS  # a bus without a frame for so long has slept, and nobody was late meanwhile
 
 
@@ -96,7 +97,7 @@ class NetworkWatch:
         with np.errstate(invalid="ignore"):
             overdue = (now - np.maximum(seen, woken)) / 1e6 / period - 1
             beyond = np.where(np.isnan(period), 0.0, np.maximum(frames - np.ceil(1e3 / period), 0.0))
-        again = counter + checksum > beyond / 2
+        again = counter + checksum > SAME * beyond
         repeated, excess = np.where(again, beyond, 0.0), np.where(again, 0.0, beyond)
         of_message = np.stack(
             [
