@@ -114,8 +114,8 @@ class FindingMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     """What a detector says. The clearing message carries the id of the raising one.
 
     repeats: findings of this detector (pack and fault code) since its last message that were raised and not sent: its rate is limited.
-    level: `seen` is below ticket level: not confirmed over drives yet. A finding that is confirmed later is sent once more, active, with its
-    id and the level `ticket`.
+    level: `seen` is below ticket level: not confirmed over drives yet. A finding that is confirmed later is sent once more, active, with
+    its id and the level `ticket`.
     """
 
     finding_id: Id16
