@@ -63,7 +63,7 @@ class Detector:
         """Whether the newest tick could be judged."""
         self._columns = pack.columns(schema)
         self._axis = axis
-        self._judge = PackJudge(PackRuntime(pack), axis)
+        self._judge = PackJudge(PackRuntime(pack, brief=True), axis)
         self._surroundings = Surroundings(pack.manifest)
         self._changed = ""
         self._history: deque[_Tick] = deque(maxlen=WINDOW_TICKS)
@@ -146,7 +146,7 @@ class Detector:
             self._finding_id = os.urandom(16)
             self._since_ms = said.since_ms if said.since_ms is not None else tick_ms
         state: Literal["active", "cleared"] = "cleared" if said.transition is Transition.CLEARED else "active"
-        return self._finding(state, said.level, score, score.score, tick_ms, values)
+        return self._finding(state, said.level, self._judge.runtime.explain(score), score.score, tick_ms, values)
 
     def _finding(
         self,

@@ -3,6 +3,7 @@
 One thread and no arenas: a telematics unit has few cores and little memory, and a detector of this size takes microseconds.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,9 @@ BASELINE, LEARNED, OFFSET = "baseline", "learned", "offset"
 """Two inputs and an output more, of packs that are judged against a vehicle's own baseline."""
 STATE, NEXT_STATE = "state", "next_state"
 """An input and an output more, of packs of the rung following: what one tick leaves for the next, zeros before the first."""
-OUTPUTS = ("score", "p_value", "contributions", "expected", "known")
+SCORE, KNOWN = "score", "known"
+OUTPUTS = (SCORE, "p_value", "contributions", "expected", KNOWN)
+_OUTSIDE = "outside the operating range of its training"
 _ELEMENT: dict[str, type[np.float64] | type[np.float32]] = {"tensor(double)": np.float64, "tensor(float)": np.float32}
 
 
@@ -56,8 +59,12 @@ class PackRuntime:
     a second, begins the window anew.
     """
 
-    def __init__(self, pack: Pack) -> None:
-        """Start onnxruntime on the bytes that `Pack.load` checked. Raises PackError if onnxruntime refuses them or they are no detector."""
+    def __init__(self, pack: Pack, brief: bool = False) -> None:
+        """Start onnxruntime on the bytes that `Pack.load` checked. Raises PackError if onnxruntime refuses them or they are no detector.
+
+        brief: `score` runs only what decides whether there is a finding, and `explain` gives the rest of the newest tick: almost all ticks
+        are quiet, and p-values, contributions and expected values of quiet ticks are nobody's.
+        """
         self.pack = pack
         self.names: Sequence[str] = pack.manifest.names
         self.window = pack.manifest.window
@@ -74,6 +81,9 @@ class PackRuntime:
             raise PackError(f"{self._label}: onnxruntime refuses model.onnx: {_one_line(error)}") from error
         self._follows = pack.manifest.rung == "following"
         self._outputs = [*OUTPUTS, *([OFFSET] if pack.manifest.baseline is not None else []), *([NEXT_STATE] if self._follows else [])]
+        self._brief = [name for name in self._outputs if name in (SCORE, KNOWN, OFFSET)] if brief and not self._follows else []
+        self._path = ort.RunOptions()
+        self._path.only_execute_path_to_fetches = True
         self._dtype = self._check_interface()
         self._own: dict[str, NDArray[np.floating]] = {}
         self._state = self._next = np.zeros(self._state_size, self._dtype)
@@ -82,6 +92,8 @@ class PackRuntime:
         self._rows = np.full((self.window, len(self.names)), np.nan, self._dtype)
         self._filled = 0
         self._last_ms: int | None = None
+        self._zeros, self._nans = np.zeros(len(self.names)), np.full(len(self.names), np.nan)
+        self._zeros.flags.writeable = self._nans.flags.writeable = False
         self._check_outputs()
         self.reset()
 
@@ -125,7 +137,11 @@ class PackRuntime:
         if self._filled < self.window:
             return self._nothing(f"{self._filled} of the {self.window} ticks that it looks back on")
         self._state = self._next
-        return self._run(self._rows)
+        return self._run_brief(self._rows) if self._brief else self._run(self._rows)
+
+    def explain(self, score: Score) -> Score:
+        """All of a tick's score. score: of the tick that was scored last, and that had one. Raises ScoreError if onnxruntime fails."""
+        return self._run(self._rows) if self._brief else score
 
     def margins(self, score: Score) -> NDArray[np.float64]:
         """How far each signal may be from its expected value: (k,) in its unit, NaN where it has no part in the score.
@@ -167,17 +183,27 @@ class PackRuntime:
             contributions=np.asarray(found["contributions"], np.float64).reshape(-1),
             expected=np.asarray(found["expected"], np.float64).reshape(-1),
             known=inside,
-            reason="" if inside else "outside the operating range of its training",
+            reason="" if inside else _OUTSIDE,
             offset=np.asarray(found[OFFSET], np.float64).reshape(-1) if OFFSET in found else None,
         )
+
+    def _run_brief(self, rows: NDArray[np.floating]) -> Score:
+        try:
+            found = dict(zip(self._brief, self._session.run(self._brief, {INPUT: rows, **self._own}, self._path), strict=True))
+        except Exception as error:  # onnxruntime's exceptions share no base but Exception
+            raise ScoreError(f"{self._label}: onnxruntime failed: {_one_line(error)}") from error
+        value, inside = float(found[SCORE]), bool(found[KNOWN])
+        if not math.isfinite(value):
+            return self._nothing("the score is not finite")
+        offset = np.asarray(found[OFFSET], np.float64) if OFFSET in found else None
+        return Score(value, None, self._zeros, self._nans, inside, "" if inside else _OUTSIDE, offset)
 
     @property
     def _state_size(self) -> int:
         return 3 * len(self.names) if self._follows else 0
 
     def _nothing(self, reason: str) -> Score:
-        empty = np.full(len(self.names), np.nan)
-        return Score(None, None, np.zeros(len(self.names)), empty, False, reason)
+        return Score(None, None, self._zeros, self._nans, False, reason)
 
     def _check_interface(self) -> type[np.float64] | type[np.float32]:
         inputs, outputs = self._session.get_inputs(), {output.name for output in self._session.get_outputs()}
