@@ -6,10 +6,11 @@ itself. All regressions come from one inverse: with P the inverse of the feature
 what remains of the signal given all features outside B is the first entry of P_BB^-1 P_B f (Lauritzen 1996, Graphical Models, section
 5.1.3).
 
-What remains is averaged over boxes of ticks and judged in one of three ways:
+What remains is averaged over boxes of ticks and judged in one of four ways:
 
 apart  tests of the averages: the level over 3 and over 30 ticks, and how far the newest averages have moved from those before them. A
        forged value leaves what the others say (level) or leaves it suddenly (moved), whatever its vehicle's own tolerance is.
+level  the level over 30 ticks alone: a sensor that is off.
 noise  the mean square of its steps from tick to tick: a noisy sensor.
 still  of the signal itself, how little it moves from tick to tick, against the least that it ever does: a sensor that is stuck.
 
@@ -31,16 +32,20 @@ from models.tables import Drive
 
 __all__ = ["JUDGES", "Joint", "JudgeName", "fit_joint", "remains", "score_joint", "strengths"]
 
-JudgeName = Literal["apart", "noise", "still"]
+JudgeName = Literal["apart", "level", "noise", "still"]
 Box = tuple[int, int]  # how many ticks back its newest one is, and how many it has
 JUDGES: dict[JudgeName, tuple[Box, ...]] = {
     "apart": ((0, 3), (0, 30), (0, 1), (1, 20), (0, 10), (10, 30)),
+    "level": ((0, 30),),
     "noise": tuple((lag, 1) for lag in range(20)),
     "still": tuple((lag, 1) for lag in range(60)),
 }
 """The boxes of each; the first says what is expected now."""
-APART = np.array([[1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0], [0, 0, 1, -1, 0, 0], [0, 0, 0, 0, 1, -1]], np.float64)
-"""(tests, boxes)"""
+TESTS: dict[JudgeName, NDArray[np.float64]] = {
+    "apart": np.array([[1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0], [0, 0, 1, -1, 0, 0], [0, 0, 0, 0, 1, -1]], np.float64),
+    "level": np.ones((1, 1)),
+}
+"""(tests, boxes) of those that judge averages."""
 SPANS = (10, 60)
 PRODUCTS = 18
 """Signals of which every pair is multiplied: those that together explain most of all others."""
@@ -125,10 +130,10 @@ def fit_joint(
         centre=rounded(everything.mean(axis=0)),
         spread=rounded(np.where(spread > 0, spread, 1.0)),
         pairs=np.zeros((0, 2), np.int64),
-        spans=() if judge == "still" else spans if judge == "apart" else (),
+        spans=spans if judge in TESTS else (),
         weights=np.zeros((0, len(m))),
         bias=np.zeros(len(m)),
-        limits=np.ones((len(APART) if judge == "apart" else 1, len(m))),
+        limits=np.ones((len(TESTS.get(judge, [1])), len(m))),
         low=np.where(np.isfinite(low), rounded(low), low),
         high=np.where(np.isfinite(high), rounded(high), high),
     )
@@ -184,9 +189,9 @@ def _tests(joint: Joint, drive: Drive) -> Iterator[tuple[NDArray[np.int64], NDAr
             at = np.arange(len(left) - len(rows), len(left))
             total = np.zeros((len(left) + 1, left.shape[1]))
             np.cumsum(left, axis=0, out=total[1:])
-            if joint.judge == "apart":
+            if joint.judge in TESTS:
                 means = np.stack([(total[at + 1 - lag] - total[at + 1 - lag - length]) / length for lag, length in joint.boxes])
-                yield rows, np.einsum("tb,bnm->tnm", APART, means)
+                yield rows, np.einsum("tb,bnm->tnm", TESTS[joint.judge], means)
                 continue
             steps = np.diff(left, axis=0)
             sizes = np.abs(steps) if joint.judge == "still" else steps**2
@@ -258,7 +263,7 @@ def _limits(joint: Joint, drives: Sequence[Drive]) -> NDArray[np.float64]:
     over = np.quantile(highest, TAIL_FROM, axis=1)
     excess = np.maximum(highest - over[:, None, :], 0.0)
     mean = excess.sum(axis=1) / np.maximum((excess > 0).sum(axis=1), 1)
-    return np.maximum(np.maximum(over + TAIL * mean, highest.max(axis=1)), LEAST_LIMIT)
+    return np.asarray(np.maximum(np.maximum(over + TAIL * mean, highest.max(axis=1)), LEAST_LIMIT), np.float64)
 
 
 def _blocks(joint: Joint, drive: Drive) -> Iterator[NDArray[np.float64]]:

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from models.calibrate import Knots
 from models.graph import IR_VERSION, OPSET, PRODUCER, Graph, p_value_nodes
-from models.joint import APART, CLIP, JUDGES, STILL_SHARE, STILL_TINY, Joint, JudgeName
+from models.joint import CLIP, JUDGES, STILL_SHARE, STILL_TINY, TESTS, Joint, JudgeName
 from models.runtime import INPUT
 
 __all__ = ["build_joint", "joint_of"]
@@ -30,8 +30,8 @@ def build_joint(joint: Joint, knots: Knots) -> bytes:
     own = node("Gather", [scaled, constant("monitored", joint.monitored)], "own", axis=1)
     left = _remains(graph, joint, scaled, own) if len(joint.weights) else own if joint.judge == "still" else ""
     limits = constant("limits", joint.limits)
-    if joint.judge == "apart":
-        tests = node("MatMul", [constant("apart", APART), left], "tests")
+    if joint.judge in TESTS:
+        tests = node("MatMul", [constant("apart", TESTS[joint.judge]), left], "tests")
         ratio = node("Div", [tests, limits], "ratio")
         strength = node("ReduceMax", [node("Mul", [ratio, ratio], "ratio_squared")], "strength", axes=[0], keepdims=0)
     else:

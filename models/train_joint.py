@@ -35,6 +35,8 @@ STATES = ("switch", "enumeration", "enumeration by its behaviour")
 LATENESS = 1.2
 """Of its period: what a bus last said of a signal is between nothing and a period old, and a little more where it waited."""
 LEAST_DRIVES = 20
+STATE_STEPS = 16
+"""A signal of which the DBC declares fewer raw steps is a state, and not between two of them."""
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,8 @@ def late(table: Table, seed: int) -> Table:
     message = [name.partition(".")[0] for name in table.names]
     number = np.unique(message, return_inverse=True)[1]
     scale, offset = table.schema.scale[table.columns], table.schema.offset[table.columns]
-    first = table.drives[0].values
-    states = np.array([len(np.unique(column[np.isfinite(column)])) <= 8 for column in first.T])
+    steps = (table.schema.maximum[table.columns] - table.schema.minimum[table.columns]) / scale
+    states = (steps > 0) & (steps < STATE_STEPS)
     dice = np.random.default_rng(seed)
     drives = []
     for drive in table.drives:

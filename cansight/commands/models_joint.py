@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     "--judge",
     default="apart",
     show_default=True,
-    type=click.Choice(["apart", "noise", "still"]),
-    help="What is wrong: leaves what the others say, is noisy, or stands still.",
+    type=click.Choice(["apart", "level", "noise", "still"]),
+    help="What is wrong: leaves what the others say in any way, is off, is noisy, or stands still.",
 )
 @click.option("--monitor", metavar="GLOB,...", multiple=True, help="Judge these.  [default: every quantity that moves within a drive]")
 @click.option("--gate", "gates", metavar="GLOB,...", multiple=True, help="Signals that must be as in training.")
