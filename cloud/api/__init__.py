@@ -6,5 +6,6 @@ error is {"error": one line}. Times are UTC milliseconds. Store and tables block
 
 from cloud.api.application import make_app
 from cloud.api.backend import Backend
+from cloud.api.route import MAX_LINE_BYTES
 
-__all__ = ["Backend", "make_app"]
+__all__ = ["MAX_LINE_BYTES", "Backend", "make_app"]

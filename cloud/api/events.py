@@ -78,19 +78,26 @@ class Hub:
         self.readers = 0
         self.ending = False
 
-    async def enter(self) -> None:
-        """One more reader. Raises TooOften when there are as many as there may be."""
+    async def enter(self) -> tuple[int, int]:
+        """One more reader: the number and the id of the event before its first. Raises TooOften when there are as many as there may be."""
         if self.readers >= MOST_READERS:
             raise TooOften(HEARTBEAT_S)
-        self.readers += 1
         if self._task is None:
             newest = await asyncio.to_thread(self._backend.tickets.queue.changes, None)
             self.newest = max(self.newest, newest[-1].id if newest else 0)
-            if self._task is None:
-                self._task = asyncio.create_task(self._look(), name="events")
+        self.readers += 1
+        if self._task is None:
+            self._task = asyncio.create_task(self._look(), name="events")
+        return self.number, self.newest
 
     def leave(self) -> None:
         self.readers -= 1
+
+    def heard(self, vehicle: str | None) -> VehicleHeard | None:
+        """How a vehicle does now; None: it was not heard."""
+        stats = self._backend.stats()
+        online_ms, gone_ms = stats.get("online_ms", {}).get(vehicle), stats.get("gone_ms", {}).get(vehicle)
+        return None if vehicle is None or online_ms is None else VehicleHeard(vehicle, state_of(online_ms, gone_ms), online_ms, gone_ms)
 
     async def next_round(self) -> None:
         """Until it has looked again."""
@@ -174,28 +181,30 @@ class Events:
         last = _last(request, query)
         hub = self.hub
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-        await hub.enter()
+        number, upto = await hub.enter()
         try:
             await response.prepare(request)
             if request.method != "HEAD":
                 # whoever reads goes away when it likes
                 with contextlib.suppress(ConnectionError):
-                    await self._tell(response.write, request, query.vehicle, last)
+                    await self._tell(response.write, request, query.vehicle, number, upto, upto if last is None else last)
         finally:
             hub.leave()
         return response
 
-    async def _tell(self, write: Callable[[bytes], Awaitable[None]], request: web.Request, vehicle: str | None, last: int | None) -> None:
+    async def _tell(
+        self, write: Callable[[bytes], Awaitable[None]], request: web.Request, vehicle: str | None, number: int, upto: int, position: int
+    ) -> None:
         hub = self.hub
-        number, upto = hub.number, hub.newest
         await write(b"retry: 2000\n\n")
-        position = upto if last is None else last
         while position < upto:
             changes = await asyncio.to_thread(self._backend.tickets.queue.changes, position, BLOCK)
             told = [one for one in changes if one.id <= upto]
             await write(b"".join(_event(one.id, ticket_message(one)) for one in told))
             position = told[-1].id if told else upto
         await write(_event(upto, hub.system()))
+        if (heard := hub.heard(vehicle)) is not None:
+            await write(_event(upto, Message("vehicle", msgspec.json.encode(heard))))
         while not hub.ending:
             if hub.messages and hub.messages[0][0] > number + 1:
                 return  # too slow: it comes again

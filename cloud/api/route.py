@@ -20,9 +20,10 @@ from cloud.api.parameters import Nothing, read_body, read_parameters
 from cloud.guard import BadRequest, Forbidden, NotFound, encoded
 from cloud.roles import BEGINNING_MS, END_MS, Principal, Role
 
-__all__ = ["Id", "Moment", "NumberPath", "Route", "TicketPath", "VehiclePath", "bound"]
+__all__ = ["MAX_LINE_BYTES", "Id", "Moment", "NumberPath", "Route", "TicketPath", "VehiclePath", "bound"]
 
 MAX_BODY_BYTES = 256 << 10
+MAX_LINE_BYTES = 64 << 10  # of a request: 32 signals with names of 256 characters, each of them %XX
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from aiohttp import web
 from numpy.typing import NDArray
 
-from cloud.api import Backend, make_app
+from cloud.api import MAX_LINE_BYTES, Backend, make_app
 from cloud.events import FindingEvent, TickRows
 from cloud.roles import Role
 from cloud.store import Store
@@ -145,7 +145,7 @@ def serving(app: web.Application, tls: ssl.SSLContext | None = None) -> Iterator
     stop = asyncio.Event()
 
     async def run() -> None:
-        runner = web.AppRunner(app)
+        runner = web.AppRunner(app, max_line_size=MAX_LINE_BYTES)
         await runner.setup()
         try:
             site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)

@@ -233,3 +233,8 @@ def test_nothing_is_served_that_is_not_declared(tmp_path: Path) -> None:
         assert served == declared
         assert {route.path for route in app[ROUTES] if route.least is None} == {"/healthz", "/readyz", "/api/session"}
         assert len(declared) == len(app[ROUTES]) + len(PAGE)
+        told = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+        for route in app[ROUTES]:
+            line = next((line for line in told.splitlines() if line.startswith(f"| `{route.method} {route.path}` ")), "")
+            least = route.least.value if route.least is not None else "none"
+            assert line.endswith(f" | {least} | {'yes' if route.owner else ''} |"), f"docs/api.md: {route.method} {route.path}"
