@@ -20,7 +20,7 @@ from aiohttp import web
 from sqlalchemy.exc import OperationalError
 
 from cloud.aggregator import Aggregator, Arrival
-from cloud.api import Backend, make_app
+from cloud.api import MAX_LINE_BYTES, Backend, make_app
 from cloud.check import aggregators_certificate
 from cloud.config import CloudConfig
 from cloud.database import Database
@@ -289,7 +289,7 @@ class Cloud:
         described = {name: (model.schema, model.catalogue) for name, model in parts.models.items()}
         held = Path(self.config.state) / "quarantine"
         backend = Backend(store, tickets, tokens, self.stats, described, self._database.heard, lambda: read_only(held), self._database)
-        server = web.AppRunner(make_app(backend, parts.api_tls is not None), access_log=None)
+        server = web.AppRunner(make_app(backend, parts.api_tls is not None), access_log=None, max_line_size=MAX_LINE_BYTES)
         await server.setup()
         stack.push_async_callback(server.cleanup)
         host, port = self.config.api.host, self.config.api.port
