@@ -1,12 +1,10 @@
-"""The page's files, held in memory: our own from `cloud/page/`, Plotly from the installed package (4.8 MB; never copied into ours)."""
+"""The page's files, held in memory: our own from `cloud/page/`, uPlot from the package `uplot-python` (never copied into ours)."""
 
 import asyncio
 import gzip
 import hashlib
 import importlib.util
-import re
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from aiohttp import web
@@ -17,9 +15,10 @@ __all__ = ["Assets"]
 
 PAGE = Path(__file__).parent / "page"
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-A_YEAR_S = 365 * 24 * 3600
-# The bundle's map library writes a <style> as it loads, unless an element of this id (a hash, another in each build) is there.
-MAP_STYLE_ID = re.compile(rb'getElementById\("([0-9a-f]{64})"\)')
+UPLOT = {"uplot.js": "uPlot.iife.js", "uplot.css": "uPlot.min.css"}  # by the name that the page asks for
+CLASSIC = {"theme.js", "uplot.js"}  # scripts that are no modules
+# Modules import one another; told of all of them at once, a browser fetches them side by side instead of level by level.
+MODULES = b"<!-- modules -->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,46 +32,34 @@ class Asset:
 
 
 class Assets:
-    """Our own files are read by `start`; Plotly is compressed beside it (0.2 s), and who asks early waits for that."""
+    """`start` reads and compresses all of it, 0.4 MB in all."""
 
     def __init__(self) -> None:
-        self._ours: dict[str, Asset] = {}
-        self._plotly: asyncio.Task[Asset] | None = None
-        self._plotly_version = ""
+        self._files: dict[str, Asset] = {}
 
     async def start(self, _app: web.Application) -> None:
-        """Read the files (aiohttp signal `on_startup`). Raises CloudError when Plotly is not installed."""
-        path = _plotly_path()
-        self._plotly_version = metadata.version("plotly")
-        plotly = await asyncio.to_thread(path.read_bytes)
-        self._ours = await asyncio.to_thread(_read_page, plotly, self._plotly_version)
-        self._plotly = asyncio.create_task(asyncio.to_thread(_asset, plotly, TYPES[path.suffix]))
+        """Read the files (aiohttp signal `on_startup`). Raises CloudError when uPlot is not installed."""
+        self._files = await asyncio.to_thread(_read)
 
     async def stop(self, _app: web.Application) -> None:
-        """Wait for the reading thread (aiohttp signal `on_cleanup`)."""
-        if self._plotly is not None:
-            await asyncio.wait([self._plotly])
+        """Forget them (aiohttp signal `on_cleanup`)."""
+        self._files = {}
 
     async def index(self, request: web.Request) -> web.Response:
         """The page."""
-        return _respond(request, self._ours["index.html"], "no-cache")
+        return _respond(request, self._files["index.html"])
 
     async def static(self, request: web.Request) -> web.Response:
         """One of the page's files, by name."""
         name = request.match_info["name"]
-        if name == "plotly.min.js" and self._plotly is not None:
-            # Its address carries its version, so a browser need never ask again, and can keep the compiled script too.
-            versioned = request.query.get("v") == self._plotly_version
-            return _respond(
-                request, await asyncio.shield(self._plotly), f"public, max-age={A_YEAR_S}, immutable" if versioned else "no-cache"
-            )
-        if name not in self._ours or name == "index.html":
+        if name not in self._files or name == "index.html":
             raise web.HTTPNotFound
-        return _respond(request, self._ours[name], "no-cache")
+        return _respond(request, self._files[name])
 
 
-def _respond(request: web.Request, asset: Asset, cache_control: str) -> web.Response:
-    headers = {"ETag": asset.tag, "Cache-Control": cache_control, "Vary": "Accept-Encoding"}
+def _respond(request: web.Request, asset: Asset) -> web.Response:
+    # Kept by the browser and asked for again each time: after an update, no page is made of old and new files.
+    headers = {"ETag": asset.tag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
     if asset.tag in request.headers.get("If-None-Match", ""):
         return web.Response(status=304, headers=headers)
     if "gzip" in request.headers.get("Accept-Encoding", ""):
@@ -81,13 +68,15 @@ def _respond(request: web.Request, asset: Asset, cache_control: str) -> web.Resp
     return web.Response(body=asset.plain, content_type=asset.content_type, charset="utf-8", headers=headers)
 
 
-def _read_page(plotly: bytes, plotly_version: str) -> dict[str, Asset]:
-    assets = {path.name: _asset(path.read_bytes(), TYPES[path.suffix]) for path in PAGE.iterdir() if path.suffix in TYPES}
+def _read() -> dict[str, Asset]:
+    folder = _uplot()
+    files = {path.name: path for path in PAGE.iterdir() if path.suffix in TYPES}
+    files |= {name: folder / theirs for name, theirs in UPLOT.items()}
+    assets = {name: _asset(path.read_bytes(), TYPES[path.suffix]) for name, path in files.items()}
+    modules = sorted(name for name in assets if name.endswith(".js") and name not in CLASSIC)
+    links = "\n".join(f'<link rel="modulepreload" href="/static/{name}">' for name in modules)
     index = assets["index.html"]
-    plain = index.plain.replace(b"/static/plotly.min.js", f"/static/plotly.min.js?v={plotly_version}".encode())
-    if found := MAP_STYLE_ID.search(plotly):
-        plain = plain.replace(b"plotly-map-style", found[1])
-    assets["index.html"] = _asset(plain, index.content_type)
+    assets["index.html"] = _asset(index.plain.replace(MODULES, links.encode()), index.content_type)
     return assets
 
 
@@ -96,10 +85,10 @@ def _asset(plain: bytes, content_type: str) -> Asset:
     return Asset(plain, gzip.compress(plain, 6, mtime=0), content_type, f'"{hashlib.sha256(plain).hexdigest()[:20]}"')
 
 
-def _plotly_path() -> Path:
-    spec = importlib.util.find_spec("plotly")  # finds without importing: the Python half of Plotly is not needed
-    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
-        path = Path(folder) / "package_data" / "plotly.min.js"
-        if path.is_file():
-            return path
-    raise CloudError("the page's charts need plotly/package_data/plotly.min.js of the package plotly; install cansight[cloud]")
+def _uplot() -> Path:
+    spec = importlib.util.find_spec("uplot")  # finds without importing: the Python half, which needs IPython, is not needed
+    for place in (spec.submodule_search_locations or ()) if spec is not None else ():
+        folder = Path(place) / "static"
+        if all((folder / theirs).is_file() for theirs in UPLOT.values()):
+            return folder
+    raise CloudError(f"the page's charts need uplot/static/{UPLOT['uplot.js']} of the package uplot-python; install cansight[cloud]")

@@ -1,145 +1,189 @@
-// The page: the fleet on the left, one vehicle or ticket beside it. The address after # says which, so the back button and links work.
+// The page: which view the address asks for, and how it stays fresh.
 
-import { el, get, HttpError, keep, say } from "./dom.js";
-import { enter } from "./session.js";
-import { ago, language, named, shortly, t } from "./texts.js";
+import { get, HttpError } from "./api.js";
+import { DetectorsView } from "./detectors.js";
+import { Events } from "./events.js";
+import { FleetView } from "./fleet.js";
+import { showKeys } from "./help.js";
+import { pageKeys, viewKeys } from "./keys.js";
+import { LoginView } from "./login.js";
+import { openPalette } from "./palette.js";
+import { empty } from "./parts.js";
+import { QueueView } from "./queue.js";
+import { enter, leave, may, me, recognise } from "./session.js";
+import { Shell } from "./shell.js";
+import { SilencesView } from "./silences.js";
+import { SystemView } from "./system.js";
+import { language, t } from "./texts.js";
 import { TicketView } from "./ticket.js";
 import { VehicleView } from "./vehicle.js";
 
-const EVERY_MS = 1000; // data comes once a second
+const COUNTS_EVERY_MS = 15_000;
 
-const $ = (id) => document.getElementById(id);
-let view = null;
-let shownAddress = null;
-let fleet = { vehicles: [], tickets: [] };
-let wake = null;
+const VIEWS = [
+  // the pattern, what it makes, who may see it, which entry of the navigation it belongs to
+  [/^\/fleet$/, (_, query) => new FleetView(query), "fleet", "fleet"],
+  [/^\/tickets$/, (_, query) => new QueueView(query), null, "tickets"],
+  [/^\/tickets\/(\d+)$/, ([id]) => new TicketView(id), null, "tickets"],
+  [/^\/vehicles\/([^/]+)$/, ([id], query) => new VehicleView(decodeURIComponent(id), query), null, "fleet"],
+  [/^\/detectors$/, () => new DetectorsView(), "fleet", "detectors"],
+  [/^\/silences$/, () => new SilencesView(), "fleet", "silences"],
+  [/^\/system$/, () => new SystemView(), "fleet", "system"],
+];
 
-// "#vehicle=ID&s=SIGNAL&s=SIGNAL&r=SECONDS" or "#ticket=ID"
-function readAddress() {
-  const parts = new URLSearchParams(location.hash.slice(1));
-  if (parts.has("vehicle")) return { kind: "vehicle", id: parts.get("vehicle"), signals: parts.getAll("s"), range_s: Number(parts.get("r")) };
-  if (parts.has("ticket")) return { kind: "ticket", id: parts.get("ticket") };
-  return { kind: "none", id: "" };
-}
+class App {
+  constructor() {
+    this.view = null;
+    this.shell = null;
+    this.wake = () => {};
+    this.events = new Events(() => this.refreshSoon(), (on) => { this.heard = on; });
+  }
 
-// The reader's choices go into the address without a step in the history.
-function remember({ id, signals, range_s }) {
-  const parts = new URLSearchParams([["vehicle", id], ...signals.map((signal) => ["s", signal]), ["r", String(range_s)]]);
-  history.replaceState(null, "", `#${parts}`);
-}
-
-function route() {
-  const address = readAddress();
-  view?.close();
-  view = address.kind === "vehicle" ? new VehicleView(address, remember) : address.kind === "ticket" ? new TicketView(address) : null;
-  shownAddress = address;
-  document.body.classList.toggle("detail", view !== null);
-  $("main").replaceChildren(view ? view.element : el("p", { class: "note empty" }, t("choose")));
-  for (const link of document.querySelectorAll("#fleet a")) mark(link);
-  scrollTo(0, 0);
-  wake?.();
-}
-
-function mark(link) {
-  const { kind, id } = shownAddress;
-  const current = kind !== "none" && link.getAttribute("href") === `#${kind}=${id}`;
-  if (current) link.setAttribute("aria-current", "page");
-  else link.removeAttribute("aria-current");
-}
-
-function showFleet() {
-  const { vehicles, tickets } = fleet;
-  say($("vehicles-count"), vehicles.length ? String(vehicles.length) : "");
-  say($("tickets-count"), tickets.length ? String(tickets.length) : "");
-  list($("vehicles"), vehicles, (one) => one.vehicle, "noVehicles",
-    (one) => item(`#vehicle=${one.vehicle}`, "id", one.vehicle),
-    (child, one) => {
-      const [, second, badge] = child.firstElementChild.children;
-      // A recorded log's ticks lie in the past however live they come; so where the cloud knows when it last heard, that counts.
-      const seen = one.online_ms ? ago(Date.now() - one.online_ms) : shortly(one.last_tick_ms);
-      say(second, `${one.model} · ${t("signalsOf", { count: one.signals })} · ${seen}`);
-      say(badge, one.open_tickets ? t(one.open_tickets === 1 ? "ticketOne" : "ticketsOf", { count: one.open_tickets }) : "");
+  async start() {
+    document.documentElement.lang = language;
+    addEventListener("hashchange", () => this.tokenInAddress().then((there) => (there ? this.enterPage() : this.route())));
+    document.addEventListener("visibilitychange", () => this.wake());
+    pageKeys({
+      "?": showKeys,
+      "/": () => (document.querySelector("main input[type=search]") ?? { focus: openPalette }).focus(),
+      palette: () => me.role && openPalette(),
+      g: () => this.waitForSecond(),
     });
-  list($("tickets"), tickets, (one) => one.id, "noTickets",
-    (one) => item(`#ticket=${one.id}`, "words", one.fault_words),
-    (child, one) => {
-      const [, second, badge] = child.firstElementChild.children;
-      say(second, `${one.vehicle.slice(0, 8)} · ${shortly(one.opened_ms)} · ${named("handling", one.handling)}`);
-      badge.className = `pill ${one.condition}`;
-      say(badge, named("condition", one.condition));
-    });
-}
-
-function item(href, look, first) {
-  const link = el("a", { href }, el("span", { class: look }, first), el("span", { class: "second" }), el("span", { class: "badge" }));
-  mark(link);
-  return el("li", {}, link);
-}
-
-function list(element, items, keyOf, empty, make, update) {
-  if (!items.length) {
-    if (!element.querySelector(".note")) element.replaceChildren(el("li", { class: "note" }, t(empty)));
-    return;
-  }
-  keep(element, items, keyOf, make, update);
-}
-
-async function round() {
-  const [{ vehicles }, { tickets }] = await Promise.all([get("/api/vehicles"), get("/api/tickets", { lang: language })]);
-  fleet = { vehicles, tickets: tickets.filter((one) => one.handling !== "closed") };
-  showFleet();
-  // With one vehicle there is nothing to choose; a phone keeps its list, since there the vehicle would hide it.
-  if (shownAddress.kind === "none" && vehicles.length && matchMedia("(min-width: 900px)").matches && !location.hash) {
-    history.replaceState(null, "", `#vehicle=${vehicles[0].vehicle}`);
-    route();
-  }
-  const asked = view;
-  try {
-    await view?.refresh(fleet);
-  } catch (error) {
-    if (!(error instanceof HttpError) || error.status !== 404 || view !== asked) throw error;
-    view.close();
-    view = null;
-    $("main").replaceChildren(el("a", { class: "back", href: "#" }, `‹ ${t("back")}`), el("p", { class: "note empty" }, t("missing")));
-  }
-}
-
-async function live() {
-  for (;;) {
-    const woken = new Promise((resolve) => (wake = resolve));
-    if (!document.hidden) {
-      try {
-        await round();
-        state("live", t("live"));
-      } catch (error) {
-        if (error.status === 401) location.reload(); // the session has ended: log in again
-        state("lost", error.message);
-        if (!(error instanceof HttpError)) console.error(error); // a bug of this page, not of the world
-      }
+    if (!(await this.tokenInAddress())) {
+      await recognise().catch((error) => {
+        if (error.status !== 401) this.refused = error.message;
+      });
     }
-    await Promise.race([woken, new Promise((resolve) => setTimeout(resolve, EVERY_MS))]);
+    if (me.role) this.enterPage();
+    else this.signIn();
+  }
+
+  // "#token=..." as a command prints it. A secret does not stay in the address or the history. Whether it let the reader in.
+  async tokenInAddress() {
+    const token = new URLSearchParams(location.hash.slice(1)).get("token");
+    if (!token) return false;
+    history.replaceState(null, "", location.pathname);
+    try {
+      await enter(token);
+      return true;
+    } catch (error) {
+      this.refused = error.status === 401 ? t("tokenRefused") : error.message;
+      return false;
+    }
+  }
+
+  // "g" and then the first letter of a page, as in mail and code consoles.
+  waitForSecond() {
+    const to = { f: "#/fleet", t: "#/tickets", d: "#/detectors", s: "#/system", n: "#/silences" };
+    const listen = (event) => {
+      removeEventListener("keydown", listen, true);
+      clearTimeout(timer);
+      if (!to[event.key] || event.ctrlKey || event.metaKey) return;
+      event.stopPropagation();
+      event.preventDefault();
+      location.hash = to[event.key];
+    };
+    const timer = setTimeout(() => removeEventListener("keydown", listen, true), 1500);
+    addEventListener("keydown", listen, true);
+  }
+
+  signIn() {
+    this.close();
+    this.events.close();
+    const view = new LoginView(this.refused, () => this.enterPage());
+    this.refused = "";
+    this.shell = null;
+    viewKeys({});
+    document.getElementById("app").replaceChildren(view.element);
+    view.focus();
+  }
+
+  enterPage() {
+    this.shell = new Shell({ onleave: () => leave().finally(() => this.signIn()), onhelp: showKeys, onpalette: openPalette });
+    document.getElementById("app").replaceChildren(...this.shell.elements);
+    if (may("fleet")) this.events.open(); // an owner is told of nothing as it happens: their page asks
+    this.route();
+    if (!this.running) this.live();
+  }
+
+  close() {
+    this.view?.close?.();
+    this.view = null;
+  }
+
+  route() {
+    if (!this.shell) return;
+    const [path, query = ""] = location.hash.slice(1).split("?");
+    const home = may("fleet") ? "/fleet" : me.vehicle ? `/vehicles/${me.vehicle}` : "/tickets";
+    if (!path.startsWith("/")) return location.replace(`#${home}`);
+    for (const [pattern, make, who, place] of VIEWS) {
+      const found = path.match(pattern);
+      if (!found || (who && !may(who))) continue;
+      this.close();
+      this.view = make(found.slice(1), new URLSearchParams(query));
+      this.shell.show(this.view.element, place);
+      viewKeys(this.view.keys?.());
+      document.title = `${this.view.title} · Cansight`;
+      scrollTo(0, 0);
+      this.wake();
+      return;
+    }
+    this.close();
+    this.shell.show(empty(t("missingTitle"), t("missing")), "");
+  }
+
+  refreshSoon() {
+    clearTimeout(this.soon);
+    this.soon = setTimeout(() => this.wake(), 150); // events come in bursts
+  }
+
+  async live() {
+    this.running = true;
+    for (;;) {
+      const woken = new Promise((resolve) => (this.wake = resolve));
+      let pause = this.view?.every_ms ?? 5000;
+      if (!document.hidden && me.role) {
+        const view = this.view;
+        try {
+          await Promise.all([view?.refresh(), this.counts()]);
+          this.shell?.state("live", t("live"));
+        } catch (error) {
+          if (view === this.view) pause = Math.max(this.failed(error), pause);
+        }
+      }
+      await Promise.race([woken, new Promise((resolve) => setTimeout(resolve, pause))]);
+    }
+  }
+
+  // Says what is wrong; returns how long to wait, ms.
+  failed(error) {
+    if (!(error instanceof HttpError)) {
+      console.error(error); // a bug of this page, not of the world
+      this.shell?.state("lost", error.message);
+      return 0;
+    }
+    if (error.status === 401) {
+      me.role = "";
+      this.refused = t("signedOut");
+      this.signIn();
+    } else if ((error.status === 404 || error.status === 403) && this.view && !this.view.shown) {
+      this.close();
+      this.shell.show(empty(t("missingTitle"), error.message), "");
+    } else {
+      this.shell?.state("lost", error.status === 429 ? t("tooOften") : error.message);
+    }
+    return error.after_s * 1000;
+  }
+
+  async counts() {
+    const now = Date.now();
+    if (now < (this.countedUntil ?? 0)) return;
+    this.countedUntil = now + COUNTS_EVERY_MS;
+    const { counts } = await get("/api/tickets", { limit: 1 });
+    this.shell?.count("tickets", Object.entries(counts).reduce((sum, [handling, n]) => (handling === "closed" ? sum : sum + n), 0));
   }
 }
 
-function state(look, words) {
-  $("state").className = look;
-  say($("state"), words);
-}
+const app = new App();
+app.start();
 
-document.documentElement.lang = language;
-for (const element of document.querySelectorAll("[data-text]")) element.textContent = t(element.dataset.text);
-document.querySelector(".skip").addEventListener("click", (event) => {
-  event.preventDefault(); // the address after # is the view's
-  $("main").focus();
-});
-addEventListener("hashchange", () => { if (shownAddress) route(); });
-document.addEventListener("visibilitychange", () => wake?.());
-document.addEventListener("keydown", (event) => {
-  const search = $("search");
-  if (event.key === "/" && search && !event.target.matches("input[type=search]")) {
-    event.preventDefault();
-    search.focus();
-    search.select();
-  }
-});
-enter($("main")).then(() => { route(); live(); }, (error) => state("lost", error.message));

@@ -1,165 +1,293 @@
-// Charts: one panel for each unit, one time axis below, the reader's local time.
+// Charts over time: one panel for each unit above one common time axis, a band from the least to the greatest value where points are thinned.
 
-import { el } from "./dom.js";
-import { named, number, t, zone } from "./texts.js";
+import { el, show, styled } from "./dom.js";
+import { axisTime, number, when, zone } from "./format.js";
+import { named, t } from "./texts.js";
 
-export const COLOURS = 8; // how many --series-N the style sheet has
+export const COLOURS = 8; // how many --series-N the tokens have
+export const LEFT = 62; // px from the panel's edge to the plot: lanes below the chart line up with it
+export const RIGHT = 12;
+const AXIS_HEIGHT = 42; // ticks' words and the label
+const LABEL = 18;
+const LEAST_PANEL = 96;
 
 let loading;
+let groups = 0;
 
-// Plotly is 4.8 MB and comes after the page has been painted; whoever draws waits for it here.
-function plotly() {
+// The library comes after the page has been painted; whoever draws waits for it here.
+function library() {
   loading ??= new Promise((resolve, reject) => {
-    if (window.Plotly) return resolve(window.Plotly);
-    const script = document.getElementById("plotly");
-    script.addEventListener("load", () => resolve(window.Plotly));
+    if (window.uPlot) return resolve(window.uPlot);
+    const script = document.getElementById("uplot");
+    script.addEventListener("load", () => resolve(window.uPlot));
     script.addEventListener("error", () => reject(new Error(t("chartFailed"))));
   });
   return loading;
 }
 
-// Plotly draws dates as they are written, so local time is written: daylight saving included, since each instant has its own offset.
-function local(ms) {
-  return new Date(ms - new Date(ms).getTimezoneOffset() * 60000).toISOString().slice(0, -1);
-}
-
-// A hole in the data must not become a straight line: where ticks are missing, one empty point breaks it.
-function broken(tickMs, values) {
-  const steps = tickMs.slice(1).map((ms, i) => ms - tickMs[i]).sort((a, b) => a - b);
-  const widest = Math.max(5000, 4 * (steps[steps.length >> 1] ?? 0));
-  const x = [], y = [];
-  tickMs.forEach((ms, i) => {
-    if (i > 0 && ms - tickMs[i - 1] > widest) {
-      x.push(local(tickMs[i - 1] + 1));
-      y.push(null);
-    }
-    x.push(local(ms));
-    y.push(values[i]);
-  });
-  return { x, y };
-}
-
 export class Chart {
-  // `label`: what a screen reader says the picture is.
-  constructor(label) {
-    this.plot = el("div", { class: "plot" });
+  // `label`: what a screen reader says the picture is. onselect(from_ms, to_ms): the reader has dragged over a span; onreset(): double click.
+  constructor(label, { height = 380, onselect = null, onreset = null } = {}) {
+    this.height = height;
+    this.calls = { onselect, onreset };
     this.note = el("p", { class: "note" }, t("chartLoading"));
-    this.element = el("div", { class: "chart", role: "img", "aria-label": label }, this.plot, this.note);
-    this.last = null;
-    this.busy = false;
-    this.dark = matchMedia("(prefers-color-scheme: dark)");
-    this.recolour = () => this.last && this.draw(this.last);
-    this.dark.addEventListener("change", this.recolour);
-    this.resized = new ResizeObserver(() => this.drawn && window.Plotly.Plots.resize(this.plot));
-    this.resized.observe(this.plot);
+    this.panels = el("div", { class: "panels", role: "img", "aria-label": label });
+    this.readout = el("div", { class: "readout", hidden: true, "aria-hidden": "true" });
+    this.element = el("div", { class: "chart" }, this.panels, this.readout, this.note);
+    styled(this.element, { "min-height": `${height}px` });
+    this.plots = [];
+    this.shape = "";
+    this.view = null;
+    this.group = `chart-${groups++}`;
+    this.recolour = () => this.plots.forEach((plot) => plot.redraw(false));
+    addEventListener("themechange", this.recolour);
+    // while the reader drags over it, the picture stands still
+    this.panels.addEventListener("pointerdown", () => { this.held = true; });
+    this.release = () => {
+      if (!this.held) return;
+      this.held = false;
+      if (this.waiting) setTimeout(() => this.view && this.draw(this.view), 0); // after the drag's own handler
+    };
+    addEventListener("pointerup", this.release);
+    this.resized = new ResizeObserver(() => this.fit());
+    this.resized.observe(this.panels);
   }
 
   close() {
     this.closed = true;
-    this.dark.removeEventListener("change", this.recolour);
+    removeEventListener("themechange", this.recolour);
+    removeEventListener("pointerup", this.release);
     this.resized.disconnect();
-    if (this.drawn) window.Plotly.purge(this.plot);
+    this.clear();
   }
 
-  // view: {tickMs, lines: [{name, unit, values, colour, limit?}], marks: [{ms, words}], range: [from, to] | null, key}
-  // A new `key` forgets the reader's zoom.
+  clear() {
+    for (const plot of this.plots) plot.destroy();
+    this.plots = [];
+    this.panels.replaceChildren();
+  }
+
+  say(words) {
+    this.note.textContent = words;
+    this.note.hidden = !words;
+  }
+
+  // view: {ms: [..], lines: [{name, unit, low: [..], high: [..], colour, limit?: {value, words}}], marks: [{ms, words}], spans: [{from, to}], range: [from, to]}.
+  // `low` and `high` are one array where nothing is thinned. A null is no valid value.
   async draw(view) {
-    this.last = view;
-    if (this.busy) return;
-    this.busy = true;
-    try {
-      const Plotly = await plotly();
-      if (this.closed) return;
-      this.note.hidden = true;
-      do {
-        view = this.last;
-        await Plotly.react(this.plot, ...figure(view, getComputedStyle(this.element), this.plot.clientWidth));
-        this.drawn = true;
-      } while (view !== this.last && !this.closed);
-    } catch (error) {
-      this.note.hidden = false;
-      this.note.textContent = error.message;
-    } finally {
-      this.busy = false;
+    this.view = view;
+    this.waiting = this.held;
+    if (this.held) return;
+    const uPlot = await library().catch((error) => this.say(error.message));
+    if (this.closed || this.view !== view || !uPlot) return;
+    this.say("");
+    const units = [...new Set(view.lines.map((line) => line.unit))];
+    const panels = units.map((unit) => view.lines.filter((line) => line.unit === unit));
+    const shape = JSON.stringify(panels.map((lines) => lines.map((line) => [line.name, line.unit, line.colour, line.low !== line.high])));
+    if (shape !== this.shape) {
+      this.clear();
+      this.shape = shape;
+      this.plots = panels.map((lines, i) => new uPlot(this.options(lines, i === panels.length - 1), this.data(lines), this.panels));
+      this.fit();
+    } else {
+      panels.forEach((lines, i) => this.plots[i].setData(this.data(lines), false));
     }
+    const [min, max] = view.range;
+    for (const plot of this.plots) plot.setScale("x", { min, max }); // draws everything anew, whatever has changed
+    this.element.dataset.drawn = String(view.lines.length); // said for whoever waits for it
+    this.element.dataset.points = String(view.ms.length);
+  }
+
+  data(lines) {
+    return [this.view.ms, ...lines.flatMap((line) => (line.low === line.high ? [line.high] : [line.high, line.low]))];
+  }
+
+  fit() {
+    const width = Math.floor(this.panels.clientWidth);
+    if (!width || !this.plots.length) return;
+    const each = Math.max(LEAST_PANEL, Math.floor((this.height - AXIS_HEIGHT) / this.plots.length));
+    this.plots.forEach((plot, i) => {
+      const height = each + (i === this.plots.length - 1 ? AXIS_HEIGHT : 0);
+      if (plot.width !== width || plot.height !== height) plot.setSize({ width, height });
+    });
+  }
+
+  options(lines, last) {
+    const css = (name) => getComputedStyle(this.element).getPropertyValue(`--${name}`).trim();
+    const font = `11px ${css("sans")}`;
+    const series = [{}];
+    const bands = [];
+    for (const line of lines) {
+      const stroke = () => css(`series-${line.colour}`);
+      const look = { stroke, width: line.low === line.high ? 1.6 : 1, points: { show: false }, spanGaps: false };
+      if (line.low === line.high) {
+        series.push(look);
+      } else {
+        bands.push({ series: [series.length, series.length + 1], fill: () => `color-mix(in srgb, ${css(`series-${line.colour}`)} 26%, transparent)` });
+        series.push(look, look);
+      }
+    }
+    const tick = { stroke: () => css("line-2"), width: 1, size: 4 };
+    const grid = { stroke: () => css("grid"), width: 1 };
+    const unit = named("units", lines[0].unit) || t("noUnit");
+    return {
+      width: Math.max(200, this.panels.clientWidth),
+      height: LEAST_PANEL + (last ? AXIS_HEIGHT : 0),
+      ms: 1,
+      padding: [8, RIGHT, last ? 0 : 2, 0],
+      legend: { show: false },
+      cursor: {
+        sync: { key: this.group, setSeries: false },
+        drag: { x: true, y: false, setScale: false, dist: 4 },
+        y: false,
+        points: { size: 7, width: 0 },
+        bind: { dblclick: () => () => this.calls.onreset?.() },
+      },
+      scales: { x: { time: true, auto: false }, y: { range: (_plot, low, high) => padded(low, high, lines) } },
+      axes: [
+        {
+          show: true, stroke: () => css("ink-3"), font, grid, ticks: last ? tick : { ...tick, show: false }, size: last ? AXIS_HEIGHT - LABEL : 2, gap: 4, space: 86,
+          values: (_plot, splits, _axis, _space, step) => splits.map((ms) => (last ? axisTime(ms, step) : "")),
+          label: last ? t("localTime", { zone: zone(this.view.range[1]) }) : undefined, labelFont: font, labelSize: last ? LABEL : 0, labelGap: 0,
+        },
+        {
+          stroke: () => css("ink-3"), font, grid, ticks: tick, size: LEFT - 16, gap: 5, space: 26, label: unit, labelFont: font, labelSize: 16, labelGap: 0,
+          values: (_plot, splits) => splits.map((value) => (value === null ? "" : number(value))),
+        },
+      ],
+      series,
+      bands,
+      hooks: {
+        drawAxes: [(plot) => this.behind(plot, css)],
+        draw: [(plot) => this.above(plot, lines, css, font)],
+        setCursor: [(plot) => this.read(plot)],
+        setSelect: [(plot) => this.selected(plot)],
+      },
+    };
+  }
+
+  // What the lines say where the pointer is, beside it and over the picture: nothing else on the page moves.
+  read(plot) {
+    const { idx, left } = plot.cursor;
+    const there = left >= 0 && idx !== null && idx !== undefined && idx < this.view.ms.length;
+    this.readout.hidden = !there;
+    if (!there) return;
+    show(this.readout, [idx, this.view.ms[idx], this.view.lines.map((line) => [line.low[idx], line.high[idx]])], () => [el("strong", {}, when(this.view.ms[idx])),
+      this.view.lines.map((line) => el("div", { class: `series-${line.colour}` }, el("span", {}, line.name), el("b", {}, between(line.low[idx], line.high[idx], line.unit))))]);
+    const right = left > plot.over.clientWidth / 2;
+    styled(this.readout, { left: right ? "auto" : `${LEFT + left + 14}px`, right: right ? `${this.panels.clientWidth - LEFT - left + 14}px` : "auto" });
+  }
+
+  selected(plot) {
+    const { left, width } = plot.select;
+    if (width < 4) return;
+    const from = plot.posToVal(left, "x"), to = plot.posToVal(left + width, "x");
+    plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+    this.calls.onselect?.(Math.floor(from), Math.ceil(to));
+  }
+
+  // Spans (findings) lie behind the lines.
+  behind(plot, css) {
+    const { ctx, bbox } = plot;
+    ctx.save();
+    ctx.fillStyle = css("unrated");
+    ctx.globalAlpha = 0.07;
+    for (const span of merged(this.view.spans ?? [])) {
+      const from = Math.max(bbox.left, plot.valToPos(span.from, "x", true));
+      const to = Math.min(bbox.left + bbox.width, plot.valToPos(span.to, "x", true));
+      if (to > from) ctx.fillRect(from, bbox.top, Math.max(2, to - from), bbox.height);
+    }
+    ctx.restore();
+  }
+
+  // Limits and marks lie over them, with their words.
+  above(plot, lines, css, font) {
+    const { ctx, bbox } = plot;
+    const px = devicePixelRatio;
+    ctx.save();
+    ctx.font = font.replace(/^\d+px/, `${Math.round(11 * px)}px`);
+    ctx.lineWidth = px;
+    for (const line of lines) {
+      if (!line.limit) continue;
+      const y = plot.valToPos(line.limit.value, "y", true);
+      ctx.strokeStyle = css("red");
+      ctx.setLineDash([6 * px, 4 * px]);
+      stroke(ctx, bbox.left, y, bbox.left + bbox.width, y);
+      ctx.fillStyle = css("red");
+      ctx.textBaseline = "bottom";
+      ctx.textAlign = "left";
+      ctx.fillText(line.limit.words, bbox.left + 6 * px, y - 3 * px);
+    }
+    for (const mark of this.view.marks ?? []) {
+      const x = plot.valToPos(mark.ms, "x", true);
+      if (x < bbox.left || x > bbox.left + bbox.width) continue;
+      ctx.strokeStyle = css("ink-2");
+      ctx.setLineDash([2 * px, 3 * px]);
+      stroke(ctx, x, bbox.top, x, bbox.top + bbox.height);
+      if (plot !== this.plots[0] && this.plots.length) continue;
+      const right = x < bbox.left + bbox.width * 0.7;
+      ctx.fillStyle = css("ink-2");
+      ctx.textBaseline = "top";
+      ctx.textAlign = right ? "left" : "right";
+      ctx.fillText(mark.words, x + (right ? 5 : -5) * px, bbox.top + 3 * px);
+    }
+    ctx.restore();
   }
 }
 
-// `width` in px: how many times fit below the chart.
-function figure(view, style, width) {
-  const colour = (name) => style.getPropertyValue(`--${name}`).trim();
-  const units = [...new Set(view.lines.map((line) => line.unit))];
-  const gap = units.length > 1 ? 0.05 : 0;
-  const height = (1 - gap * (units.length - 1)) / Math.max(1, units.length);
-  const axis = { gridcolor: colour("grid"), linecolor: colour("line"), zeroline: false, tickfont: { color: colour("muted"), size: 11 } };
-  const layout = {
-    paper_bgcolor: "rgba(0,0,0,0)",
-    plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: style.fontFamily, color: colour("ink"), size: 12 },
-    margin: { l: 56, r: 14, t: 10, b: 44 },
-    showlegend: false,
-    hovermode: "x unified",
-    hoversubplots: "axis",
-    hoverlabel: { bgcolor: colour("surface"), bordercolor: colour("line"), font: { color: colour("ink"), size: 12 } },
-    dragmode: "zoom",
-    uirevision: view.key,
-    shapes: [],
-    annotations: [],
-    xaxis: {
-      ...axis,
-      type: "date",
-      anchor: `y${units.length > 1 ? units.length : ""}`,
-      title: { text: t("localTime", { zone: zone(view.tickMs.at(-1) ?? Date.now()) }), font: { color: colour("muted"), size: 11 }, standoff: 8 },
-      hoverformat: "%H:%M:%S",
-      tickformatstops: [
-        { dtickrange: [null, 60000], value: "%H:%M:%S" },
-        { dtickrange: [60000, 86400000], value: "%H:%M" },
-        { dtickrange: [86400000, null], value: "%d %b" },
-      ],
-      tickangle: 0,
-      nticks: Math.max(3, Math.floor(width / 90)),
-      ...(view.range ? { range: view.range.map(local) } : {}),
-    },
-  };
-  units.forEach((unit, i) => {
-    const top = 1 - i * (height + gap);
-    layout[`yaxis${i ? i + 1 : ""}`] = {
-      ...axis,
-      domain: [Math.max(0, top - height), top],
-      title: { text: named("units", unit) || t("noUnit"), font: { color: colour("muted"), size: 12 }, standoff: 6 },
-      nticks: units.length > 2 ? 4 : 6,
-      rangemode: "normal",
-    };
+function between(low, high, unit) {
+  if (high === null || low === null) return t("noValue");
+  return `${low === high ? number(high) : `${number(low)} … ${number(high)}`} ${named("units", unit)}`;
+}
+
+function stroke(ctx, x0, y0, x1, y1) {
+  ctx.beginPath();
+  ctx.moveTo(x0, y0);
+  ctx.lineTo(x1, y1);
+  ctx.stroke();
+}
+
+// The value axis: all values and limits, with a little room; a constant is not drawn as if it trembled.
+function padded(low, high, lines) {
+  for (const { limit } of lines) if (limit) [low, high] = [Math.min(low ?? limit.value, limit.value), Math.max(high ?? limit.value, limit.value)];
+  if (low === null || high === null || low === undefined || high === undefined) return [0, 1];
+  const room = (high - low) * 0.06 || Math.abs(high) * 0.02 || 1;
+  return [low - room, high + room];
+}
+
+// Overlapping spans are one: where two findings are on, the ground is no darker.
+function merged(spans) {
+  const found = [];
+  for (const { from, to } of [...spans].sort((a, b) => a.from - b.from)) {
+    const last = found.at(-1);
+    if (last && from <= last.to) last.to = Math.max(last.to, to);
+    else found.push({ from, to });
+  }
+  return found;
+}
+
+// A hole in the data must not become a straight line: where ticks are missing, one empty point breaks it. `step` ms is what is usual.
+export function broken(ms, columns, step) {
+  const widest = Math.max(5000, 2.5 * step);
+  const at = [], values = columns.map(() => []);
+  ms.forEach((now, i) => {
+    if (i > 0 && now - ms[i - 1] > widest) {
+      at.push(ms[i - 1] + 1);
+      for (const column of values) column.push(null);
+    }
+    at.push(now);
+    columns.forEach((column, k) => values[k].push(column[i]));
   });
-  const reference = (i) => (i ? i + 1 : "");
-  const traces = view.lines.map((line) => ({
-    type: "scatter",
-    mode: "lines",
-    name: line.name,
-    ...broken(view.tickMs, line.values),
-    yaxis: `y${reference(units.indexOf(line.unit))}`,
-    line: { color: colour(`series-${line.colour}`), width: 1.8 },
-    hovertemplate: `%{y:.6~g} ${named("units", line.unit).replaceAll("%", "&#37;")} %{fullData.name}<extra></extra>`,
-  }));
-  for (const line of view.lines) {
-    if (line.limit === undefined) continue;
-    const y = `y${reference(units.indexOf(line.unit))}`;
-    layout.shapes.push({
-      type: "line", xref: "paper", x0: 0, x1: 1, yref: y, y0: line.limit, y1: line.limit,
-      line: { color: colour("ink"), width: 1.2, dash: "dash" },
-    });
-    layout.annotations.push({
-      xref: "paper", x: 0, xanchor: "left", yref: y, y: line.limit, yanchor: "bottom", showarrow: false,
-      text: `${t("threshold")} ${number(line.limit)}`, font: { color: colour("muted"), size: 11 },
-    });
-  }
-  for (const mark of view.marks ?? []) {
-    const x = local(mark.ms);
-    layout.shapes.push({ type: "line", xref: "x", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, line: { color: colour("muted"), width: 1, dash: "dot" } });
-    layout.annotations.push({
-      xref: "x", x, xanchor: "left", yref: "paper", y: 1, yanchor: "top", showarrow: false, text: ` ${mark.words}`,
-      font: { color: colour("muted"), size: 11 },
-    });
-  }
-  return [traces, layout, { displayModeBar: false, responsive: false, showTips: false, doubleClick: "reset" }];
+  return { ms: at, columns: values };
+}
+
+// What a picture says in words: each line's least and greatest value.
+export function described(view) {
+  const spans = view.lines.map((line) => {
+    let low = Infinity, high = -Infinity;
+    for (const value of line.low) if (value !== null && value < low) low = value;
+    for (const value of line.high) if (value !== null && value > high) high = value;
+    return low === Infinity ? `${line.name}: ${t("noValue")}` : t("lineSays", { name: line.name, low: number(low), high: number(high), unit: named("units", line.unit) });
+  });
+  return t("chartSays", { from: when(view.range[0]), to: when(view.range[1]), lines: spans.join("; ") });
 }

@@ -1,15 +1,21 @@
-// The document and the API. Elements without markup in strings: names and words come from DBC files and catalogues, and stay text.
+// The document. Elements without markup in strings: names and words come from DBC files and catalogues, and stay text.
 
-import { t } from "./texts.js";
-
+// el("button", {class: "button", onclick: f, disabled: true}, "Words"). A child that is null or false is left out.
 export function el(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (typeof value === "boolean") element[name] = value;
+    else if (typeof value === "boolean" && !name.startsWith("aria-")) element[name] = value;
     else element.setAttribute(name, value);
   }
-  element.append(...children);
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+// A style that is data (a width, a place): the content security policy allows it through the object model alone.
+export function styled(element, styles) {
+  for (const [name, value] of Object.entries(styles)) element.style.setProperty(name, value);
   return element;
 }
 
@@ -25,7 +31,7 @@ export function say(element, text) {
 }
 
 // Keeps `list`'s children in step with `items`: one element for each key, made once by `make`, told of news by `update`.
-export function keep(list, items, keyOf, make, update) {
+export function keep(list, items, keyOf, make, update = () => {}) {
   const there = new Map([...list.children].map((child) => [child.dataset.key, child]));
   let place = list.firstElementChild;
   for (const item of items) {
@@ -43,20 +49,10 @@ export function keep(list, items, keyOf, make, update) {
   for (const gone of there.values()) gone.remove();
 }
 
-export class HttpError extends Error {
-  constructor(status, message) {
-    super(message);
-    this.status = status;
-  }
-}
-
-export async function get(path, query = {}) {
-  const url = new URL(path, location.origin);
-  for (const [name, value] of Object.entries(query)) for (const one of [value].flat()) url.searchParams.append(name, one);
-  const response = await fetch(url, { headers: { Accept: "application/json" } }).catch(() => {
-    throw new HttpError(0, t("lost")); // fetch's own error is a TypeError, as a bug's would be
-  });
-  const body = await response.json();
-  if (!response.ok) throw new HttpError(response.status, body.error);
-  return body;
+// Puts new content into `element` only when what it shows (`data`, as JSON) has changed: focus and selection stay where they are.
+export function show(element, data, build) {
+  const shown = JSON.stringify(data);
+  if (element.shown === shown) return;
+  element.shown = shown;
+  element.replaceChildren(...[build(data)].flat(Infinity).filter(Boolean));
 }

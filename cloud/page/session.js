@@ -1,41 +1,37 @@
-// Logging in: a token, from the address's #token=... or typed in, becomes a session in a cookie that no script can read.
+// Who the reader is, and what they may do.
 
-import { el, HttpError } from "./dom.js";
-import { t } from "./texts.js";
+import { get, send } from "./api.js";
 
-// Resolves once there is a session; shows the form in `place` while there is none.
-export async function enter(place) {
-  const parts = new URLSearchParams(location.hash.slice(1));
-  const token = parts.get("token");
-  if (token !== null) {
-    parts.delete("token");
-    history.replaceState(null, "", `#${parts}`); // a shared or remembered address has no token in it
-    if (await exchange(token)) return;
-  } else if ((await fetch("/api/me")).ok) return;
-  await ask(place);
+export const me = { name: "", role: "", vehicle: null, from_ms: null, to_ms: null };
+
+const MAY = {
+  work: ["service", "operator"], // tickets: handling, comments, verdicts, assignment
+  operate: ["operator"], // silences, maintenance, webhooks, quarantine
+  fleet: ["read-only", "service", "operator"], // everything but an owner's one vehicle
+};
+
+let offered = null;
+
+// Whether this cloud has such a route: a page may be newer than its cloud, and a part without its data is left out.
+export async function offers(path) {
+  offered ??= get("/api/openapi.json").then(({ paths }) => new Set(Object.keys(paths).map((one) => one.replace(/\{\w+\}/g, "*"))));
+  return (await offered).has(path);
 }
 
-async function exchange(token) {
-  const response = await fetch("/api/session", {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token }),
-  }).catch(() => { throw new HttpError(0, t("lost")); });
-  return response.ok;
+export function may(what) {
+  return MAY[what].includes(me.role);
 }
 
-function ask(place) {
-  return new Promise((resolve) => {
-    const input = el("input", { type: "password", id: "token", autocomplete: "current-password", required: true });
-    const said = el("p", { class: "note", role: "alert" });
-    place.replaceChildren(el("form", {
-      class: "login",
-      onsubmit: async (event) => {
-        event.preventDefault();
-        if (await exchange(input.value.trim()).catch(() => false)) {
-          place.replaceChildren();
-          resolve();
-        } else said.textContent = t("tokenRefused");
-      },
-    }, el("label", { for: "token" }, t("token")), input, el("button", {}, t("enter")), el("p", { class: "note" }, t("tokenWhence")), said));
-    input.focus();
-  });
+export async function recognise() {
+  Object.assign(me, { vehicle: null, from_ms: null, to_ms: null }, await get("/api/me"));
+}
+
+export async function enter(token) {
+  await send("POST", "/api/session", { token });
+  await recognise();
+}
+
+export async function leave() {
+  await send("DELETE", "/api/session");
+  me.role = "";
 }

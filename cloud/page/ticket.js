@@ -1,124 +1,214 @@
-// A ticket: what the vehicle's detector found, why, and what to do.
+// A ticket: what the vehicle's detector found, why, what was done, and what to do next.
 
-import { Chart, COLOURS } from "./charts.js";
-import { breakable, el, get, keep, say } from "./dom.js";
-import { language, named, number, pair, rounded, t, when } from "./texts.js";
+import { assignTickets, closeTickets, judgeTicket, moveTickets } from "./actions.js";
+import { get, part, send } from "./api.js";
+import { broken, Chart, COLOURS, described } from "./charts.js";
+import { toast } from "./dialogs.js";
+import { breakable, el, show } from "./dom.js";
+import { duration, number, pair, percent, rounded, when } from "./format.js";
+import { button, card, clockPill, conditionPill, fact, meter, since, tierMark, tierPill, time } from "./parts.js";
+import { may } from "./session.js";
+import { askSilence } from "./silences.js";
+import { language, named, t } from "./texts.js";
 
 const SCORE = "score"; // the window's name for the detector's own score
+const SIMILAR_EVERY_MS = 60_000;
+const ORDER = ["acknowledged", "scheduled", "in workshop", "closed"];
 
 export class TicketView {
-  constructor(address) {
-    this.id = address.id;
-    this.element = el("article", { class: "ticket" });
-    this.chart = new Chart(t("window"));
-    this.built = false;
+  constructor(id) {
+    this.id = id;
+    this.title = t("ticketTitle", { id });
+    this.every_ms = 3000;
+    this.head = el("div", { class: "heading" });
+    this.notes = el("div", { class: "stack notes" });
+    this.advice = el("div");
+    this.why = el("div");
+    this.facts = el("div");
+    this.history = el("div");
+    this.similar = el("div");
+    this.chart = new Chart(t("window"), { height: 460 });
+    this.legend = el("ul", { class: "chips" });
+    this.text = el("textarea", { class: "field", name: "text", maxlength: "4000", "aria-label": t("comment"), placeholder: t("commentHint"), required: true });
+    this.form = el("form", { class: "comment", onsubmit: (event) => this.comment(event) }, this.text, el("div", { class: "bar" }, el("span", { class: "grow" }), el("button", { class: "button", type: "submit" }, t("addComment"))));
+    this.element = el("article", { class: "ticket" }, this.head, this.notes,
+      el("div", { class: "wide" },
+        el("div", { class: "stack" }, this.advice, this.why,
+          el("section", { class: "card", "aria-label": t("window") }, el("header", {}, el("h2", {}, t("window")), el("span", { class: "note" }, t("windowNote"))), el("div", { class: "body" }, this.legend, this.chart.element))),
+        el("div", { class: "stack" }, this.facts, el("section", { class: "card", "aria-label": t("history") }, el("header", {}, el("h2", {}, t("history"))), el("div", { class: "body" }, this.history, may("work") ? this.form : null)), this.similar)));
   }
 
   close() {
     this.chart.close();
   }
 
+  keys() {
+    return may("work") ? { e: () => this.ticket && this.ticket.next_handlings.includes("acknowledged") && this.act(() => moveTickets([this.ticket.id], "acknowledged")) } : {};
+  }
+
   async refresh() {
-    const ticket = await get(`/api/tickets/${encodeURIComponent(this.id)}`, { lang: language });
-    if (!this.built) this.build(ticket);
-    this.update(ticket);
+    const ticket = await get(`/api/tickets/${part(this.id)}`, { lang: language });
+    this.ticket = ticket;
+    this.shown = true;
+    show(this.head, [ticket.fault_words, ticket.tier, ticket.condition, ticket.handling, ticket.verdict, ticket.assignee, ticket.flapping], () => this.heading());
+    show(this.notes, [ticket.hidden_by, ticket.linked, ticket.notifications], () => this.notices());
+    show(this.advice, [ticket.action, ticket.tier], () => (ticket.action ? card(t("action"), el("p", { class: "advice" }, ticket.action)) : null));
+    show(this.why, ticket.evidence.contributions, () => this.reasons());
+    show(this.facts, [ticket.occurrences, ticket.sla, ticket.group, ticket.webhooks, ticket.budget, ticket.probability], () => this.about());
+    show(this.history, ticket.history, () => this.lines());
+    if (!this.drawn) {
+      this.drawn = true;
+      this.view = windowView(ticket.evidence);
+      this.chart.panels.setAttribute("aria-label", described(this.view));
+      this.legend.replaceChildren(...this.view.lines.map((line) => el("li", { class: `chip series-${line.colour}` }, el("span", { class: "name" }, line.name))));
+      this.chart.draw(this.view).catch((error) => this.chart.say(error.message));
+    }
+    if (Date.now() < (this.similarUntil ?? 0) || !may("fleet")) return;
+    this.similarUntil = Date.now() + SIMILAR_EVERY_MS;
+    const { similar } = await get(`/api/tickets/${part(this.id)}/similar`);
+    show(this.similar, similar, () => card(t("similar"), similar.length ? el("ul", { class: "lines tall" }, similar.map(alike)) : el("p", { class: "note" }, t("noSimilar"))));
   }
 
-  build(ticket) {
-    this.built = true;
-    const { evidence } = ticket;
-    this.pills = el("p", { class: "pills" });
-    this.occurrences = el("dd");
-    this.verdict = el("dd");
-    this.history = el("ol", { class: "history" });
-    const fact = (name, value) => el("div", {}, el("dt", {}, t(name)), value instanceof HTMLElement ? value : el("dd", {}, value));
-    const facts = el("dl", { class: "facts" },
-        fact("factVehicle", el("dd", {}, el("a", { class: "id", href: `#vehicle=${ticket.vehicle}${seriesOf(evidence)}` }, ticket.vehicle), ` ${ticket.model}`)),
-        fact("factCode", ticket.fault_code),
-        fact("factOpened", when(ticket.opened_ms)),
-        fact("factSince", when(evidence.since_ms)),
-        fact("factOccurrences", this.occurrences),
-        fact("factScore", t("scoreOf", { score: number(rounded(evidence.score)), threshold: number(rounded(evidence.threshold)) })),
-        fact("factP", number(rounded(evidence.p_value))),
-        fact("factPack", evidence.pack_id),
-        fact("factVerdict", this.verdict));
-    this.element.append(
-      el("a", { class: "back", href: "#" }, `‹ ${t("back")}`),
-      el("div", { class: "heading" }, el("h1", {}, ticket.fault_words), this.pills),
-      el("div", { class: "columns" },
-        el("div", { class: "stack" },
-          ticket.action ? el("section", { class: "card" }, el("h2", {}, t("action")), el("p", {}, ticket.action)) : "",
-          el("section", { class: "card" }, el("h2", {}, t("why")), el("p", { class: "note" }, t("whyNote")), contributions(evidence.contributions)),
-          el("section", { class: "card small" }, el("h2", {}, t("facts")), facts),
-          el("section", { class: "card small" }, el("h2", {}, t("history")), this.history)),
-        el("section", { class: "card drawing" }, el("h2", {}, t("window")), legend(evidence), this.chart.element)),
-    );
-    this.chart.draw(windowView(evidence));
+  heading() {
+    const one = this.ticket;
+    const next = ORDER.filter((to) => one.next_handlings.includes(to));
+    const act = (to) => (to === "closed" ? closeTickets([one.id]) : moveTickets([one.id], to));
+    // the first button is what usually comes next
+    const moves = one.handling === "in workshop" ? next.toReversed() : next;
+    const buttons = may("work") ? [
+      ...moves.map((to, i) => button(named("moves", to), () => this.act(() => act(to)), { look: i === 0 ? "first" : "", key: to === "acknowledged" ? "e" : "" })),
+      one.handling === "closed" ? button(one.verdict ? t("changeVerdict") : t("giveVerdict"), () => this.act(() => judgeTicket(one.id)), { look: one.verdict ? "" : "first" }) : null,
+      one.handling !== "closed" ? button(t("assign"), () => this.act(() => assignTickets([one.id]))) : null,
+      may("operate") && one.handling !== "closed" ? button(t("silence"), () => this.act(() => askSilence({ vehicle: one.vehicle, fault_code: one.fault_code })), { look: "bare" }) : null,
+    ] : [];
+    return [
+      el("div", { class: "words" },
+        el("nav", { class: "crumbs", "aria-label": t("whereLabel") }, el("a", { href: "#/tickets" }, t("tickets")), "/", el("span", {}, `#${one.id}`)),
+        el("h1", {}, one.fault_words),
+        el("div", { class: "about" }, tierPill(one.tier), conditionPill(one.condition), el("span", { class: "pill" }, named("handling", one.handling)),
+          one.verdict ? el("span", { class: `pill ${one.verdict === "confirmed" ? "good" : "warn"}` }, named("verdict", one.verdict)) : null,
+          one.flapping ? el("span", { class: "pill" }, t("flapping")) : null,
+          one.assignee ? el("span", {}, t("assignedTo", { name: one.assignee })) : null)),
+      el("div", { class: "bar actions" }, buttons)];
   }
 
-  update(ticket) {
-    const pills = [
-      ["condition", ticket.condition, `pill ${ticket.condition}`, ""],
-      ["handling", ticket.handling, "pill plain", ""],
-      ["tier", ticket.tier, "pill plain", t("tierWhy")],
+  notices() {
+    const { id, hidden_by: hidden, linked, notifications } = this.ticket;
+    return [
+      hidden ? el("p", { class: "notice" }, t("hiddenBy", { what: hidden })) : null,
+      linked.map((one) => el("p", { class: "notice" }, t(one.id < id ? "reopenedFrom" : "reopenedAs"), " ", el("a", { href: `#/tickets/${one.id}` }, `#${one.id}`), one.verdict ? `, ${named("verdict", one.verdict)}` : "")),
+      notifications.filter((one) => one.owner_state === "withheld" || one.owner_state === "displaced").map((one) => el("p", { class: "notice" }, t("notTold", { reason: one.owner_reason }))),
     ];
-    keep(this.pills, pills, ([kind]) => kind, () => el("span"), (pill, [kind, value, look, why]) => {
-      pill.className = look;
-      pill.title = why;
-      say(pill, named(kind, value));
+  }
+
+  // Each signal's part in words, the most important first.
+  reasons() {
+    const { contributions, resembles } = this.ticket.evidence;
+    const rows = contributions.map((one) => {
+      const [expected, seen] = pair(one.expected, one.seen);
+      const unit = named("units", one.unit);
+      const margin = one.margin ? ` ± ${Number(one.margin.toPrecision(2))}` : "";
+      const known = one.expected !== null && one.seen !== null;
+      return el("li", {},
+        el("div", { class: "what" }, el("strong", {}, one.words || one.signal),
+          el("span", { class: "sentence" }, known
+            ? t(one.seen < one.expected ? "lower" : "higher", { seen: `${seen} ${unit}`, expected: `${expected}${margin} ${unit}`, apart: `${number(rounded(Math.abs(one.seen - one.expected)))} ${unit}` })
+            : t("onlySeen", { seen: one.seen === null ? t("noValue") : `${seen} ${unit}` })),
+          one.words ? el("span", { class: "small id" }, ...breakable(one.signal)) : null),
+        el("span", { class: "part" }, meter(one.share, 0, "share"), el("span", { class: "num" }, percent(one.share))));
     });
-    say(this.occurrences, ticket.occurrences === 1 ? t("once") : t("times", { n: ticket.occurrences }));
-    say(this.verdict, ticket.verdict ? named("verdict", ticket.verdict) : "–");
-    keep(this.history, ticket.history, (line) => `${line.at_ms} ${line.action} ${line.detail}`,
-      (line) => el("li", {}, el("time", { datetime: new Date(line.at_ms).toISOString() }, when(line.at_ms)), " ",
-        el("strong", {}, named("events", line.action)), ` ${[line.actor, line.detail].filter(Boolean).join(", ")}`),
-      () => {});
+    return [el("section", { class: "card", "aria-label": t("why") }, el("header", {}, el("h2", {}, t("why")), el("span", { class: "note" }, t("whyNote"))),
+      el("div", { class: "body" }, el("ol", { class: "reasons" }, rows),
+        resembles?.length ? el("p", { class: "small looks" }, t("resembles"), " ", resembles.map((one) => `${one.words} (${percent(one.likeness)})`).join(", ")) : null))];
+  }
+
+  about() {
+    const { evidence, ...one } = this.ticket;
+    return card(t("facts"), el("dl", { class: "facts" },
+      fact(t("vehicle"), el("a", { class: "id", href: this.vehicleAddress() }, one.vehicle), ` ${one.model}`),
+      fact(t("opened"), time(one.opened_ms, when(one.opened_ms))),
+      fact(t("began"), time(evidence.since_ms, when(evidence.since_ms))),
+      fact(t("seenTimes"), one.occurrences === 1 ? t("once") : t("times", { n: one.occurrences })),
+      one.sla ? [fact(t("toAcknowledge"), this.clock(one.sla.acknowledge)), fact(t("toClose"), this.clock(one.sla.close))] : [],
+      fact(t("score"), t("scoreOf", { score: number(rounded(evidence.score)), threshold: number(rounded(evidence.threshold)) })),
+      one.probability === null ? [] : fact(t("probability"), t("probabilityWithin", { share: percent(one.probability), duration: duration(one.within_ms) })),
+      evidence.p_value === null ? [] : fact(t("pValue"), evidence.p_value.toPrecision(2)),
+      fact(t("detector"), el("span", { class: "id" }, evidence.pack_id)),
+      fact(t("faultCode"), el("a", { class: "id", href: `#/tickets?fault_code=${part(one.fault_code)}` }, one.fault_code), one.group ? ` · ${t("openInFleet", { count: one.group.open })}` : ""),
+      one.budget ? fact(t("ownerTold"), t("budget", { warnings: one.budget.warnings, of: one.budget.warnings_allowed })) : [],
+      latestOf(one.webhooks).map((hook) => fact(t("told"), `${hook.webhook}: ${named("deliveries", hook.state)}`))),
+    one.tier === "unrated" ? el("p", { class: "small tier-why" }, t("tierWhy")) : null);
+  }
+
+  clock(clock) {
+    return clock.done ? t("doneIn", { duration: duration(clock.elapsed_ms) }) : clockPill(clock);
+  }
+
+  // The vehicle's page with this ticket's signals, around the time when it began.
+  vehicleAddress() {
+    const { evidence, vehicle } = this.ticket;
+    const { tick_ms: ticks } = evidence.window;
+    const span = ticks.length ? [["from", ticks[0] - 1_200_000], ["to", ticks.at(-1) + 600_000]] : [];
+    return `#/vehicles/${part(vehicle)}?${new URLSearchParams([...evidence.contributions.slice(0, 3).map((one) => ["s", one.signal]), ...span.map(([name, ms]) => [name, String(ms)])])}`;
+  }
+
+  lines() {
+    const { history } = this.ticket;
+    return el("ol", { class: "history" }, history.map((line) => el("li", { class: line.action === "comment" ? "said" : "" },
+      el("div", {}, el("strong", {}, line.erased ? t("erased") : named("actors", line.actor)), " ", line.action === "comment" ? "" : named("events", line.action), " ", el("span", { class: "small" }, since(line.at_ms))),
+      line.detail ? el("p", { class: line.action === "comment" ? "" : "small" }, detailOf(line)) : null)));
+  }
+
+  async act(action) {
+    try {
+      await action();
+    } catch (error) {
+      toast(error.message, "bad");
+    }
+    await this.refresh().catch(() => {}); // the next round says what is wrong
+  }
+
+  async comment(event) {
+    event.preventDefault();
+    const text = this.text.value.trim();
+    if (!text) return;
+    await this.act(async () => {
+      await send("POST", `/api/tickets/${part(this.id)}/comments`, { text });
+      this.text.value = "";
+    });
   }
 }
 
-// In the window the score comes first; the other signals keep the colours of their rows.
+function alike({ ticket: one, likeness }) {
+  const words = [one.vehicle.slice(0, 8), one.verdict ? named("verdict", one.verdict) : named("handling", one.handling), percent(likeness)].join(" · ");
+  return el("li", {}, el("span", { class: "marked wrap" }, tierMark(one.tier), el("a", { href: `#/tickets/${one.id}` }, `#${one.id} `, el("span", { class: "id" }, one.fault_code))), el("span", { class: "small" }, words));
+}
+
+// What was said with it; a verdict comes first, in its API's word.
+function detailOf({ action, detail }) {
+  if (action !== "closed" && action !== "verdict") return detail;
+  const [verdict, ...rest] = detail.split(": ");
+  return [named("verdict", verdict), ...rest].join(": ");
+}
+
+// Each webhook's newest delivery.
+function latestOf(deliveries) {
+  return [...new Map([...deliveries].sort((a, b) => a.id - b.id).map((one) => [one.webhook, one])).values()];
+}
+
+// In the window the score comes first, with the threshold that it crossed.
 function windowView(evidence) {
-  const { tick_ms: tickMs, signals, values } = evidence.window;
+  const { tick_ms: ticks, signals, values } = evidence.window;
   const units = new Map(evidence.contributions.map((one) => [one.signal, one.unit]));
-  const order = drawn(evidence);
+  const words = new Map(evidence.contributions.map((one) => [one.signal, one.words]));
+  const order = [...signals.filter((signal) => signal === SCORE), ...signals.filter((signal) => signal !== SCORE)].slice(0, COLOURS);
+  const { ms, columns } = broken(ticks, order.map((signal) => values[signals.indexOf(signal)]), 1000);
   const lines = order.map((signal, i) => ({
-    name: label(evidence, signal),
-    unit: signal === SCORE ? t("score") : units.get(signal) ?? "",
-    values: values[signals.indexOf(signal)],
-    colour: i,
-    ...(signal === SCORE ? { limit: evidence.threshold } : {}),
+    name: signal === SCORE ? t("score") : words.get(signal) || signal,
+    unit: signal === SCORE ? t("scoreUnit") : units.get(signal) ?? "",
+    low: columns[i], high: columns[i], colour: i,
+    ...(signal === SCORE ? { limit: { value: evidence.threshold, words: `${t("threshold")} ${number(rounded(evidence.threshold))}` } } : {}),
   }));
-  return { tickMs, lines, marks: [{ ms: evidence.since_ms, words: t("began") }], range: null, key: "window" };
+  return { ms, lines, marks: [{ ms: evidence.since_ms, words: t("beganHere") }, ...(ticks.length ? [{ ms: ticks.at(-1), words: t("openedHere") }] : [])], range: ticks.length ? [ticks[0], ticks.at(-1)] : [0, 1] };
 }
 
-function drawn(evidence) {
-  const { signals } = evidence.window;
-  return [...signals.filter((signal) => signal === SCORE), ...signals.filter((signal) => signal !== SCORE)].slice(0, COLOURS);
-}
-
-function label(evidence, signal) {
-  return signal === SCORE ? t("score") : evidence.contributions.find((one) => one.signal === signal)?.words || signal;
-}
-
-function legend(evidence) {
-  return el("ul", { class: "chips" }, ...drawn(evidence).map((signal, i) =>
-    el("li", { class: `chip series-${i}` }, el("span", { class: "name", title: signal }, label(evidence, signal)))));
-}
-
-function contributions(list) {
-  const head = ["signal", "expected", "seen", "unit", "share"].map((key) => el("th", { scope: "col", class: key }, t(key)));
-  const rows = list.map((one) => {
-    const [expected, seen] = pair(one.expected, one.seen);
-    return el("tr", {},
-      el("th", { scope: "row", class: "signal" }, el("span", { class: "words" }, one.words || one.signal), one.words ? el("span", { class: "name" }, ...breakable(one.signal)) : ""),
-      el("td", { class: "expected" }, one.margin ? `${expected} ± ${Number(one.margin.toPrecision(2))}` : expected),
-      el("td", { class: "seen" }, seen),
-      el("td", { class: "unit" }, named("units", one.unit)),
-      el("td", { class: "share" }, `${Math.round(one.share * 100)} %`));
-  });
-  return el("table", { class: "contributions" }, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows));
-}
-
-function seriesOf(evidence) {
-  return evidence.contributions.slice(0, 3).map((one) => `&s=${encodeURIComponent(one.signal)}`).join("");
-}

@@ -1,150 +1,148 @@
-// A vehicle: its signals, searchable and live, and a chart of the chosen ones.
+// A vehicle: its signals live, charts of any of them over any time, findings on the same axis, tickets, data quality, versions.
 
-import { Chart, COLOURS } from "./charts.js";
-import { breakable, el, get, keep, say } from "./dom.js";
-import { ago, language, named, number, t, when } from "./texts.js";
+import { get, part } from "./api.js";
+import { broken, Chart, COLOURS, described } from "./charts.js";
+import { dayBars } from "./days.js";
+import { el, keep, say, show } from "./dom.js";
+import { calendarDay, duration, localInput, number, percent, shortly, when } from "./format.js";
+import { Lanes } from "./lanes.js";
+import { button, card, choice, conditionPill, empty, fact, iconButton, press, table, tierMark } from "./parts.js";
+import { may, offers } from "./session.js";
+import { Signals } from "./signals.js";
+import { language, named, t } from "./texts.js";
 
-const RANGES_S = [60, 300, 1800, 7200, 86400];
-const DEFAULT_RANGE_S = 300;
+const SPANS_S = [300, 3600, 21_600, 86_400, 604_800];
+const DEFAULT_SPAN_S = 3600;
+const POINTS = 1400; // about two for each pixel column
+const SHORTEST_MS = 20_000;
+const SLOW_MS = 30_000; // findings, tickets and quality change seldom
+const QUALITY_DAYS = 14;
 // What a newcomer wants to see move where neither the address nor a ticket says what to draw.
-const FIRST_CHOICE = [/vehicle.?speed/, /state.of.charge|\bsoc/, /coolant.*temperature/, /speed/, /temp/];
+const FIRST_CHOICE = [/vehicle.?speed|车速/, /state.of.charge|\bsoc/, /coolant.*temperature/, /speed/, /temp/];
 const FIRST_COUNT = 3;
 
 export class VehicleView {
-  // `address`: {id, signals: [name], range_s}; `moved(address)` is told of the reader's choices, so that the address bar can be shared.
-  constructor(address, moved) {
-    this.id = address.id;
-    this.moved = moved;
+  constructor(id, query) {
+    this.id = id;
+    this.path = `/api/vehicles/${part(id)}`;
+    this.title = id;
+    this.every_ms = 1000; // data come once a second
     this.chosen = new Map(); // signal -> colour
-    for (const signal of address.signals.slice(0, COLOURS)) this.choose(signal);
+    for (const signal of query.getAll("s").slice(0, COLOURS)) this.choose(signal);
     this.untouched = this.chosen.size === 0;
-    this.full = false; // the reader asked for one more signal than there are colours
-    this.range_s = RANGES_S.includes(address.range_s) ? address.range_s : DEFAULT_RANGE_S;
-    this.rows = new Map(); // signal -> {item, haystack, element, box, value, unit, words}
+    const [from, to] = [Number(query.get("from")), Number(query.get("to"))];
+    this.fixed = from > 0 && to > from ? [from, to] : null; // else it follows the newest tick
+    this.span_s = SPANS_S.includes(Number(query.get("r"))) ? Number(query.get("r")) : DEFAULT_SPAN_S;
     this.newest = null;
     this.drawnFor = "";
+    this.findings = [];
+    this.quality = [];
     this.build();
   }
 
   build() {
-    this.title = el("h1", { class: "id" }, this.id);
-    this.about = el("p", { class: "about" });
-    this.tickets = el("ul", { class: "banners" });
-    this.chart = new Chart(t("chart"));
+    this.signals = new Signals((signal) => this.toggle(signal));
+    this.signals.choose(this.chosen);
+    this.about = el("div", { class: "about" });
+    this.tickets = el("div");
+    this.chart = new Chart(t("chart"), { onselect: (from, to) => this.zoom(from, to), onreset: () => this.follow(this.span_s) });
+    this.lanes = new Lanes();
     this.chips = el("ul", { class: "chips" });
-    this.hint = el("p", { class: "note" }, t("pick"));
-    const ranges = RANGES_S.map((s) =>
-      el("label", {}, el("input", { type: "radio", name: "range", value: String(s), checked: s === this.range_s, onchange: () => this.setRange(s) }),
-        el("span", {}, named("ranges", s))));
-    this.search = el("input", {
-      type: "search", id: "search", autocomplete: "off", spellcheck: "false", "aria-label": t("searchLabel"), title: t("searchKey"),
-      oninput: () => this.filter(),
-    });
-    this.count = el("span", { class: "count" });
-    this.list = el("ul", { class: "signals" });
-    this.none = el("p", { class: "note", hidden: true });
+    this.hint = el("p", { class: "note" });
+    this.spans = choice(t("span"), SPANS_S.map((s) => [s, named("spans", s)]), this.fixed ? null : this.span_s, (s) => this.follow(s));
+    this.from = el("input", { type: "datetime-local", class: "field", "aria-label": t("from"), onchange: () => this.typed() });
+    this.to = el("input", { type: "datetime-local", class: "field", "aria-label": t("to"), onchange: () => this.typed() });
+    this.live = button(t("followLive"), () => this.follow(this.span_s), { "aria-pressed": String(!this.fixed) });
+    this.save = el("a", { class: "button bare", download: "" }, "CSV");
+    this.says = el("span", { class: "note" });
+    this.daily = el("div");
+    this.facts = el("div");
     this.element = el("article", { class: "vehicle" },
-      el("a", { class: "back", href: "#" }, `‹ ${t("back")}`),
-      el("div", { class: "heading" }, this.title, this.about),
+      el("div", { class: "heading" }, el("div", { class: "words" },
+        el("nav", { class: "crumbs", "aria-label": t("whereLabel") }, el("a", { href: may("fleet") ? "#/fleet" : "#/" }, t("fleetTitle"))),
+        el("h1", { class: "id" }, this.id), this.about)),
       this.tickets,
-      el("div", { class: "columns" },
-        el("section", { class: "card picker", "aria-label": t("signals") },
-          el("div", { class: "bar" }, el("h2", {}, t("signals")), this.count),
-          this.search, this.list, this.none),
+      el("div", { class: "board" },
+        this.signals.element,
         el("section", { class: "card drawing", "aria-label": t("chart") },
-          el("div", { class: "bar" }, el("h2", {}, t("chart")), el("fieldset", { class: "ranges" }, el("legend", {}, t("range")), ...ranges)),
-          this.chips, this.hint, this.chart.element)));
+          el("header", {}, this.spans, this.live,
+            iconButton("earlier", t("earlier"), () => this.shift(-0.5)), iconButton("later", t("later"), () => this.shift(0.5)), iconButton("wider", t("wider"), () => this.widen()),
+            el("span", { class: "grow" }), this.save),
+          el("div", { class: "body" }, this.chips, this.hint, this.chart.element, this.lanes.element,
+            el("div", { class: "bar under" }, this.says, el("span", { class: "grow" }), el("span", { class: "range" }, this.from, el("span", { "aria-hidden": "true" }, "–"), this.to))))),
+      el("div", { class: "wide below" }, this.daily, this.facts));
   }
 
   close() {
     this.chart.close();
   }
 
-  // `fleet`: the answers of /api/vehicles and /api/tickets that this round already has.
-  async refresh(fleet) {
-    const vehicle = fleet.vehicles.find((one) => one.vehicle === this.id);
-    if (vehicle) say(this.about, [vehicle.model, t("signalsOf", { count: vehicle.signals }), t("newest", { time: when(vehicle.last_tick_ms) })].join(" · "));
-    keep(this.tickets, fleet.tickets.filter((one) => one.vehicle === this.id && one.handling !== "closed"), (one) => one.id,
-      (one) => el("li", {}, el("a", { href: `#ticket=${one.id}` }, el("span", { class: "pill" }), el("span", { class: "words" }, one.fault_words))),
-      (child, one) => {
-        const pill = child.querySelector(".pill");
-        pill.className = `pill ${one.condition}`;
-        say(pill, named("condition", one.condition));
-      });
-    if (vehicle && vehicle.last_tick_ms === this.newest && this.drawnFor === this.wanted()) return;
-    const items = await get(`/api/vehicles/${encodeURIComponent(this.id)}/signals`, { lang: language });
-    this.newest = vehicle ? vehicle.last_tick_ms : Math.max(...items.map((one) => one.tick_ms));
-    this.show(items);
-    if (this.untouched && this.rows.size) await this.begin(fleet.tickets.find((one) => one.vehicle === this.id));
+  keys() {
+    return { "[": () => this.shift(-0.5), "]": () => this.shift(0.5) };
+  }
+
+  async refresh() {
+    const vehicle = await get(this.path);
+    const tick = vehicle.last_tick_ms; // null: nothing in an owner's period
+    this.shown = true;
+    const silent = vehicle.state === "silent";
+    const heard = Math.round((Date.now() - (vehicle.online_ms ?? tick)) / 1000);
+    show(this.about, [vehicle.model, vehicle.signals, silent, silent ? Math.round(heard / 60) : 0, tick], () => [
+      el("span", { class: "marked" }, el("span", { class: `mark ${silent ? "warn" : "good"}` }), silent ? t("silentFor", { duration: duration(heard * 1000) }) : t("online")),
+      el("span", {}, vehicle.model), el("span", {}, t("signalsOf", { count: vehicle.signals })), tick === null ? null : el("span", {}, t("newestData", { time: when(tick) }))]);
+    if (tick === null) return this.signals.show([], 0);
+    await Promise.all([this.refreshSlow(vehicle), this.refreshValues(tick)]);
+  }
+
+  async refreshValues(tick) {
+    if (tick === this.newest && this.drawnFor === this.wanted()) return;
+    const items = tick === this.newest ? null : await get(`${this.path}/signals`, { lang: language });
+    this.newest = tick;
+    if (items) this.signals.show(items, tick);
+    if (this.untouched && this.signals.rows.size) await this.begin();
+    this.showChips();
     await this.draw();
   }
 
-  show(items) {
-    const fresh = items.filter((item) => !this.rows.has(item.signal));
-    for (const item of fresh) this.rows.set(item.signal, this.row(item));
-    if (fresh.length) {
-      const sorted = [...this.rows.values()].sort((a, b) => a.item.signal.localeCompare(b.item.signal));
-      this.list.append(...sorted.map((row) => row.element));
-      this.filter();
-    }
-    const now = new Set();
-    for (const item of items) {
-      const row = this.rows.get(item.signal);
-      now.add(row);
-      row.item = item;
-      const late = this.newest - item.tick_ms;
-      say(row.value, item.choice ?? number(item.value));
-      say(row.age, late >= 5000 ? ago(late) : "");
-      row.element.classList.toggle("old", late >= 5000);
-    }
-    for (const row of this.rows.values()) {
-      if (now.has(row)) continue;
-      say(row.value, "–"); // it had a valid value and has none now
-      say(row.age, t("noValue"));
-      row.element.classList.add("old");
-    }
-    this.none.hidden = this.rows.size > 0 && this.shown > 0;
-    if (!this.rows.size) say(this.none, t("noSignals"));
-    this.chip();
+  async refreshSlow(vehicle) {
+    if (Date.now() < (this.slowUntil ?? 0)) return;
+    this.slowUntil = Date.now() + SLOW_MS;
+    const day = (ms) => new Date(ms).toISOString().slice(0, 10);
+    const end = vehicle.last_tick_ms;
+    const [tickets, findings, quality] = await Promise.all([
+      get("/api/tickets", { vehicle: this.id, lang: language, limit: 50 }),
+      may("fleet") ? get(`${this.path}/findings`, { from_ms: end - QUALITY_DAYS * 86_400_000, to_ms: end + 86_400_000 }) : { findings: [] },
+      !(await offers("/api/vehicles/*/quality")) ? { days: [], offered: false } : get(`${this.path}/quality`, { from_day: day(end - (QUALITY_DAYS - 1) * 86_400_000), to_day: day(end) }),
+    ]);
+    const words = new Map(tickets.tickets.map((one) => [one.fault_code, one.fault_words]));
+    this.findings = findings.findings.filter((one) => one.raised_ms !== null).map((one) => ({ ...one, words: words.get(one.fault_code) ?? one.fault_code }));
+    this.quality = quality.days;
+    const open = tickets.tickets.filter((one) => one.handling !== "closed");
+    show(this.tickets, open, () => (open.length ? el("ul", { class: "banners" }, open.map((one) => el("li", {}, el("a", { href: `#/tickets/${one.id}` },
+      tierMark(one.tier), el("span", { class: "words" }, one.fault_words), conditionPill(one.condition), el("span", { class: "small" }, `${named("handling", one.handling)} · ${shortly(one.opened_ms)}`))))) : null));
+    show(this.daily, [quality.offered, this.quality], () => (quality.offered === false ? null : qualityCard(this.quality)));
+    this.daily.hidden = quality.offered === false;
+    show(this.facts, [vehicle.versions, vehicle.status?.facts, vehicle.status?.state], () => factsCard(vehicle, vehicle.status));
+    this.showLanes();
   }
 
-  row(item) {
-    const box = el("input", { type: "checkbox", checked: this.chosen.has(item.signal), "aria-label": t("draw", { signal: item.signal }), onchange: () => this.toggle(item.signal) });
-    const value = el("output", { class: "value" });
-    const age = el("span", { class: "age" });
-    const element = el("li", {}, el("label", { title: item.signal }, box,
-      el("span", { class: "words" }, wordsOf(item)), value, el("span", { class: "unit" }, named("units", item.unit)),
-      el("span", { class: "name" }, ...breakable(item.signal)), age));
-    return { item, element, box, value, age, haystack: `${item.signal} ${item.words} ${item.unit} ${named("units", item.unit)}`.toLowerCase() };
-  }
-
-  filter() {
-    const query = this.search.value.trim().toLowerCase();
-    const parts = query.split(/\s+/).filter(Boolean);
-    this.shown = 0;
-    for (const row of this.rows.values()) {
-      const fits = parts.every((part) => row.haystack.includes(part));
-      row.element.hidden = !fits;
-      this.shown += fits;
-    }
-    this.search.placeholder = t("search", { count: this.rows.size });
-    say(this.count, parts.length ? t("shown", { shown: this.shown, count: this.rows.size }) : String(this.rows.size));
-    this.none.hidden = this.shown > 0;
-    say(this.none, t("noMatch", { query: this.search.value.trim() }));
+  range() {
+    return this.fixed ?? [this.newest - this.span_s * 1000, this.newest];
   }
 
   // Nothing was asked for: begin with what an open ticket is about, or else with a few that are likely to move.
-  async begin(ticket) {
+  async begin() {
     this.untouched = false;
-    const about = ticket ? (await get(`/api/tickets/${ticket.id}`)).evidence.contributions.map((one) => one.signal) : [];
-    let first = about.filter((signal) => this.rows.has(signal));
+    const { tickets } = await get("/api/tickets", { vehicle: this.id, lang: language, limit: 20 });
+    const ticket = tickets.find((one) => one.handling !== "closed");
+    const about = ticket ? (await get(`/api/tickets/${part(ticket.id)}`)).evidence.contributions.map((one) => one.signal) : [];
+    let first = about.filter((signal) => this.signals.rows.has(signal));
     if (!first.length) {
-      const rows = [...this.rows.values()].filter((row) => row.item.unit);
+      const rows = [...this.signals.rows.values()].filter((row) => row.item.unit);
       first = FIRST_CHOICE.map((likely) => rows.find((row) => likely.test(row.haystack))?.item.signal).filter(Boolean);
     }
     for (const signal of [...new Set(first)].slice(0, FIRST_COUNT)) this.choose(signal);
-    for (const row of this.rows.values()) row.box.checked = this.chosen.has(row.item.signal);
-    this.chip();
+    this.signals.choose(this.chosen);
   }
 
   choose(signal) {
@@ -158,61 +156,120 @@ export class VehicleView {
   toggle(signal) {
     this.untouched = false;
     this.full = !this.chosen.delete(signal) && !this.choose(signal);
-    const row = this.rows.get(signal);
-    if (row) row.box.checked = this.chosen.has(signal);
-    this.chip();
     this.changed();
   }
 
-  setRange(s) {
-    this.range_s = s;
+  follow(s) {
+    this.fixed = null;
+    this.span_s = s;
     this.changed();
   }
 
+  zoom(from, to) {
+    const middle = (from + to) / 2, half = Math.max(SHORTEST_MS, to - from) / 2;
+    this.fixed = [Math.round(middle - half), Math.round(middle + half)];
+    this.changed();
+  }
+
+  shift(by) {
+    const [from, to] = this.range();
+    this.zoom(from + (to - from) * by, to + (to - from) * by);
+  }
+
+  widen() {
+    const [from, to] = this.range();
+    this.zoom(from - (to - from) / 2, to + (to - from) / 2);
+  }
+
+  typed() {
+    const from = new Date(this.from.value).getTime(), to = new Date(this.to.value).getTime();
+    if (from < to) this.zoom(from, to);
+  }
+
+  // The reader's choices go into the address without a step in the history.
   changed() {
-    this.moved({ id: this.id, signals: [...this.chosen.keys()], range_s: this.range_s });
-    this.draw().catch(() => {}); // the next round asks again and reports what is wrong
+    const query = new URLSearchParams([...this.chosen.keys()].map((signal) => ["s", signal]));
+    if (this.fixed) [["from", this.fixed[0]], ["to", this.fixed[1]]].forEach(([name, ms]) => query.set(name, String(ms)));
+    else query.set("r", String(this.span_s));
+    history.replaceState(null, "", `#/vehicles/${part(this.id)}?${query}`);
+    press(this.spans, this.fixed ? null : this.span_s);
+    this.live.setAttribute("aria-pressed", String(!this.fixed));
+    this.signals.choose(this.chosen);
+    this.showChips();
+    this.draw().catch((error) => say(this.says, error.message)); // the next round asks again
   }
 
-  chip() {
+  showChips() {
     keep(this.chips, [...this.chosen], ([signal]) => signal,
       ([signal, colour]) => el("li", { class: `chip series-${colour}` }, el("span", { class: "name", title: signal }, signal), el("output", {}),
         el("button", { type: "button", "aria-label": t("remove", { signal }), title: t("remove", { signal }), onclick: () => this.toggle(signal) }, "×")),
-      (child, [signal]) => {
-        const item = this.rows.get(signal)?.item;
-        say(child.querySelector(".name"), item ? wordsOf(item) : signal);
-        say(child.querySelector("output"), item ? item.choice ?? `${number(item.value)} ${named("units", item.unit)}`.trim() : "");
+      (child, [signal, colour]) => {
+        child.className = `chip series-${colour}`;
+        say(child.querySelector(".name"), this.signals.words(signal));
+        say(child.querySelector("output"), this.signals.value(signal));
       });
     this.hint.hidden = !this.full && this.chosen.size > 0;
     say(this.hint, this.full ? t("most", { count: COLOURS }) : t("pick"));
     this.chart.element.hidden = this.chosen.size === 0;
   }
 
-  label(signal) {
-    const row = this.rows.get(signal);
-    return row ? wordsOf(row.item) : signal;
-  }
-
   wanted() {
-    return `${this.newest} ${this.range_s} ${[...this.chosen.keys()].join(" ")}`;
+    return `${this.fixed ?? `${this.newest} ${this.span_s}`} ${[...this.chosen.keys()].join(" ")}`;
   }
 
   async draw() {
     if (this.newest === null || !this.chosen.size) return;
     const wanted = this.wanted();
-    const from = this.newest - this.range_s * 1000;
-    const answer = await get(`/api/vehicles/${encodeURIComponent(this.id)}/series`,
-      { signal: [...this.chosen.keys()], from_ms: from, to_ms: this.newest + 1, points: 600 });
+    const [from, to] = this.range();
+    const answer = await get(`${this.path}/series`, { signal: [...this.chosen.keys()], from_ms: from, to_ms: to + 1, points: POINTS, bands: 1 });
     if (wanted !== this.wanted()) return; // the reader has chosen anew since; that choice has its own request
     this.drawnFor = wanted;
-    const signals = Object.keys(answer.series).filter((signal) => this.chosen.has(signal));
-    this.chart.element.setAttribute("aria-label", t("chartOf", { signals: signals.join(", ") }));
-    const lines = signals.map((signal) => ({ name: this.label(signal), unit: answer.units[signal], values: answer.series[signal], colour: this.chosen.get(signal) }));
-    await this.chart.draw({ tickMs: answer.tick_ms, lines, range: [from, this.newest], key: `${this.range_s} ${[...this.chosen.keys()].join(" ")}` });
+    const signals = Object.keys(answer.max).filter((signal) => this.chosen.has(signal));
+    const thinned = answer.bucket_ms > 0;
+    const { ms, columns } = broken(answer.tick_ms, [...signals.map((signal) => answer.max[signal]), ...(thinned ? signals.map((signal) => answer.min[signal]) : [])], answer.bucket_ms || 1000);
+    const lines = signals.map((signal, i) => ({ signal, name: this.signals.words(signal), unit: answer.units[signal], high: columns[i], low: thinned ? columns[signals.length + i] : columns[i], colour: this.chosen.get(signal) }));
+    this.view = { ms, lines, spans: this.shownFindings(), marks: [], range: [from, to] };
+    say(this.says, ms.length ? (thinned ? t("bands", { duration: duration(answer.bucket_ms) }) : t("everyTick")) : t("nothingThere"));
+    this.save.href = `${this.path}/series?${new URLSearchParams([...signals.map((signal) => ["signal", signal]), ["from_ms", from], ["to_ms", to + 1], ["format", "csv"]])}`;
+    if (document.activeElement !== this.from && document.activeElement !== this.to) [this.from.value, this.to.value] = [localInput(from), localInput(to)];
+    this.chart.panels.setAttribute("aria-label", described(this.view));
+    this.showLanes();
+    await this.chart.draw(this.view);
+  }
+
+  shownFindings() {
+    const [from, to] = this.range();
+    return this.findings.map((one) => ({ from: one.raised_ms, to: one.cleared_ms ?? Math.max(to, this.newest), one })).filter((span) => span.to > from && span.from < to);
+  }
+
+  showLanes() {
+    if (this.newest === null) return;
+    const [from, to] = this.range();
+    const gaps = this.quality.flatMap((day) => day.gaps ?? []).map((gap) => ({ from: gap.from_ms, to: gap.to_ms, words: gap.cause }));
+    const findings = this.shownFindings().map(({ one, ...span }) => ({ ...span, words: one.level === "seen" ? `${one.words} · ${t("belowTicket")}` : one.words, href: one.ticket_id ? `#/tickets/${one.ticket_id}` : null }));
+    this.lanes.show([{ name: t("findings"), look: "found", items: findings }, { name: t("gaps"), look: "missing", items: gaps }], [from, to]);
   }
 }
 
-// The catalogue's words; where it has none, the signal's name without its message's.
-function wordsOf(item) {
-  return item.words || item.signal.slice(item.signal.lastIndexOf(".") + 1);
+function qualityCard(days) {
+  if (!days.length) return card(t("dataQuality"), empty(t("noQuality"), t("noQualityWhy")));
+  const rows = days.toReversed().map((day) => el("tr", {},
+    el("td", { class: "title" }, calendarDay(day.day)),
+    el("td", { class: "number" }, percent(day.completeness, 1)),
+    el("td", { class: "number" }, percent(day.upload, 1)),
+    el("td", { class: "number" }, day.latency_ms?.p99 == null ? "–" : `${(day.latency_ms.p99 / 1000).toFixed(1)} s`),
+    el("td", { class: "number less" }, day.clock_offset_ms == null ? "–" : `${number(Math.round(day.clock_offset_ms))} ms`),
+    el("td", {}, (day.gaps ?? []).map((gap) => `${duration(gap.to_ms - gap.from_ms)} ${gap.cause}`).join("; ")),
+    el("td", { class: "less id" }, (day.implausible ?? []).map((one) => one.signal ?? one).join(", "))));
+  return el("section", { class: "card", "aria-label": t("dataQuality") }, el("header", {}, el("h2", {}, t("dataQuality"))),
+    el("div", { class: "body" }, dayBars(days, (day) => day.completeness, { label: t("completeness"), floor: 0.95, width: 640 })),
+    table([[t("day")], [t("completeness"), "number"], [t("upload"), "number"], [t("latencyP99"), "number"], [t("clockOffset"), "number less"], [t("gaps")], [t("implausible"), "less"]], rows, "tight folding"));
+}
+
+function factsCard(vehicle, status) {
+  const facts = { ...(vehicle.versions ?? {}), ...(status?.facts ?? {}) };
+  const names = Object.keys(facts);
+  return card(t("versions"), names.length || status
+    ? el("dl", { class: "facts" }, status ? fact(t("agentState"), named("agentStates", status.state)) : [], names.map((name) => fact(named("versionNames", name), el("span", { class: "id" }, facts[name]))))
+    : el("p", { class: "note" }, t("noVersions")));
 }

@@ -224,19 +224,17 @@ def test_every_answer_carries_the_security_headers(fleet: tuple[str, Store, Tick
     assert answer.headers["Cache-Control"] if answer.status == 200 else True
 
 
-def test_plotly_comes_from_its_package_compressed_and_is_kept_by_the_browser(fleet: tuple[str, Store, TicketService]) -> None:
+def test_the_chart_library_comes_from_its_package_compressed_and_is_asked_for_again(fleet: tuple[str, Store, TicketService]) -> None:
     url, _, _ = fleet
-    _, index = ask(url, "/")
-    address = index.decode().partition('id="plotly" src="')[2].partition('"')[0]
-    answer, zipped = ask(url, address, {"Accept-Encoding": "gzip"})
+    answer, zipped = ask(url, "/static/uplot.js", {"Accept-Encoding": "gzip"})
     assert (answer.status, answer.headers["Content-Encoding"]) == (200, "gzip")
-    assert "immutable" in answer.headers["Cache-Control"]
-    assert len(zipped) < 2_000_000
-    _, plain = ask(url, "/static/plotly.min.js")
-    assert len(plain) > len(zipped)
-    again, body = ask(url, address, {"If-None-Match": answer.headers["ETag"]})
+    assert len(zipped) < 60_000
+    _, plain = ask(url, "/static/uplot.js")
+    assert b"uPlot" in plain
+    again, body = ask(url, "/static/uplot.js", {"If-None-Match": answer.headers["ETag"]})
     assert (again.status, body) == (304, b"")
-    assert b"plotly-map-style" not in index  # the bundle's own id was found
+    _, index = ask(url, "/")
+    assert index.count(b"modulepreload") > 10
 
 
 def test_the_page_names_no_other_host_and_has_no_inline_code(fleet: tuple[str, Store, TicketService]) -> None:

@@ -1,0 +1,104 @@
+// The platform itself: does it hear, store and tell, how fast, and what has it put aside.
+
+import { get, part, send } from "./api.js";
+import { toast } from "./dialogs.js";
+import { el, show, styled } from "./dom.js";
+import { count, duration } from "./format.js";
+import { button, card, fact, figure, since, table } from "./parts.js";
+import { may } from "./session.js";
+import { named, t } from "./texts.js";
+
+const PROMISE_S = 5; // from the frame to the query
+const COUNTS = ["landed", "receipts", "duplicates", "findings", "requests", "quarantined", "refused", "replayed", "unknown", "revoked", "landing_gaps"];
+
+export class SystemView {
+  constructor() {
+    this.title = t("systemTitle");
+    this.every_ms = 3000;
+    this.figures = el("div", { class: "figures" });
+    this.trouble = el("div", { class: "stack" });
+    this.sinks = el("div");
+    this.latency = el("div");
+    this.quarantine = el("div");
+    this.webhooks = el("div");
+    this.counters = el("div");
+    this.element = el("article", { class: "stack" },
+      el("div", { class: "heading" }, el("div", { class: "words" }, el("h1", {}, t("systemTitle")))),
+      this.trouble, this.figures,
+      el("div", { class: "wide" }, el("div", { class: "stack" }, this.latency, this.sinks, this.quarantine, this.webhooks), this.counters));
+  }
+
+  async refresh() {
+    const [{ stats, sinks: readers, delays, store, tickets }, quarantine, hooks, dead] = await Promise.all([
+      get("/api/system"), get("/api/quarantine"),
+      may("operate") ? get("/api/webhooks") : { webhooks: [] }, may("operate") ? get("/api/webhooks/deliveries", { state: "dead" }) : { deliveries: [] },
+    ]);
+    this.shown = true;
+    const sinks = Object.entries(readers);
+    const behind = sinks.reduce((most, [, sink]) => Math.max(most, sink.behind), 0);
+    const p99 = delays.recent?.p99_s ?? null;
+    const { held } = quarantine;
+    const parts = [["broker", { error: stats.connected === false ? t("brokerAway") : null, answer_ms: null }], ["store", store], ["database", { ...tickets, error: tickets.error || stats.database_error || null }]];
+    const troubles = [...(stats.landing_error ? [`${named("platform", "landing")}: ${t("landingAway", { error: stats.landing_error })}`] : []), ...parts.filter(([, one]) => one.error).map(([name, one]) => `${named("platform", name)}: ${one.error}`), ...sinks.filter(([, sink]) => sink.error).map(([name, sink]) => `${named("sinks", name)}: ${sink.error}`)];
+    show(this.trouble, troubles, () => troubles.map((words) => el("p", { class: "notice bad", role: "alert" }, words)));
+    show(this.figures, [parts.map(([, one]) => [one.error, one.answer_ms && Math.round(one.answer_ms)]), stats.waiting, behind, p99, held, dead.deliveries.length], () => [
+      ...parts.map(([name, one]) => figure({ name: named("platform", name), value: el("span", { class: "marked" }, el("span", { class: `mark ${one.error ? "warn" : "good"}` }), one.error ? t("trouble") : t("fine")), more: one.answer_ms === null ? "" : t("answersIn", { ms: Math.max(1, Math.round(one.answer_ms)) }), look: one.error ? "warn word" : "word" })),
+      figure({ name: t("latencyP99"), value: p99 === null ? "–" : p99.toFixed(1), unit: p99 === null ? "" : "s", look: p99 > PROMISE_S ? "warn" : "", more: p99 === null ? t("notMeasured") : t("promise", { value: "5 s" }) }),
+      figure({ name: t("waiting"), value: count(stats.waiting), more: t("waitingMore") }),
+      figure({ name: t("behind"), value: count(behind), more: behind ? t("behindMore") : t("nothingWaits") }),
+      figure({ name: t("quarantine"), value: count(held), look: held ? "warn" : "", more: t("quarantineMore") }),
+    ]);
+    show(this.latency, delays, () => (delays.start ? card(t("latencyTitle"), latencyTable(delays)) : null));
+    show(this.sinks, sinks, () => el("section", { class: "card", "aria-label": t("sinksTitle") }, el("header", {}, el("h2", {}, t("sinksTitle")), el("span", { class: "note" }, t("sinksNote"))),
+      table([[t("sink")], [t("state")], [t("behind"), "number"], [t("position"), "number less"], [t("unreadable"), "number less"]], sinks.map(([name, sink]) => el("tr", {},
+        el("td", { class: "title" }, named("sinks", name)), el("td", {}, el("span", { class: "marked wrap" }, el("span", { class: `mark ${sink.error ? "warn" : "good"}` }), sink.error || t("fine"))),
+        el("td", { class: "number" }, count(sink.behind)), el("td", { class: "number less" }, count(sink.position)), el("td", { class: "number less" }, count(sink.unreadable)))), "tight folding")));
+    show(this.quarantine, quarantine, () => this.quarantineCard(quarantine));
+    show(this.webhooks, [hooks, dead], () => (hooks.webhooks.length ? this.webhooksCard(hooks.webhooks, dead.deliveries) : null));
+    show(this.counters, [COUNTS.map((name) => stats[name]), stats.refusals], () => card(t("countersTitle"), el("dl", { class: "facts" },
+      COUNTS.filter((name) => stats[name] !== undefined).map((name) => fact(named("counters", name), count(stats[name]))),
+      Object.entries(stats.refusals ?? {}).map(([why, n]) => fact(t("refusedFor", { why }), count(n)))), el("p", { class: "small tier-why" }, t("sinceStart"))));
+  }
+
+  quarantineCard({ reasons, items }) {
+    const oldest = (reason) => items.find((one) => one.reason === reason); // they come oldest first
+    const rows = Object.entries(reasons).map(([reason, n]) => el("tr", {}, el("td", { class: "title" }, reason), el("td", { class: "number" }, count(n)), el("td", {}, oldest(reason) ? since(oldest(reason).received_ms) : "")));
+    return el("section", { class: "card", "aria-label": t("quarantine") },
+      el("header", {}, el("h2", {}, t("quarantine")), el("span", { class: "note" }, t("quarantineNote")), el("span", { class: "grow" }), rows.length && may("operate") ? button(t("replay"), () => this.replay()) : null),
+      rows.length ? table([[t("reason")], [t("messages"), "number"], [t("oldest")]], rows, "tight") : el("p", { class: "body note" }, t("quarantineEmpty")));
+  }
+
+  webhooksCard(hooks, dead) {
+    const rows = dead.map((one) => el("tr", {}, el("td", { class: "title" }, one.webhook), el("td", {}, el("a", { href: `#/tickets/${one.ticket_id}` }, `#${one.ticket_id}`), ` ${named("events", one.event)}`), el("td", {}, one.last), el("td", { class: "number" }, count(one.attempts)),
+      el("td", { class: "number" }, button(t("tellAgain"), () => this.tellAgain(one.id), { look: "bare" }))));
+    return el("section", { class: "card", "aria-label": t("webhooks") }, el("header", {}, el("h2", {}, t("webhooks")), el("span", { class: "note" }, hooks.map((one) => one.name).join(", "))),
+      rows.length ? table([[t("webhook")], [t("ticket")], [t("lastAnswer")], [t("attempts"), "number"], [""]], rows, "tight folding") : el("p", { class: "body note" }, t("noDeadLetters")));
+  }
+
+  async replay() {
+    try {
+      const done = await send("POST", "/api/quarantine/replay", {});
+      toast(done.done ? t("replayed", { count: done.released }) : t("replayAsked"));
+    } catch (error) {
+      toast(error.message, "bad");
+    }
+  }
+
+  async tellAgain(id) {
+    await send("POST", `/api/webhooks/deliveries/${part(id)}/replay`, {}).then(() => toast(t("toldAgain")), (error) => toast(error.message, "bad"));
+  }
+}
+
+// Half, 99 % and the longest, of the last ten minutes and since the start, against the promise.
+function latencyTable(delays) {
+  const spans = ["recent", "start"];
+  const most = Math.max(PROMISE_S, ...spans.map((span) => delays[span].greatest_s ?? 0)) * 1.05;
+  const rows = spans.flatMap((span) => ["p50_s", "p99_s", "greatest_s"].filter((name) => delays[span][name] !== null).map((name) => {
+    const seconds = delays[span][name];
+    const bar = styled(el("i", { class: seconds > PROMISE_S ? "bad" : "" }), { width: `${(seconds / most) * 100}%` });
+    return el("li", {}, el("span", { class: "small" }, `${named("delaySpans", span)}, ${named("percentiles", name)}`), el("span", { class: "track" }, bar, styled(el("b"), { left: `${(PROMISE_S / most) * 100}%` })), el("span", { class: "num" }, `${seconds.toFixed(2)} s`));
+  }));
+  if (!rows.length) return el("p", { class: "note" }, t("notMeasured"));
+  const late = delays.start.backlog ? ` ${t("backlogTicks", { count: count(delays.start.backlog) })}` : "";
+  return [el("ul", { class: "latency" }, rows), el("p", { class: "small" }, t("latencyNote", { promise: duration(PROMISE_S * 1000) }) + late)];
+}
