@@ -64,7 +64,7 @@ def packs() -> list[Pack]:
 
 
 def test_the_packs_fit_the_car_and_its_catalogue(packs: list[Pack], compiled: CompiledDbc) -> None:
-    assert len({pack.manifest.fault_code for pack in packs}) == len(packs) == 13
+    assert (len({pack.manifest.fault_code for pack in packs}), len(packs)) == (13, 14)  # a leak shows in flow and level
     catalogue = Catalogue.load(CATALOGUE)
     for pack in packs:
         manifest = pack.manifest
@@ -73,7 +73,7 @@ def test_the_packs_fit_the_car_and_its_catalogue(packs: list[Pack], compiled: Co
         assert monitored <= set(fault_kind(manifest.fault_code).signals), manifest.pack_id
         assert set(catalogue.fault(manifest.fault_code).signals) & monitored, manifest.pack_id
         assert manifest.calibration.drives >= LEAST_DRIVES, manifest.pack_id
-        assert len(pack.model) < 50_000, manifest.pack_id
+        assert len(pack.model) < 60_000, manifest.pack_id
     assert {
         signal.name for pack in packs if pack.folder == COOLANT for signal in pack.manifest.signals if signal.role == "monitored"
     } == EXPLAINING
