@@ -1,6 +1,7 @@
 """The application: every route of every noun, and the page's own files."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import web
 
@@ -27,6 +28,7 @@ from cloud.roles import Role
 
 __all__ = ["PAGE", "ROUTES", "all_routes", "make_app"]
 
+STORE_THREADS = 8
 ROUTES = web.AppKey("routes", list[Route])
 PAGE = ("/", "/static/{name}")
 """The page's own files, which everybody gets."""
@@ -40,13 +42,19 @@ def make_app(backend: Backend, tls: bool = False, rates: Mapping[Role, Rate] = R
     app[SECURE] = tls
     app.on_response_prepare.append(secure)
     events = Events(backend, access)
+    threads = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="api store")
+
+    async def end_threads(_app: web.Application) -> None:
+        threads.shutdown(wait=False, cancel_futures=True)
+
+    app.on_cleanup.append(end_threads)
     app.on_shutdown.append(events.hub.stop)
     app.on_startup.append(assets.start)
     app.on_cleanup.append(assets.stop)
     app.add_routes([web.get(path, handler) for path, handler in zip(PAGE, (assets.index, assets.static), strict=True)])
     app[ROUTES] = all_routes(backend, access, events)
     for route in app[ROUTES]:
-        app.router.add_route(route.method, route.path, bound(route, access))
+        app.router.add_route(route.method, route.path, bound(route, access, threads))
     return app
 
 

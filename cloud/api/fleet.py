@@ -89,10 +89,10 @@ class Fleet:
 
     def routes(self) -> list[Route]:
         return [
-            Route("GET", "/api/vehicles", self.vehicles, Role.READ_ONLY, owner=True),
-            Route("GET", "/api/vehicles/{vehicle}", self.vehicle, Role.READ_ONLY, owner=True),
-            Route("GET", "/api/vehicles/{vehicle}/signals", self.signals, Role.READ_ONLY, owner=True),
-            Route("GET", "/api/vehicles/{vehicle}/newest", self.newest, Role.READ_ONLY, owner=True, cost=0.1),
+            Route("GET", "/api/vehicles", self.vehicles, Role.READ_ONLY, owner=True, asks_store=True),
+            Route("GET", "/api/vehicles/{vehicle}", self.vehicle, Role.READ_ONLY, owner=True, asks_store=True),
+            Route("GET", "/api/vehicles/{vehicle}/signals", self.signals, Role.READ_ONLY, owner=True, asks_store=True),
+            Route("GET", "/api/vehicles/{vehicle}/newest", self.newest, Role.READ_ONLY, owner=True, cost=0.1, asks_store=True),
             Route("GET", "/api/vehicles/{vehicle}/status", self.status, Role.READ_ONLY),
         ]
 

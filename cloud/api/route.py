@@ -1,14 +1,15 @@
 """A route: one declaration from which its checks, its handler and its part of the OpenAPI document come.
 
 A handler is a method whose annotations are the declaration: `who: Principal`; `path`, `query` and `body`, Structs that are checked before
-it is called; and what it returns. A plain one blocks, so it runs in a thread, where its answer is encoded too; a coroutine may also have
-`request: web.Request`.
+it is called; `accept`, the header; and what it returns. A plain one blocks, so it runs in a thread, where its answer is encoded too; a
+coroutine may also have `request: web.Request`.
 """
 
 import asyncio
 import inspect
 import re
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Annotated, Any, get_type_hints
 
@@ -30,7 +31,8 @@ MAX_LINE_BYTES = 64 << 10  # of a request: 32 signals with names of 256 characte
 class Route:
     """`least` None: served to everybody. `owner`: an owner may ask too; the handler then keeps to the principal's vehicle and period.
 
-    `cost`: points of the rate limit. `media`: what is answered, where it is not JSON.
+    `cost`: points of the rate limit. `media`: what is answered, where it is not JSON. `asks_store`: it waits for the store, so it runs in
+    threads of their own: a store that hangs keeps nobody from the tickets.
     """
 
     method: str
@@ -40,6 +42,7 @@ class Route:
     owner: bool = False
     cost: float = 1.0
     media: tuple[str, ...] = ("application/json",)
+    asks_store: bool = False
     wants: dict[str, type] = field(init=False, repr=False)
     answers: Any = field(init=False, repr=False)
 
@@ -68,7 +71,7 @@ class Route:
         return " ".join((inspect.getdoc(self.handler) or "").partition("\n\n")[0].split())
 
 
-def bound(route: Route, access: Access) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def bound(route: Route, access: Access, store_threads: Executor) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """aiohttp's handler of a route: who asks, whether they may, how often; then the parameters; then the answer."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -84,12 +87,15 @@ def bound(route: Route, access: Access) -> Callable[[web.Request], Awaitable[web
         else:
             who = None
         given |= await _parameters(route, request, who)
+        if "accept" in route.wants:
+            given["accept"] = request.headers.get("Accept", "")
         if inspect.iscoroutinefunction(route.handler):
             if "request" in route.wants:
                 given["request"] = request
             made = await route.handler(**given)
             return made if isinstance(made, web.StreamResponse) else encoded(msgspec.json.encode(made))
-        return await asyncio.to_thread(_answer, route.handler, given)
+        threads = store_threads if route.asks_store else None
+        return await asyncio.get_running_loop().run_in_executor(threads, _answer, route.handler, given)
 
     return handle
 

@@ -1,6 +1,5 @@
 """Values of chosen signals over time: for a chart (thinned out, as lines or as bands), or whole as CSV or Parquet."""
 
-import asyncio
 import io
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -70,12 +69,14 @@ class SeriesRoutes:
 
     def routes(self) -> list[Route]:
         media = ("application/json", CSV, PARQUET)
-        return [Route("GET", "/api/vehicles/{vehicle}/series", self.series, Role.READ_ONLY, owner=True, cost=2.0, media=media)]
+        return [
+            Route("GET", "/api/vehicles/{vehicle}/series", self.series, Role.READ_ONLY, owner=True, cost=2.0, media=media, asks_store=True)
+        ]
 
-    async def series(self, who: Principal, path: VehiclePath, query: SeriesQuery, request: web.Request) -> Line | Bands:
+    def series(self, who: Principal, path: VehiclePath, query: SeriesQuery, accept: str) -> Line | Bands:
         """Values of chosen signals over time."""
-        kind = query.format or _accepted(request.headers.get("Accept", ""))
-        return await asyncio.to_thread(self._answer, who, path.vehicle, query, kind)  # type: ignore[arg-type]  # a response of that body
+        kind = query.format or _accepted(accept)
+        return self._answer(who, path.vehicle, query, kind)  # type: ignore[return-value]  # a response of that body
 
     def _answer(self, who: Principal, vehicle: str, query: SeriesQuery, kind: str) -> web.Response:
         signals = list(dict.fromkeys(query.signal))

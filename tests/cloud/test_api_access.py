@@ -5,6 +5,7 @@ import json
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from example_fleet import VEHICLE, serving
 
 from cloud.api import Backend, make_app
-from cloud.api.application import ROUTES
+from cloud.api.application import ROUTES, STORE_THREADS
 from cloud.api.rates import Bucket, Rate, take
 from cloud.api.route import Route
 from cloud.config import ApiConfig
@@ -178,6 +179,37 @@ def test_who_asks_too_often_is_told_when_to_come_again(tmp_path: Path) -> None:
             assert api.with_token(other, "GET", "/api/me")[0].status == 200
             # a stranger guesses fifty times from one address, then not so fast
             assert {api.with_token(f"guess {number}", "GET", "/api/me")[0].status for number in range(60)} == {401, 429}
+
+
+class HangingStore:
+    """A store that does not answer until it is told to."""
+
+    def __init__(self) -> None:
+        self.asked, self.go = threading.Semaphore(0), threading.Event()
+
+    def newest(self, vehicle: str) -> int | None:
+        self.asked.release()
+        assert self.go.wait(60)
+        return None
+
+
+def test_a_store_that_hangs_keeps_nobody_from_the_tickets(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'cansight.db'}"
+    store = HangingStore()
+    with TicketService(database) as tickets, Tokens(database) as tokens:
+        secret = tokens.create("somebody", Role.OPERATOR)
+        app = make_app(Backend(store, tickets, tokens))  # type: ignore[arg-type]
+        with serving(app) as url:
+            api = Asker(url, tokens, app[ROUTES], {})
+            waiting = [threading.Thread(target=api.with_token, args=[secret, "GET", f"/api/vehicles/{n}/newest"]) for n in range(40)]
+            for one in waiting:
+                one.start()
+            for _ in range(STORE_THREADS):
+                assert store.asked.acquire(timeout=60)
+            assert api.with_token(secret, "GET", "/api/tickets")[0].status == 200
+            store.go.set()
+            for one in waiting:
+                one.join()
 
 
 def test_over_tls_any_host_is_served_and_the_cookie_is_secure(tmp_path: Path, pki: Path) -> None:
