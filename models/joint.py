@@ -8,8 +8,9 @@ what remains of the signal given all features outside B is the first entry of P_
 
 What remains is averaged over boxes of ticks and judged in one of four ways:
 
-apart  tests of the averages: the level over 3 and over 30 ticks, and how far the newest averages have moved from those before them. A
-       forged value leaves what the others say (level) or leaves it suddenly (moved), whatever its vehicle's own tolerance is.
+apart  tests of the averages: the level over 3 and over 30 ticks, and how far the newest averages have moved from those just before and a
+       minute before. A forged value leaves what the others say (level) or leaves it suddenly (moved), whatever its vehicle's own
+       tolerance is.
 level  the level over 30 ticks alone: a sensor that is off.
 noise  the mean square of its steps from tick to tick: a noisy sensor.
 still  of the signal itself, how little it moves from tick to tick, against the least that it ever does: a sensor that is stuck.
@@ -17,7 +18,7 @@ still  of the signal itself, how little it moves from tick to tick, against the 
     score = max over signals and tests of (test / limit)²
 
 A limit is what the test reaches in a healthy two minutes about once in a thousand, by an exponential tail of the two minutes' highest
-values, and never less than the highest of all, so that signals that are hard to predict, or that jump once a week, do not drown the others.
+values, and never far under the highest of all, so that signals that are hard to predict, or that jump once a week, do not drown the others.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,14 +36,23 @@ __all__ = ["JUDGES", "Joint", "JudgeName", "fit_joint", "remains", "score_joint"
 JudgeName = Literal["apart", "level", "noise", "still"]
 Box = tuple[int, int]  # how many ticks back its newest one is, and how many it has
 JUDGES: dict[JudgeName, tuple[Box, ...]] = {
-    "apart": ((0, 3), (0, 30), (0, 1), (1, 20), (0, 10), (10, 30)),
+    "apart": ((0, 3), (0, 30), (0, 1), (1, 20), (0, 10), (10, 30), (60, 30)),
     "level": ((0, 30),),
     "noise": tuple((lag, 1) for lag in range(20)),
     "still": tuple((lag, 1) for lag in range(60)),
 }
 """The boxes of each; the first says what is expected now."""
 TESTS: dict[JudgeName, NDArray[np.float64]] = {
-    "apart": np.array([[1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0], [0, 0, 1, -1, 0, 0], [0, 0, 0, 0, 1, -1]], np.float64),
+    "apart": np.array(
+        [
+            [1, 0, 0, 0, 0, 0, 0],
+            [0, 1, 0, 0, 0, 0, 0],
+            [0, 0, 1, -1, 0, 0, 0],
+            [0, 0, 0, 0, 1, -1, 0],
+            [0, 0, 0, 0, 1, 0, -1],
+        ],
+        np.float64,
+    ),
     "level": np.ones((1, 1)),
 }
 """(tests, boxes) of those that judge averages."""
@@ -58,6 +68,8 @@ BLOCK = 120
 TAIL_FROM = 0.95
 TAIL = 4.0
 """Mean excesses over the quantile TAIL_FROM: with an exponential tail 0.05 e^-4, once in a thousand blocks."""
+HIGHEST = 0.8
+"""Of the highest in training: what jumps once a week has no tail to fit."""
 LEAST_LIMIT = 1e-3
 """Of a signal's spread: what is exactly the same in training need not be so on every bus."""
 STILL_SHARE = 0.01
@@ -241,7 +253,7 @@ def _regress(joint: Joint, drives: Sequence[Drive]) -> tuple[NDArray[np.float64]
             total += part.sum(axis=0, dtype=np.float64)
             rows += len(part)
     if not rows:
-        raise ValueError("no drive has a whole window")
+        raise ValueError(f"no drive has {joint.window} valid ticks a second apart")
     mean = total / rows
     covariance = gram / rows - np.outer(mean, mean)
     deviation = np.sqrt(np.maximum(np.diag(covariance), 1e-12))
@@ -259,11 +271,14 @@ def _regress(joint: Joint, drives: Sequence[Drive]) -> tuple[NDArray[np.float64]
 
 def _limits(joint: Joint, drives: Sequence[Drive]) -> NDArray[np.float64]:
     """(t, m)"""
-    highest = np.concatenate([block for drive in drives for block in _blocks(joint, drive)], axis=1)
+    blocks = [block for drive in drives for block in _blocks(joint, drive)]
+    if not blocks:
+        raise ValueError(f"no drive has {joint.window + BLOCK} valid ticks a second apart")
+    highest = np.concatenate(blocks, axis=1)
     over = np.quantile(highest, TAIL_FROM, axis=1)
     excess = np.maximum(highest - over[:, None, :], 0.0)
     mean = excess.sum(axis=1) / np.maximum((excess > 0).sum(axis=1), 1)
-    return np.asarray(np.maximum(np.maximum(over + TAIL * mean, highest.max(axis=1)), LEAST_LIMIT), np.float64)
+    return np.asarray(np.maximum(np.maximum(over + TAIL * mean, HIGHEST * highest.max(axis=1)), LEAST_LIMIT), np.float64)
 
 
 def _blocks(joint: Joint, drive: Drive) -> Iterator[NDArray[np.float64]]:
@@ -284,7 +299,7 @@ def _still_limits(joint: Joint, drives: Sequence[Drive]) -> NDArray[np.float64]:
             total += tests[0].sum(axis=0)
             count += tests.shape[1]
     if not count:
-        raise ValueError("no drive has a whole window")
+        raise ValueError(f"no drive has {joint.window} valid ticks a second apart")
     return np.where(least >= STILL_LEAST * total / count, least, 0.0)[None]
 
 

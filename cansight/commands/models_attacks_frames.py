@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from dbc.frames import FrameBlock
     from dbc.plan import CompiledDbc
     from models.pack import Pack
+    from models.runtime import PackRuntime
     from simulator.scenario import Scenario
+
+    Running = tuple[PackRuntime, NDArray[np.int64]]
 
 KINDS = (
     "attack_flooding",
@@ -21,7 +26,7 @@ KINDS = (
     "sensor_dropout",
 )
 DRIVE_S, DRIVES = 60, 12
-BEFORE_S, LASTS_S, BEGIN_S = 5, 15, 20
+BEFORE_S, LASTS_S, BEGIN_S = 3, 12, 20
 """A piece of a drive begins BEFORE_S before the fault, which lasts LASTS_S; none begins before BEGIN_S of its drive."""
 FLOOD_HZ = (100.0, 800.0)
 MOST_PERIODS, MOST_TICKS = 3, 2
@@ -35,23 +40,28 @@ def judge_frames(packs: Sequence["Pack"], what: "Scenario", count: int, seed: in
     from dbc.compiler import compile_dbc
     from dbc.integrity import with_checks
     from dbc.vehicles import CATALOGUE, DBC_FILES
+    from models.runtime import PackRuntime
     from simulator.trip import Trip
 
     compiled = compile_dbc(DBC_FILES)
     plain = compiled
     compiled = with_checks(compiled, Catalogue.load(CATALOGUE).checks)
+    running = [(PackRuntime(pack), pack.columns(compiled.schema)) for pack in packs]
     dice = np.random.default_rng((seed, 77))
     drives = []
     for vehicle in range(DRIVES):
         trip = Trip(what, seed, None, plain, vehicle)
         drives.append(list(trip.blocks(DRIVE_S)))
-    summary: dict[str, Any] = {"healthy_s": DRIVE_S * DRIVES, "healthy_findings": sum(len(_found(packs, compiled, one)) for one in drives)}
+    summary: dict[str, Any] = {
+        "healthy_s": DRIVE_S * DRIVES,
+        "healthy_findings": sum(len(_found(running, compiled, one)) for one in drives),
+    }
     for kind in KINDS:
         in_time, found, right, delays = 0, 0, 0, []
         for _ in range(count):
             blocks = drives[int(dice.integers(DRIVES))]
             onset, limit_ns, forged = _forged(kind, plain, blocks, dice)
-            said = [(tick_ns - onset, code) for tick_ns, code in _found(packs, compiled, forged) if tick_ns > onset]
+            said = [(tick_ns - onset, code) for tick_ns, code in _found(running, compiled, forged) if tick_ns > onset]
             if not said:
                 continue
             first = min(said)[0]
@@ -122,16 +132,17 @@ def _forged(
     return onset, limit_ns, [injection.feed(block) for block in piece]
 
 
-def _found(packs: Sequence["Pack"], compiled: "CompiledDbc", blocks: Sequence["FrameBlock"]) -> list[tuple[int, str]]:
+def _found(running: "Sequence[Running]", compiled: "CompiledDbc", blocks: Sequence["FrameBlock"]) -> list[tuple[int, str]]:
     """(tick, fault code) of every finding, as the vehicle would have them."""
     from dbc.decoder import Decoder
     from dbc.sampler import Sampler
     from models.alarm import Transition
     from models.judge import PackJudge
-    from models.runtime import PackRuntime
 
     schema = compiled.schema
-    judges = [(PackJudge(PackRuntime(pack)), pack.columns(schema), pack.manifest.fault_code) for pack in packs]
+    judges = [(PackJudge(runtime), columns, runtime.pack.manifest.fault_code) for runtime, columns in running]
+    for runtime, _ in running:
+        runtime.reset()
     decoder, sampler = Decoder(compiled, schema.channels), Sampler(schema)
     found = []
     snapshots = [snapshot for block in blocks for snapshot in sampler.feed(block, decoder.decode(block))]

@@ -17,7 +17,7 @@ from models.vehicle import lasting, spans
 
 __all__ = ["Auroc", "Scorer", "Trial", "auroc", "highest", "rises", "trials"]
 
-LEAST_EFFECT = 0.5
+LEAST_EFFECT = 1.0
 """Of the signal's mean standard deviation within a drive: an attack that changes less than this at its height has done nothing yet."""
 TRIES = 200
 DRAWS = 2000
