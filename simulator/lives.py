@@ -14,7 +14,7 @@ from simulator.journeys import DAY_S
 from simulator.months import Lane, Months, Stretch
 from simulator.scenario import Scenario
 
-__all__ = ["Fault", "Life", "first_drives", "lives", "stretches"]
+__all__ = ["FIRST_DRIVES", "Fault", "Life", "first_drives", "lives", "stretches"]
 
 LEARNING_DAYS = 27  # first drives are of these; what counts begins after them
 FIRST_DRIVES = 36  # looked for: on some days nobody drives
@@ -44,8 +44,8 @@ class Life:
 
 
 def lives(what: Scenario, seed: int, vehicles: Sequence[int], weeks: int) -> list[Life]:
-    """Of these vehicles. A healthy one has so many weeks, evenly over the scenario's duration; a faulty one all from its onset to its
-    repair, or to a week after the failure.
+    """Of these vehicles. A healthy one has so many weeks at most, evenly over the scenario's duration; a faulty one all from its onset to
+    its repair, or to a week after the failure.
 
     Raises ScenarioError where a fault begins before the car has been learnt, or it has two.
     """
@@ -56,6 +56,7 @@ def lives(what: Scenario, seed: int, vehicles: Sequence[int], weeks: int) -> lis
                 raise ScenarioError(f"{what.name}: vehicle {vehicles[place]}: expected one fault, from day {BEGINS_S / DAY_S:g} on")
             times = (float(times[place]) for times in (course.onset_s, course.failed_s, course.repaired_s))
             found[vehicles[place]] = Fault(course.kind.code, *times)
+    weeks = min(weeks, int((what.duration_s - BEGINS_S) // WEEK_S))
     begins = np.floor(np.linspace(BEGINS_S, what.duration_s - WEEK_S, weeks) / DAY_S) * DAY_S
     result = []
     for vehicle in vehicles:

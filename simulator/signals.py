@@ -165,15 +165,18 @@ class _Seen(Sheet):
     """Remembers which rows are written and read."""
 
     def __init__(self, schema: Schema, vehicles: int) -> None:
-        super().__init__(schema, np.zeros((len(schema), vehicles)))
-        self.read: set[int] = set()
+        super().__init__(schema, np.full((len(schema), vehicles), np.nan))
+        self.begin()
 
     def begin(self) -> None:
-        self.values[:] = np.nan
-        self.read = set()
+        """The next part is about to write."""
+        self.read: set[int] = set()
+        self._before = self.values.copy()
 
     def wrote(self) -> set[int]:
-        return set(np.flatnonzero(~np.isnan(self.values).all(axis=1)).tolist())
+        """Since then."""
+        new = ~np.isnan(self.values) & (np.isnan(self._before) | (self.values != self._before))
+        return set(np.flatnonzero(new.any(axis=1)).tolist())
 
     def __getitem__(self, name: str) -> Array:
         self.read.add(self.row[name])

@@ -28,7 +28,8 @@ GATE = "GW_Vehicle.IgnitionState"
 class Part:
     """What cars that were simulated together came to.
 
-    found: (vehicle, code, seen_s, ticket_s). faults: vehicle -> (code, onset_s, failed_s).
+    learning: alarms of each pack in first drives, while it learns its baselines. found: (vehicle, code, seen_s, ticket_s).
+    faults: vehicle -> (code, onset_s, failed_s).
     """
 
     vehicles: list[int]
@@ -36,6 +37,7 @@ class Part:
     charging_s: float
     ticks: int
     judged: list[int]
+    learning: list[int]
     found: list[tuple[int, str, float, float | None]]
     faults: dict[str, tuple[str, float, float | None]]
 
@@ -122,16 +124,17 @@ def simulated(packs: Sequence["Pack"], what: "Scenario", seed: int, vehicles: Se
     first = first_drives(vehicles)
     place = {vehicle: at for at, vehicle in enumerate(vehicles)}
     months = Months(what, seed, first, signals)
-    baselines = learn(packs, stretches(months, first=True), [place[lane.vehicle] for lane in first], len(vehicles))
+    learned = learn(packs, stretches(months, first=True), [place[lane.vehicle] for lane in first], len(vehicles))
     lanes = [lane for car in cars for lane in car.lanes]
     months = Months(what, seed, lanes, signals)
-    judged = judge(packs, stretches(months), [place[lane.vehicle] for lane in lanes], baselines)
+    judged = judge(packs, stretches(months), [place[lane.vehicle] for lane in lanes], learned.baselines)
     return Part(
         vehicles=list(vehicles),
         driving_s=float(months.driving_s.sum()),
         charging_s=float(months.charging_s.sum()),
         ticks=int(months.ticks),
         judged=[int(ticks) for ticks in judged.judged.sum(axis=1)],
+        learning=list(learned.raised),
         found=sorted((int(vehicles[one.vehicle]), one.fault_code, one.seen_s, one.ticket_s) for one in judged.found),
         faults={
             str(car.vehicle): (car.fault.code, car.fault.onset_s, car.fault.failed_s if car.fault.failed_s < float("inf") else None)
@@ -167,6 +170,7 @@ def summed(parts: Sequence[Part], spare_s: float) -> dict[str, Any]:
             "charging_hours": sum(part.charging_s for part in healthy) / 3600,
             "ticks": sum(part.ticks for part in healthy),
             "judged": [sum(ticks) for ticks in zip(*(part.judged for part in healthy), strict=True)],
+            "while_learning": [sum(raised) for raised in zip(*(part.learning for part in healthy), strict=True)],
             "ticket_level": rate(len(ticket), months),
             "ticket_level_upper": poisson(len(ticket), months, 0.90)[1],
             "below": rate(len(found) - len(ticket), months),
@@ -206,12 +210,15 @@ def summed(parts: Sequence[Part], spare_s: float) -> dict[str, Any]:
 
 def lines(packs: Sequence["Pack"], summary: dict[str, Any]) -> list[str]:
     """As text."""
+    from simulator.lives import FIRST_DRIVES
+
     text = []
     if healthy := summary.get("healthy"):
         ticket, below = healthy["ticket_level"], healthy["below"]
         text += [
             f"{len(packs)} packs, {healthy['vehicles']} healthy cars, {healthy['months']:.1f} vehicle-months of 40 h driving "
             f"(they charged {healthy['charging_hours']:.0f} h, when no pack judges)",
+            f"while they were learned, in {FIRST_DRIVES} drives each: {sum(healthy['while_learning'])} alarms",
             f"ticket level  {ticket.of} findings: {_plain(ticket)} a month, one-sided 95 % upper bound {healthy['ticket_level_upper']:.4f}"
             + _by_code(healthy["ticket_level_by_code"]),
             f"below it      {below.of} findings: {_plain(below)} a month" + _by_code(healthy["below_by_code"]),

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from models.baseline import BaselineState
 from models.evaluation.stitched import Found, findings
-from models.evaluation.stream import EVIDENCE, Event, StreamJudge, Ticks
+from models.evaluation.stream import EVIDENCE, RAISED, Event, StreamJudge, Ticks
 from models.pack import Pack
 
-__all__ = ["Follow", "Judged", "Peaks", "Rows", "judge", "learn", "signals_of", "stitch"]
+__all__ = ["Follow", "Judged", "Learned", "Peaks", "Rows", "judge", "learn", "signals_of", "stitch"]
 
 
 class Rows(Protocol):
@@ -42,6 +42,14 @@ class Judged:
     found: tuple[Found, ...]
     judged: NDArray[np.int64]
     peaks: tuple["Peaks", ...] = ()
+
+
+@dataclass(frozen=True)
+class Learned:
+    """baselines: (m, vehicles) of each pack, NaN where it has none, or not enough healthy drives. raised: how often each alarm rose."""
+
+    baselines: tuple[NDArray[np.float64], ...]
+    raised: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -101,8 +109,8 @@ class Follow:
         return Ticks(lane, self._back, rows.time_s, values, whole)
 
 
-def learn(packs: Sequence[Pack], stretches: Iterable[Rows], vehicle: Sequence[int], vehicles: int) -> list[NDArray[np.float64]]:
-    """The baselines (m, vehicles) of each pack after these ticks; NaN where a pack has none, or not enough healthy drives.
+def learn(packs: Sequence[Pack], stretches: Iterable[Rows], vehicle: Sequence[int], vehicles: int) -> Learned:
+    """What each pack knows of each vehicle after these ticks.
 
     vehicle: (lanes,) whose ticks a lane has, 0 to vehicles - 1; each lane is one drive, and a vehicle's are in the order of their times.
     All are judged as a vehicle is that has no baseline yet: what would raise the alarm then does not enter it.
@@ -125,7 +133,7 @@ def learn(packs: Sequence[Pack], stretches: Iterable[Rows], vehicle: Sequence[in
                 if value is not None:
                     own[:, of] = value
         baselines.append(own)
-    return baselines
+    return Learned(tuple(baselines), tuple(sum(event.kind == RAISED for event in judge.events) for judge in judges))
 
 
 def judge(

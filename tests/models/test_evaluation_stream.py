@@ -85,7 +85,7 @@ def test_a_stretch_at_a_time_is_the_whole_recording_at_once(own: Pack) -> None:
 def test_first_drives_side_by_side_then_weeks_side_by_side(own: Pack) -> None:
     whole = [single(columns(own, vehicle(700 + at, 10, leak=leak, leak_from=8))) for at, leak in enumerate([0.0, 0.012])]
     first = [drive.rows(at * TICKS, (at + 1) * TICKS) for drive in whole for at in range(6)]
-    (baseline,) = learn([own], stretches(first), [0] * 6 + [1] * 6, 2)
+    (baseline,) = learn([own], stretches(first), [0] * 6 + [1] * 6, 2).baselines
     expected = [judge_vehicle(own.manifest, detector(own), drive) for drive in whole]
     for at, one in enumerate(expected):
         assert one.baselines is not None
