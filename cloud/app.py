@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from sqlalchemy.exc import OperationalError
 
 from cloud.aggregator import Aggregator, Arrival
 from cloud.api import MAX_LINE_BYTES, Backend, make_app
@@ -28,16 +27,22 @@ from cloud.delays import Delays
 from cloud.errors import CloudError
 from cloud.guard import api_tls_context
 from cloud.inlet import Inlet, tls_context
+from cloud.lake.folders import Folders
+from cloud.lake.keeper import look_after
 from cloud.landing import Landing
 from cloud.pki_files import load_certificates
+from cloud.quality.sink import QualitySink
+from cloud.quality.tables import QualityTables
+from cloud.quality.telling import fleet_now
 from cloud.quarantine import Quarantine, Source, read_only
 from cloud.refused import Refused
 from cloud.replays import AT_START, Outcome, chunks, missing
 from cloud.revocation import Revocations
-from cloud.sinks import HealthSink, Runner, StoreSink, TicketSink
+from cloud.sinks import HealthSink, Runner, SeldomSink, Sink, StoreSink, TicketSink
 from cloud.store import Store, StoreUnavailable
 from cloud.stores import make_store
 from cloud.streams import Streams
+from cloud.tables import TABLES_AWAY, one_line
 from cloud.tickets.service import TicketService
 from cloud.tickets.settings import load_policy
 from cloud.tickets.watch import Heard
@@ -51,11 +56,13 @@ from wire.recipients import RecipientKey, load_recipient_keys
 
 GROUP = 512  # messages in one write of the landing log
 HOUSEKEEPING_S = 60.0
+SELDOM_S = 120.0  # how long the lake keeps what it has taken in memory; after a kill it is taken again
 BEAT_S = 1.0
 ASLEEP = ("bus_asleep", "stopping")  # what a vehicle says before it is silent on purpose
 DOWNSAMPLE_S = 10.0
 ASKED_S = 1.0  # how often the tables are asked whether somebody wants a replay
 DISK_PAUSE_S = 1.0
+DATABASE_S = 2.0
 GOODBYE_S = 5.0
 DRAIN_S = 10.0  # for the sinks to take what has landed; a long backlog waits in the landing log for the next start
 
@@ -76,7 +83,10 @@ class Cloud:
         self._downsampler = ThreadPoolExecutor(1, thread_name_prefix="downsampler")
         self._windows: StaleWindows | None = None
         self._delays = Delays()
+        self._lake: dict[str, Any] = {"fresh_files": 0, "error": "", "compacted_s": None}
+        self._fleet: dict[str, float | None] = {}
         self._said_full = False
+        self._landing_error = self._database_error = ""
 
     def stop(self) -> None:
         self._stop.set()
@@ -93,7 +103,7 @@ class Cloud:
                 loop.add_signal_handler(number, self.stop)
                 stack.callback(loop.remove_signal_handler, number)
             state = Path(self.config.state)
-            database = stack.enter_context(Database(self.config.database_url))
+            database = stack.enter_context(Database(self.config.database_url, self.config.broker.replica))
             streams = Streams(database, parts.recipient_keys, parts.fleet_cas, by_schema(parts.models))
             self._landing = stack.enter_context(Landing(state / "landing", streams))
             self._quarantine = quarantine = stack.enter_context(Quarantine(state / "quarantine"))
@@ -110,11 +120,12 @@ class Cloud:
             await loop.run_in_executor(self._thread, self._aggregator.open)
             self._inlet = Inlet(self.config.broker, lambda arrival: self._deliver(loop, arrival))
             tokens = stack.enter_context(Tokens(self.config.database_url))
+            self._quality = stack.enter_context(QualityTables(self.config.database_url, self.config.broker.replica))
             await self._serve(stack, store, tickets, tokens, parts)
             if isinstance(store, Downsampling) and self.config.store.influx.downsample:
                 self._windows = StaleWindows(database, store, _now_ms)
             stack.callback(self._downsampler.shutdown, cancel_futures=True)
-            sinks = (StoreSink(store, self._windows, self._delays), TicketSink(tickets), HealthSink(database))
+            sinks = (StoreSink(store, self._windows, self._delays), TicketSink(tickets), HealthSink(database), self._seldom(parts))
             self._runners = [Runner(sink, self._landing, quarantine, database) for sink in sinks]
             self._inlet.start()
             ready(self.url)
@@ -122,11 +133,25 @@ class Cloud:
             stack.callback(beat.cancel)
             await self._work()
 
+    def _seldom(self, parts: "Parts") -> Sink:
+        """The sinks that keep what they are given for a minute or two."""
+        catalogues = {name: model.catalogue for name, model in parts.models.items()}
+        quality = QualitySink(self._quality, catalogues)
+        if not self.config.lake.enabled:
+            return SeldomSink("quality", [quality], SELDOM_S)
+        from cloud.lake.sink import LakeSink
+
+        return SeldomSink("lake", [LakeSink(self.config.lake_folder, catalogues), quality], SELDOM_S)
+
     async def _work(self) -> None:
         """Run the tasks; when one fails, or at `stop`, drain and end all."""
         sinks = [asyncio.create_task(runner.run(), name=f"sink {runner.sink.name}") for runner in self._runners]
         work = {"aggregator": self._aggregate(), "housekeeping": self._keep_house(), "replays": self._replay_what_can_be()}
+        work["database"] = self._watch_database()
         work["tickets"] = run_tickets(self._tickets, self._vehicles_heard, _now_ms)
+        work["quality"] = self._tell_quality()
+        if self.config.lake.enabled:
+            work["lake"] = look_after(Folders(self.config.lake_folder), self.config.lake.keep, self._lake)
         if self._windows is not None:
             work["downsampling"] = self._downsample(self._windows)
         others = [asyncio.create_task(task, name=name) for name, task in work.items()]
@@ -172,12 +197,12 @@ class Cloud:
             try:
                 answers = await loop.run_in_executor(self._thread, self._aggregator.take, group)
                 break
-            except (SegmentLogError, OperationalError, OSError) as error:
+            except (SegmentLogError, OSError, *TABLES_AWAY) as error:
                 if isinstance(error, SegmentLogError) and error.cause_errno is None:
                     raise  # only opening the log again helps
-                if not self._said_full:
-                    self._said_full = True
-                    log.error("nothing can be landed (%s); vehicles keep what they have, trying again", error)
+                if not self._landing_error:
+                    log.error("nothing can be landed (%s); vehicles keep what they have, trying again", one_line(error))
+                self._landing_error = one_line(error)
                 if self._stop.is_set():
                     return
                 await asyncio.sleep(DISK_PAUSE_S)
@@ -189,8 +214,8 @@ class Cloud:
                 await loop.run_in_executor(self._thread, self._aggregator.leave_out, group[0], error)
                 self._inlet.acknowledge(group)
                 return
-        if self._said_full:
-            self._said_full = False
+        if self._landing_error:
+            self._landing_error = ""
             log.warning("landing again")
         self._inlet.acknowledge(group)
         self._inlet.publish(answers)
@@ -213,7 +238,7 @@ class Cloud:
                 for number, positions in await asyncio.to_thread(self._database.asked_replays):
                     outcome = await self._replay(positions, frozenset(Source))
                     await asyncio.to_thread(self._database.answer_replay, number, outcome.as_dict())
-            except (SegmentLogError, OperationalError, OSError) as error:
+            except (SegmentLogError, OSError, *TABLES_AWAY) as error:
                 log.warning("the quarantine cannot be replayed (%s); trying again", error)
                 await asyncio.sleep(HOUSEKEEPING_S)
             await asyncio.sleep(ASKED_S)
@@ -237,11 +262,32 @@ class Cloud:
         while True:
             try:
                 made = await loop.run_in_executor(self._downsampler, windows.work, 1)
-            except (StoreUnavailable, OperationalError) as error:
+            except (StoreUnavailable, *TABLES_AWAY) as error:
                 log.warning("minutes and hours cannot be made (%s); trying again", error)
                 made = 0
             if not made:
                 await asyncio.sleep(DOWNSAMPLE_S)
+
+    async def _tell_quality(self) -> None:
+        """The fleet's data quality of today, for the metrics."""
+        while True:
+            with contextlib.suppress(*TABLES_AWAY):  # the watch says so
+                self._fleet = await asyncio.to_thread(fleet_now, self._quality, _now_ms())
+            await asyncio.sleep(HOUSEKEEPING_S)
+
+    async def _watch_database(self) -> None:
+        """Whether the tables answer, for the page and the metrics: what needs them tries again by itself."""
+        while True:
+            try:
+                await asyncio.to_thread(self._database.ping)
+                if self._database_error:
+                    log.warning("the database is back")
+                self._database_error = ""
+            except TABLES_AWAY as error:
+                if not self._database_error:
+                    log.error("the database is away (%s); what lands waits for it", one_line(error))
+                self._database_error = one_line(error)
+            await asyncio.sleep(DATABASE_S)
 
     def _vehicles_heard(self) -> dict[str, Heard]:
         """When each vehicle was heard last, here or by another replica, and whether it said that it goes to sleep. Blocks."""
@@ -263,15 +309,15 @@ class Cloud:
         if self._save():
             try:
                 self._free()
-            except (SegmentLogError, OperationalError) as error:
+            except (SegmentLogError, *TABLES_AWAY) as error:
                 log.warning("the landing log cannot be shortened (%s); trying again", error)
 
     def _save(self) -> bool:
         """Whether it could be saved. Where not, the next start reads more of the landing log, which stays as it is."""
         try:
             self._aggregator.save(_now_ms())
-        except OperationalError as error:
-            log.warning("what has landed cannot be noted in the tables (%s); trying again", error.orig)
+        except TABLES_AWAY as error:
+            log.warning("what has landed cannot be noted in the tables (%s); trying again", one_line(error))
             return False
         return True
 
@@ -321,7 +367,12 @@ class Cloud:
             "waiting": len(self._queue),
             "refusals": dict(counts.refusals),
             "landing_gaps": self._landing.gaps,
+            "landing_error": self._landing_error,
+            "database_error": self._database_error,
+            "replica": self.config.broker.replica,
             "delays": self._delays.summary(_now_ms()),
+            "lake": dict(self._lake),
+            "quality": self._fleet,
             "windows_made": self._windows.done if self._windows is not None else 0,
             "online_ms": dict(self._aggregator.heard_ms),
             "gone_ms": {one: ms for one, ms in self._inlet.gone_ms.copy().items() if ms > self._aggregator.heard_ms.get(one, 0)},

@@ -23,7 +23,8 @@ from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import Session
 
 from cloud.errors import CloudError
-from cloud.mosquitto_config import AGGREGATOR, NEEDED, REGISTRAR, require
+from cloud.mosquitto_config import NEEDED, REGISTRAR, require
+from cloud.replica_names import AGGREGATOR
 from wire.errors import WireError
 from wire.topics import CERTIFICATE_FILTER, DOWN_FILTER, RENEW_FILTER, UP_FILTER, WILL_FILTER, certificate, down, renew, up, will
 

@@ -1,23 +1,31 @@
 """`cansight cloud check`: try everything the settings name, and say of each whether it will do."""
 
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from cloud.certificates import common_name, issued_by, validity
 from cloud.config import BrokerConfig, CloudConfig
 from cloud.errors import CloudError
 from cloud.inlet import tls_context
-from cloud.pki import AGGREGATOR, load_certificate
+from cloud.pki import load_certificate
 from cloud.pki_files import load_certificates
+from cloud.replica_names import client_id
 from cloud.revocation import Revocations
+from cloud.tables import TABLES_AWAY, make_engine, one_line, parsed
+from cloud.versions import NEWEST, version_of
 from dbc.errors import DbcError
 from wire.errors import WireError
 
 CONNECT_S = 5.0
 REFUSED_S = 1.0  # for a broker to send its alert
+CLOCK_S = 2.0
+MADE_S = 1_790_000_000  # September 2026
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,9 @@ def check(config: CloudConfig) -> list[Check]:
         _try("certificates", lambda: aggregators_certificate(config.broker)),
         _try("revocations", lambda: _revocations(config)),
         _try(f"broker {config.broker.host}:{config.broker.port}", lambda: _broker(config.broker)),
+        _try("database", lambda: _database(config)),
         _try(f"store {config.store.kind}", lambda: _store(config)),
+        _try("clock", lambda: _clock(config)),
         _try(f"api {config.api.host}:{config.api.port}", lambda: _port(config)),
     ]
 
@@ -83,9 +93,10 @@ def aggregators_certificate(broker: BrokerConfig) -> str:
             raise CloudError(f"{path}: is valid from {validity(one)}, and now it is {now:%Y-%m-%d %H:%M} UTC; `cansight pki renew`")
     if issuer is None:
         raise CloudError(f"{broker.certificate}: was not issued by the fleet CA {broker.ca} (broker.ca)")
-    if common_name(own) != AGGREGATOR:
-        raise CloudError(f"{broker.certificate}: expected the common name {AGGREGATOR}, found {common_name(own) or 'none'}")
-    return f"{AGGREGATOR}, until {own.not_valid_after_utc:%Y-%m-%d}"
+    name = client_id(broker.replica)
+    if common_name(own) != name:
+        raise CloudError(f"{broker.certificate}: expected the common name {name}, found {common_name(own) or 'none'}")
+    return f"{name}, until {own.not_valid_after_utc:%Y-%m-%d}"
 
 
 def _revocations(config: CloudConfig) -> str:
@@ -96,6 +107,48 @@ def _revocations(config: CloudConfig) -> str:
     read = Revocations(path, load_certificates(Path(config.fleet_ca)))
     read.load()
     return f"{path}: {len(read)} certificate(s) revoked"
+
+
+def _database(config: CloudConfig) -> str:
+    """Answers, and its tables are of our version; nothing is made where there are none."""
+    url = parsed(config.database_url, "database.url")
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        return f"{url.database}: not there yet; made at the first start"
+    engine = make_engine(url)
+    try:
+        with engine.connect() as db:
+            found = version_of(db)
+            server = ".".join(map(str, db.dialect.server_version_info or ()))
+    except (SQLAlchemyError, *TABLES_AWAY) as error:
+        raise CloudError(f"{url.render_as_string()}: {one_line(error)}") from error
+    finally:
+        engine.dispose()
+    if found == NEWEST:
+        return f"{url.database} on {url.get_backend_name()} {server}, tables of version {found}"
+    words = "it has no tables" if found is None else f"its tables are of version {found}, this program's are {NEWEST}"
+    raise CloudError(f"{url.render_as_string()}: {words}; `cansight cloud init`")
+
+
+def _clock(config: CloudConfig) -> str:
+    """Against the database's, or the store's: a cloud whose clock is wrong places what vehicles send at a wrong time."""
+    ours_s, theirs_s, who = time.time(), None, ""
+    if config.database.url:
+        engine = make_engine(parsed(config.database_url, "database.url"))
+        try:
+            with engine.connect() as db:
+                ours_s = time.time()
+                theirs_s, who = float(db.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one()), "the database's"
+        except (SQLAlchemyError, *TABLES_AWAY) as error:
+            raise CloudError(f"cannot be compared: {one_line(error)}") from error
+        finally:
+            engine.dispose()
+    if ours_s < MADE_S:
+        raise CloudError(f"says {datetime.fromtimestamp(ours_s, UTC):%Y-%m-%d}, which is before this program was made; set the time")
+    if theirs_s is None:
+        return f"{datetime.fromtimestamp(ours_s, UTC):%Y-%m-%d %H:%M:%S} UTC; there is no other to compare it with"
+    if abs(theirs_s - ours_s) > CLOCK_S:
+        raise CloudError(f"is {ours_s - theirs_s:+.1f} s off {who}; let both be set by NTP")
+    return f"{ours_s - theirs_s:+.3f} s off {who}"
 
 
 def _store(config: CloudConfig) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from cloud.errors import CloudError
 from dbc.dbc_file import absolute_argument
@@ -17,14 +19,29 @@ Database = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,12
 Kept = Annotated[str, msgspec.Meta(pattern=r"^([1-9][0-9]{0,4}d|forever)$")]
 
 
+class TablesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the tables (streams, cursors, tickets, tokens) are: "" is a SQLite file in the state folder, else a PostgreSQL.
+
+    The password may stand in a file of its own. What libpq knows may stand behind a `?`, as `sslmode=verify-full&sslrootcert=...`.
+    """
+
+    url: Annotated[str, msgspec.Meta(pattern=r"^(|postgresql://[^\s]+/[^\s/?]+(\?\S*)?)$")] = ""
+    password_file: str = ""
+
+
 class BrokerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the MQTT broker is, and the mutual certificates to reach it with."""
+    """Where the MQTT broker is, and the mutual certificates to reach it with.
+
+    `replica`: this aggregator's name among several that share the vehicles' messages, the tables and the store; "": it is alone. It
+    connects as `aggregator-REPLICA`, for which `cansight pki replica` makes a certificate.
+    """
 
     ca: str
     certificate: str
     key: str
     host: str = "localhost"
     port: Port = 8883
+    replica: Annotated[str, msgspec.Meta(pattern=r"^(|[a-z0-9][a-z0-9-]{0,31})$")] = ""
 
 
 class VehicleModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,6 +78,14 @@ class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     influx: InfluxConfig = msgspec.field(default_factory=InfluxConfig)
 
 
+class LakeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether ticks are kept as Parquet, too, where ("": in the state folder), and how long, like "730d" or "forever"."""
+
+    enabled: bool = True
+    path: str = ""
+    keep: Kept = "forever"
+
+
 class LandingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much of the landing log is kept after every sink has taken it (for rebuilding a store); oldest whole segments go first."""
 
@@ -85,7 +110,9 @@ class CloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     broker: BrokerConfig
     vehicle_model: Annotated[list[VehicleModelConfig], msgspec.Meta(min_length=1)]
     store: StoreConfig = msgspec.field(default_factory=StoreConfig)
+    database: TablesConfig = msgspec.field(default_factory=TablesConfig)
     landing: LandingConfig = msgspec.field(default_factory=LandingConfig)
+    lake: LakeConfig = msgspec.field(default_factory=LakeConfig)
     revocation_list: str = ""  # the fleet's fleet-ca.crl; empty: the one beside fleet_ca, where there is one
     api: ApiConfig = msgspec.field(default_factory=ApiConfig)
     tickets: str = ""  # the ticket policy, see docs/tickets.md; empty: as shipped
@@ -99,16 +126,37 @@ class CloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return beside if beside.exists() else None
 
     @property
+    def lake_folder(self) -> Path:
+        """Where the lake is."""
+        return Path(self.lake.path) if self.lake.path else Path(self.state).absolute() / "lake"
+
+    @property
     def database_url(self) -> str:
-        """SQLAlchemy's address of the tables (streams, cursors, tickets)."""
-        return f"sqlite:///{Path(self.state).absolute() / 'cansight.db'}"
+        """SQLAlchemy's address of the tables, with the password in it. Raises CloudError where that cannot be read."""
+        if not self.database.url:
+            return f"sqlite:///{Path(self.state).absolute() / 'cansight.db'}"
+        try:
+            url = make_url(self.database.url).set(drivername="postgresql+psycopg")
+        except (ArgumentError, ValueError):
+            raise CloudError("database.url: expected postgresql://USER@HOST:PORT/DATABASE, found something else") from None
+        if self.database.password_file:
+            path = Path(self.database.password_file)
+            try:
+                url = url.set(password=path.read_text(encoding="utf-8").strip())
+            except (OSError, UnicodeDecodeError) as error:
+                raise CloudError(f"{path}: database.password_file cannot be read: {getattr(error, 'strerror', error)}") from error
+        return url.render_as_string(hide_password=False)
 
 
 def resolved(config: CloudConfig, base: Path) -> CloudConfig:
     """`config` with every relative path made absolute against `base` (the settings file's folder).
 
-    Raises CloudError when two vehicle models have one name.
+    Raises CloudError when two vehicle models have one name, or a replica would not share what replicas share.
     """
+    if config.broker.replica and not config.database.url:
+        raise CloudError("broker.replica: replicas share their tables; expected the PostgreSQL they share as database.url, found none")
+    if config.broker.replica and config.store.kind == "embedded":
+        raise CloudError("broker.replica: replicas share their store; expected store.kind influx, found embedded")
     names = [model.name for model in config.vehicle_model]
     if twice := {name for name in names if names.count(name) > 1}:
         raise CloudError(f"vehicle_model: the name {sorted(twice)[0]!r} is used more than once; each vehicle model needs its own")
@@ -126,11 +174,13 @@ def resolved(config: CloudConfig, base: Path) -> CloudConfig:
         revocation_list=absolute(config.revocation_list),
         tickets=absolute(config.tickets),
         recipient_keys=[absolute(path) for path in config.recipient_keys],
+        database=replace(config.database, password_file=absolute(config.database.password_file)),
         broker=replace(broker, ca=absolute(broker.ca), certificate=absolute(broker.certificate), key=absolute(broker.key)),
         vehicle_model=[
             replace(model, dbc=[absolute_argument(entry, base) for entry in model.dbc], catalogue=absolute(model.catalogue))
             for model in config.vehicle_model
         ],
+        lake=replace(config.lake, path=absolute(config.lake.path)),
         api=replace(config.api, certificate=absolute(config.api.certificate), key=absolute(config.api.key)),
         store=replace(
             config.store,

@@ -14,9 +14,9 @@ from typing import Protocol
 
 import msgspec
 from aiohttp import web
-from sqlalchemy.exc import OperationalError
 
 from cloud.errors import CloudError
+from cloud.tables import TABLES_AWAY, one_line
 from cloud.tickets.errors import NoSuchTicket, TicketError
 from dbc.errors import DbcError
 
@@ -162,9 +162,9 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         return answer({"error": str(error)}, 400 if error.exit_code == 2 else 503)
     except CloudError as error:
         return answer({"error": str(error)}, 503)
-    except OperationalError as error:  # the tables: locked for too long, the disk full or gone
-        log.warning("%s %s: the database: %s", request.method, request.path, error.orig)
-        return answer({"error": f"the database: {error.orig}"}, 503)
+    except TABLES_AWAY as error:  # the tables: locked for too long, the disk full or gone
+        log.warning("%s %s: the database: %s", request.method, request.path, one_line(error))
+        return answer({"error": f"the database: {one_line(error)}"}, 503)
     except Exception:  # a bug: the log gets its trace, the reader one line that gives nothing away
         log.exception("%s %s failed", request.method, request.path)
         return answer({"error": "this is a fault in Cansight; its log says more"}, 500)

@@ -23,9 +23,10 @@ from cloud.config import BrokerConfig
 from cloud.errors import CloudError
 from cloud.inlet_paho import PahoSession
 from cloud.inlet_session import Mqtt5Session, Session, one_line
-from wire.topics import gone
+from cloud.replica_names import client_id
+from wire.topics import UP_FILTER, WILL_FILTER, gone
 
-CLIENT_ID = "aggregator"  # the common name of its certificate
+GROUP = "aggregators"  # of replicas: the broker gives each message to one of them
 UNACKNOWLEDGED = 1000
 KEEPALIVE_S = 30
 SESSION_S = 86_400  # what arrives while the aggregator is away waits this long at the broker
@@ -52,9 +53,12 @@ class Inlet:
         self.config = config
         self.deliver = deliver
         self.connected = False
-        self.client_id = CLIENT_ID
+        self.client_id = client_id(config.replica)  # the common name of its certificate
+        # Who is told that a vehicle is gone: everyone. Who gets a message: one.
+        self.filters = (f"$share/{GROUP}/{UP_FILTER}" if config.replica else UP_FILTER, WILL_FILTER)
         self.unacknowledged, self.keepalive_s, self.connect_s, self.idle_s = UNACKNOWLEDGED, KEEPALIVE_S, CONNECT_S, IDLE_S
-        self.session_s = SESSION_S
+        # A session that the broker kept would go on being given its share while this replica is away, for its vehicles to send again.
+        self.session_s = 0 if config.replica else SESSION_S
         self.five = True  # speaks MQTT 5; else 3.1.1
         self.tls: ssl.SSLContext | None = None
         self.out: deque[tuple[str, bytes]] = deque(maxlen=100_000)  # receipts that are lost here are given again when the batch comes again
@@ -113,7 +117,9 @@ class Inlet:
             self.connected = False
             if self.stopping.is_set():
                 return
-            if session.speaks_another_version:
+            if session.speaks_another_version and self.config.replica:
+                reason = "it does not speak MQTT 5, without which there are no replicas"
+            elif session.speaks_another_version:
                 self.five = not self.five
                 if session.refused_version or not self._tried_another:
                     self._tried_another = True

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import mqtt5
 
-from wire.topics import UP_FILTER, WILL_FILTER
-
 if TYPE_CHECKING:
     from cloud.inlet import Inlet
 
@@ -174,14 +172,16 @@ class Mqtt5Session:
             if packet.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
                 self.refused_version = packet.reason_code == mqtt5.ConnAckReasonCode.UNSUPPORTED_PROTOCOL_VERSION
                 raise _Over(f"refused: {_words(packet.reason_code)}")
+            if self.inlet.config.replica and not packet.shared_subscription_available:
+                raise _Over("it has no shared subscriptions, without which there are no replicas")
             self._may_be_unanswered = packet.receive_max
             if packet.server_keep_alive is not None:
                 self._keepalive_s = float(packet.server_keep_alive)
-            filters = [mqtt5.TopicFilter(one, max_qos=mqtt5.QoS.AT_LEAST_ONCE) for one in (UP_FILTER, WILL_FILTER)]
+            filters = [mqtt5.TopicFilter(one, max_qos=mqtt5.QoS.AT_LEAST_ONCE) for one in self.inlet.filters]
             self._out += mqtt5.SubscribePacket(1, filters).write()
         elif isinstance(packet, mqtt5.SubAckPacket):
             if packet.reason_codes[0] not in GRANTED:  # a broker whose rules know no last wills carries batches all the same
-                raise _Over(f"may not subscribe to {UP_FILTER}; is the certificate the aggregator's?")
+                raise _Over(f"may not subscribe to {self.inlet.filters[0]}; is the certificate the aggregator's?")
             self.subscribed = True
             self.inlet.came_back()
         elif isinstance(packet, mqtt5.DisconnectPacket):

@@ -38,6 +38,8 @@ class CloudMetrics(Collector):
         stats = self._stats
         for name, words in COUNTERS:
             yield CounterMetricFamily(f"cansight_cloud_{name}", words, value=float(stats[name]))
+        for name, words in (("landing", "1 while nothing can be landed"), ("database", "1 while the tables do not answer")):
+            yield GaugeMetricFamily(f"cansight_cloud_{name}_away", words, value=float(bool(stats[f"{name}_error"])))
         lost = sum(last - first + 1 for first, last in stats["landing_gaps"])
         yield CounterMetricFamily(
             "cansight_cloud_landing_damaged", "Records of the landing log that were lost to damage", value=float(lost)

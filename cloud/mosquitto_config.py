@@ -11,10 +11,10 @@ from pathlib import Path
 
 from cloud.errors import CloudError
 from cloud.pki_revocation import revoked_names
+from cloud.replica_names import AGGREGATOR, replicas
 from wire.envelope import MAX_BATCH_BYTES
 from wire.topics import CERTIFICATE_FILTER, DOWN_FILTER, RENEW_FILTER, UP_FILTER, VEHICLE_PATTERN, WILL_FILTER
 
-AGGREGATOR = "aggregator"
 REGISTRAR = "registrar"
 MAX_PACKET_BYTES = MAX_BATCH_BYTES + 1024  # the largest message there is, with its topic and what MQTT puts around it
 NEEDED = ("fleet-ca.pem", "fleet-ca.crl", "broker.pem", "broker.key")
@@ -44,17 +44,22 @@ def write_rules(pki_folder: Path, folder: Path) -> Path:
     """Write `acl.conf` anew: who may what, with nothing for those who are revoked. Returns its path. Raises OSError."""
     acl = folder / "acl.conf"
     beside = folder / ".acl.conf.new"  # mosquitto must never read half of the rules
-    beside.write_text(rules(revoked_names(pki_folder)), encoding="utf-8")
+    beside.write_text(rules(revoked_names(pki_folder), replicas(pki_folder)), encoding="utf-8")
     beside.chmod(0o600)
     beside.replace(acl)
     return acl
 
 
-def rules(revoked: Iterable[str]) -> str:
-    """The access rules. Who is revoked and still connected is denied its topics: mosquitto judges certificates at the handshake only."""
+def rules(revoked: Iterable[str], replicas: Iterable[str] = ()) -> str:
+    """The access rules. `replicas`: client ids of aggregators beside the one.
+
+    Who is revoked and still connected is denied its topics: mosquitto judges certificates at the handshake only.
+    """
     text = "".join(f"pattern write {filter_.replace('+', '%u')}\n" for filter_ in (UP_FILTER, RENEW_FILTER, WILL_FILTER))
     text += "".join(f"pattern read {filter_.replace('+', '%u')}\n" for filter_ in (DOWN_FILTER, CERTIFICATE_FILTER))
-    text += f"user {AGGREGATOR}\ntopic read {UP_FILTER}\ntopic read {WILL_FILTER}\ntopic write {DOWN_FILTER}\n"
+    revoked = set(revoked)
+    for aggregator in (AGGREGATOR, *sorted(set(replicas) - revoked)):
+        text += f"user {aggregator}\ntopic read {UP_FILTER}\ntopic read {WILL_FILTER}\ntopic write {DOWN_FILTER}\n"
     text += f"user {REGISTRAR}\ntopic read {RENEW_FILTER}\ntopic write {CERTIFICATE_FILTER}\n"
     return text + "".join(f"user {name}\ntopic deny #\n" for name in sorted(revoked) if VEHICLE_PATTERN.fullmatch(name))
 
@@ -82,7 +87,7 @@ def check_mosquitto(pki_folder: Path, folder: Path) -> list[str]:
             problems.append(f"{config}:{number}: expected {key} {wanted[key]}, found {value.strip()}")
         seen[key] = value
     problems += [f"{config}: {key} {value} is missing" for key, value in wanted.items() if key not in seen and key not in _TUNABLE]
-    expected = set(_blocks(rules(revoked_names(pki_folder))))
+    expected = set(_blocks(rules(revoked_names(pki_folder), replicas(pki_folder))))
     problems += [f"{acl}: {' / '.join(block)} is missing; write the rules anew" for block in sorted(expected - set(_blocks(found_rules)))]
     problems += [f"{acl}: {' / '.join(block)} is no rule of the fleet's" for block in sorted(set(_blocks(found_rules)) - expected)]
     return problems

@@ -5,6 +5,7 @@
     FOLDER/revoked.json            names and serials behind it
     FOLDER/broker.pem .key         TLS server, names and addresses of the broker
     FOLDER/aggregator.pem .key     TLS client, CN "aggregator"
+    FOLDER/aggregator-*.pem .key   TLS client, of each of several that share the messages
     FOLDER/registrar.pem .key      TLS client, CN "registrar": answers vehicles that renew (registrar.py)
     FOLDER/recipient*.json .key    MLKEM768-X25519: vehicles wrap content keys for it; the private half opens them (pki_recipients.py)
     FOLDER/pack.pub.pem pack.key   Ed25519: signs model packs
@@ -45,6 +46,7 @@ from cloud.pki_files import (
 )
 from cloud.pki_recipients import make_recipient, sign_again
 from cloud.pki_revocation import revoked_names, write_revocation_list
+from cloud.replica_names import AGGREGATOR, REPLICA_PATTERN, client_id, is_replica, replicas
 from wire.errors import FormatError
 from wire.topics import check_vehicle
 
@@ -60,12 +62,12 @@ __all__ = [
     "load_key",
     "renew",
     "renew_ca",
+    "replica",
     "vehicle",
 ]
 
 DEFAULT_HOSTS: Final = ("localhost", "127.0.0.1")
 DAYS = 825
-AGGREGATOR = "aggregator"
 REGISTRAR = "registrar"
 CA = "fleet-ca"
 SERVICES: Final = ("broker", AGGREGATOR, REGISTRAR)
@@ -115,8 +117,23 @@ def vehicle(folder: Path, vehicle_id: str | None = None, *, days: int = DAYS) ->
     return vehicle_id
 
 
+def replica(folder: Path, name: str, *, days: int = DAYS) -> Path:
+    """Makes the certificate and key of one of several aggregators; returns the certificate's path.
+
+    PkiError when there is one of this name already, or the name is not what a replica's may be.
+    """
+    folder = Path(folder)
+    if REPLICA_PATTERN.fullmatch(name) is None:
+        raise PkiError(f"replica {name[:40]!r}: expected at most 32 of a-z, 0-9 and -, the first no -")
+    ca, ca_key = load_ca(folder)
+    path = folder / client_id(name)
+    refuse_existing([path.with_suffix(".pem"), path.with_suffix(".key")])
+    _issue(path, path.name, ca, ca_key, ExtendedKeyUsageOID.CLIENT_AUTH, days)
+    return path.with_suffix(".pem")
+
+
 def renew(folder: Path, name: str, *, hosts: Sequence[str] = (), days: int = DAYS) -> Path:
-    """A new key and certificate for `name`: broker, aggregator, registrar, or a vehicle's id. Returns the certificate's path.
+    """A new key and certificate for `name`: broker, aggregator, aggregator-REPLICA, registrar, or a vehicle's id; the certificate's path.
 
     The pair before it stays beside. hosts: the broker's names; none: those that it has. PkiError when there is no such certificate
     or the vehicle is revoked.
@@ -125,11 +142,12 @@ def renew(folder: Path, name: str, *, hosts: Sequence[str] = (), days: int = DAY
     alternative_names = [_general_name(host) for host in hosts]
     if hosts and name != "broker":
         raise PkiError(f"pki renew {name}: only the broker's certificate has hosts")
-    path = folder / name if name in SERVICES else folder / "vehicles" / _vehicle(name)
+    service = name in SERVICES or is_replica(name)
+    path = folder / name if service else folder / "vehicles" / _vehicle(name)
     with locked(folder):
         ca, ca_key = load_ca(folder)
         old = load_certificate(path.with_suffix(".pem"))
-        if name not in SERVICES and name in revoked_names(folder):
+        if not service and name in revoked_names(folder):
             raise PkiError(f"{name}: is revoked; a vehicle that comes back gets a new id with `cansight pki vehicle`")
         if name == "broker" and not alternative_names:
             alternative_names = list(old.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
@@ -175,7 +193,7 @@ def drop_old_ca(folder: Path) -> None:
         cas = load_certificates(folder / "fleet-ca.pem")
         if len(cas) < 2:
             raise PkiError(f"{folder / 'fleet-ca.pem'}: holds no old CA")
-        for name in SERVICES:
+        for name in (*SERVICES, *replicas(folder)):
             if load_certificate(folder / f"{name}.pem").issuer != cas[0].subject:
                 raise PkiError(f"{folder / f'{name}.pem'}: is still the old CA's; `cansight pki renew {folder} {name}` first")
         ca_key = load_ca(folder)[1]

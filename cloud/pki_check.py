@@ -14,6 +14,7 @@ from cloud.pki import SERVICES, load_ca
 from cloud.pki_files import load_certificate, load_certificates, load_key
 from cloud.pki_recipients import recipients
 from cloud.pki_revocation import LIST, load_revocation_lists, revoked_names
+from cloud.replica_names import replicas
 from wire.topics import VEHICLE_PATTERN
 
 
@@ -35,7 +36,7 @@ def check(folder: Path, now: datetime) -> list[Found]:
     except PkiError as error:
         found.append(Found("revoked.json", False, str(error)))
         revoked = set()
-    found += [_pair(folder / name, name, cas, now, None) for name in SERVICES]
+    found += [_pair(folder / name, name, cas, now, None) for name in (*SERVICES, *replicas(folder))]
     found += [_vehicle(paths, name, cas, now, name in revoked) for name, paths in _vehicles(folder)]
     return [*found, *_recipients(folder, now)]
 

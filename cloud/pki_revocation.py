@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cloud.certificates import revocation_list
 from cloud.errors import PkiError
 from cloud.pki_files import PUBLIC, load_certificate, load_certificates, load_key, locked, read, replace
+from cloud.replica_names import is_replica, replicas
 from wire.topics import VEHICLE_PATTERN
 
 LIST = "fleet-ca.crl"
@@ -72,10 +73,11 @@ def certificates_of(folder: Path, name: str) -> list[x509.Certificate]:
 
     name: a vehicle's id, or a client that the broker knows by name. The broker's own is not among them: no vehicle reads a list.
     """
-    parent = folder if name in CLIENTS else folder / "vehicles"
-    if (name in CLIENTS or VEHICLE_PATTERN.fullmatch(name)) and (parent / f"{name}.pem").exists():
+    client = name in CLIENTS or is_replica(name)
+    parent = folder if client else folder / "vehicles"
+    if (client or VEHICLE_PATTERN.fullmatch(name)) and (parent / f"{name}.pem").exists():
         return [load_certificate(path) for path in (parent / f"{name}.pem", *sorted(parent.glob(f"{name}.*.pem")))]
-    known = f"a vehicle's id that `cansight pki check {folder}` lists, {' or '.join(CLIENTS)}"
+    known = f"a vehicle's id that `cansight pki check {folder}` lists, {' or '.join((*replicas(folder), *CLIENTS))}"
     raise PkiError(f"{name[:40]!r}: no such certificate is in {folder}; expected {known}")
 
 

@@ -69,7 +69,7 @@ def replay_stopped(config: CloudConfig, positions: Sequence[int] = ()) -> Outcom
     """Replay while no cloud runs; the sinks take what it lands at the next start. Raises SegmentLogLocked while one runs."""
     state = Path(config.state)
     with ExitStack() as stack:
-        database = stack.enter_context(Database(config.database_url))
+        database = stack.enter_context(Database(config.database_url, config.broker.replica))
         models = by_schema(load_models(config.vehicle_model, state / "cache"))
         fleet_cas = load_certificates(Path(config.fleet_ca))
         streams = Streams(database, load_recipient_keys(config.recipient_keys), fleet_cas, models)

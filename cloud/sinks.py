@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeVar
 
-from sqlalchemy.exc import OperationalError
-
 from cloud.database import Database
 from cloud.delays import Delays
 from cloud.events import Event, FindingEvent, GapEvent, StatusEvent, TickRows
@@ -25,6 +23,7 @@ from cloud.placing import clock_for, needs_clock, place
 from cloud.quarantine import Kept, Quarantine, Source
 from cloud.store import Store, StoreUnavailable
 from cloud.streams import Opened
+from cloud.tables import TABLES_AWAY
 from cloud.tickets.errors import TicketsUnusable
 from cloud.tickets.service import TicketService
 from cloud.windows import StaleWindows
@@ -33,8 +32,9 @@ from wire.messages import Announcement, Clock
 
 GROUP = 256  # messages given to a sink at once
 SAVE_EVERY_S = 1.0
+LOOK_EVERY_S = 10.0
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 30.0
-AWAY = (StoreUnavailable, TicketsUnusable, OperationalError, SegmentLogError, OSError)  # worth trying again
+AWAY = (StoreUnavailable, TicketsUnusable, SegmentLogError, OSError, *TABLES_AWAY)  # worth trying again
 
 T = TypeVar("T")
 
@@ -45,6 +45,7 @@ class Sink(Protocol):
     """Takes events durably. `take` blocks; what it raises of AWAY is tried again, anything else is the event's fault."""
 
     name: str
+    # May also have `save_every_s`: how long its cursor may stay behind what it was given, where `flush` is dear; default SAVE_EVERY_S.
 
     def take(self, events: Sequence[Event]) -> None: ...
 
@@ -109,6 +110,24 @@ class HealthSink:
         """Each status is durable when `hear` returns."""
 
 
+class SeldomSink:
+    """Sinks that keep what they are given for a while share a cursor, and so the work of reading and placing for them."""
+
+    def __init__(self, name: str, sinks: Sequence[Sink], save_every_s: float) -> None:
+        self.name = name
+        self.save_every_s = save_every_s
+        self._sinks = sinks
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Where one is away, those before it are given the events again."""
+        for sink in self._sinks:
+            sink.take(events)
+
+    def flush(self) -> None:
+        for sink in self._sinks:
+            sink.flush()
+
+
 @dataclass
 class _Work:
     """A group of landed messages, made ready."""
@@ -136,7 +155,9 @@ class Runner:
         self._stopping = asyncio.Event()
         self._halted = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sink-{sink.name}")
-        self._saved_s = 0.0
+        self._every_s: float = getattr(sink, "save_every_s", SAVE_EVERY_S)
+        self._saved_s = 0.0 if self._every_s <= SAVE_EVERY_S else time.monotonic()
+        self._looked_s = time.monotonic()
         self._saved = 0
         self._unplaced: list[tuple[int, str, bytes]] = []  # noted since the cursor was saved
         self._placed: list[int] = []
@@ -178,7 +199,10 @@ class Runner:
                 while self.behind and not self._halted:
                     if not await self._step():
                         return  # stopped while the sink was away
-                await self._save()
+                if not await self._take_up_dated():
+                    return
+                if self._every_s <= SAVE_EVERY_S or self._stopping.is_set() or self._is_due():
+                    await self._save()
                 if self._stopping.is_set():
                     return
                 await self._landed.wait()
@@ -205,9 +229,12 @@ class Runner:
             if not await self._take_up(boot):
                 return False
         self.position = found[-1][0] + 1
-        if self._unplaced or self._placed or time.monotonic() - self._saved_s >= SAVE_EVERY_S:
+        if self._is_due():
             await self._save()
         return True
+
+    def _is_due(self) -> bool:
+        return bool(self._unplaced or self._placed) or time.monotonic() - self._saved_s >= self._every_s
 
     def _prepare(self, found: list[tuple[int, Opened | WireError]]) -> _Work:
         """Place what can be placed; a boot without a clock is noted, and taken up when its clock has come."""
@@ -253,6 +280,21 @@ class Runner:
         if boot not in work.clocks:
             work.clocks[boot] = self._database.clock(*boot)
         return work.clocks[boot]
+
+    async def _take_up_dated(self) -> bool:
+        """What waits for clocks that another replica was told meanwhile. False when stopped before the end."""
+        if not self._database.replica or time.monotonic() - self._looked_s < LOOK_EVERY_S:
+            return True
+        self._looked_s = time.monotonic()
+        try:
+            boots = await self._in_thread(lambda: self._database.dated(self.sink.name))
+        except AWAY as error:
+            self._say_away(error)
+            return True  # the next step says whether they are back
+        for boot in boots:
+            if not await self._take_up(boot):
+                return False
+        return True
 
     async def _take_up(self, boot: tuple[str, bytes]) -> bool:
         """Place what waited for a boot's clock, in groups: it may be a week of it. False when stopped before the end."""

@@ -1,14 +1,14 @@
 """The API's tokens and the page's sessions, in the aggregator's database.
 
 A token is 256 random bits; the table holds its SHA-256 (a digest that need not be slow: nobody guesses 256 bits). A session stands for its
-token in a browser's cookie, with an end, and dies with the token. All calls block; they may come from several threads and processes.
+token in a browser's cookie, with an end, and dies with the token. While the database is away, who was known within OUTAGE_MS still is:
+else nobody could look at a cloud whose database is away. All calls block; they may come from several threads and processes.
 """
 
 import hashlib
 import secrets
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,26 +21,25 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Row,
+    Select,
     String,
     Table,
-    create_engine,
     delete,
-    event,
     insert,
-    make_url,
     select,
     update,
 )
-from sqlalchemy.exc import DatabaseError, IntegrityError
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.exc import IntegrityError
 
-from cloud.database import make_private
 from cloud.errors import CloudError
 from cloud.roles import Principal, Role
+from cloud.tables import TABLES_AWAY, Tables
 
 __all__ = ["SESSION_MS", "Token", "Tokens"]
 
 SECRET_BYTES = 32
+OUTAGE_MS = 15 * 60_000
+MOST_KNOWN = 10_000
 PREFIX = "cansight_"  # so that a scanner of leaked secrets can tell what it found
 SESSION_MS = 7 * 24 * 3_600_000
 
@@ -83,35 +82,17 @@ class Tokens:
     """`with Tokens(database_url) as tokens`. `now_ms` is the wall clock."""
 
     def __init__(self, database_url: str, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
-        self._url = database_url
+        self._tables = Tables(database_url, "the tokens")
         self._now_ms = now_ms
+        self._known: dict[tuple[str, bytes], tuple[int, Principal]] = {}  # when each was found good
 
     def __enter__(self) -> Self:
-        """Open the database and make the tables where they are missing. Raises CloudError."""
-        url = make_url(self._url)
-        sqlite = url.get_backend_name() == "sqlite"
-        where = str(url.database) if sqlite else url.render_as_string()
-        try:
-            if sqlite:
-                Path(where).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                make_private(Path(where))
-        except OSError as error:
-            raise CloudError(f"{where}: the tokens cannot be opened: {error.strerror}") from error
-        engine = create_engine(url, connect_args={"timeout": 30.0}) if sqlite else create_engine(url, pool_pre_ping=True)
-        if sqlite:
-            event.listen(engine, "connect", _durable)
-        try:
-            with engine.begin() as db:
-                for table in META.sorted_tables:
-                    db.execute(CreateTable(table, if_not_exists=True))
-        except DatabaseError as error:
-            engine.dispose()
-            raise CloudError(f"{where}: the tokens cannot be opened: {error.orig}") from error
-        self._engine = engine
+        """Open the database. Raises TablesUnusable."""
+        self._tables.open(make_folder=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._engine.dispose()
+        self._tables.close()
 
     # tokens
 
@@ -124,7 +105,7 @@ class Tokens:
         secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
         row = {"name": name, "digest": _digest(secret), "role": role.value, "vehicle": vehicle, "from_ms": from_ms, "to_ms": to_ms}
         try:
-            with self._engine.begin() as db:
+            with self._tables.writing() as db:
                 db.execute(insert(TOKENS).values(row | {"created_ms": self._now_ms()}))
         except IntegrityError:
             # a revoked one's too: the name stands in tickets' histories
@@ -133,14 +114,14 @@ class Tokens:
 
     def all(self) -> list[Token]:
         """Every token, the revoked ones too, in the order of their making."""
-        with self._engine.connect() as db:
+        with self._tables.reading() as db:
             rows = db.execute(select(TOKENS).order_by(TOKENS.c.id)).all()
         return [Token(row.name, Role(row.role), row.vehicle, row.from_ms, row.to_ms, row.created_ms, row.revoked_ms) for row in rows]
 
     def revoke(self, name: str) -> None:
         """End a token and its sessions. Raises CloudError where there is none of this name, or it was revoked before."""
         mine = select(TOKENS.c.id).where(TOKENS.c.name == name).scalar_subquery()
-        with self._engine.begin() as db:
+        with self._tables.writing() as db:
             change = update(TOKENS).where(TOKENS.c.name == name, TOKENS.c.revoked_ms.is_(None))
             if not db.execute(change.values(revoked_ms=self._now_ms())).rowcount:
                 raise CloudError(f"token {name!r}: there is no such token, or it is revoked already")
@@ -148,16 +129,15 @@ class Tokens:
 
     def holder(self, secret: str) -> Principal | None:
         """Who holds this token; None where it is none, or revoked."""
-        with self._engine.connect() as db:
-            row = db.execute(select(TOKENS).where(TOKENS.c.digest == _digest(secret), TOKENS.c.revoked_ms.is_(None))).one_or_none()
-        return _principal(row)
+        query = select(TOKENS).where(TOKENS.c.digest == _digest(secret), TOKENS.c.revoked_ms.is_(None))
+        return self._found("token", secret, query)
 
     # sessions
 
     def begin_session(self, who: Principal) -> str:
         """A secret that stands for the token until SESSION_MS from now. Sessions that have ended are forgotten on the way."""
         secret, now_ms = secrets.token_urlsafe(SECRET_BYTES), self._now_ms()
-        with self._engine.begin() as db:
+        with self._tables.writing() as db:
             db.execute(delete(SESSIONS).where(SESSIONS.c.ends_ms <= now_ms))
             db.execute(insert(SESSIONS).values(digest=_digest(secret), token_id=who.token, ends_ms=now_ms + SESSION_MS))
         return secret
@@ -166,12 +146,29 @@ class Tokens:
         """Whose session this is; None where it has ended, or its token has."""
         query = select(TOKENS).join(SESSIONS, SESSIONS.c.token_id == TOKENS.c.id)
         query = query.where(SESSIONS.c.digest == _digest(session), SESSIONS.c.ends_ms > self._now_ms(), TOKENS.c.revoked_ms.is_(None))
-        with self._engine.connect() as db:
-            return _principal(db.execute(query).one_or_none())
+        return self._found("session", session, query)
 
     def end_session(self, session: str) -> None:
-        with self._engine.begin() as db:
+        self._known.pop(("session", _digest(session)), None)
+        with self._tables.writing() as db:
             db.execute(delete(SESSIONS).where(SESSIONS.c.digest == _digest(session)))
+
+    def _found(self, kind: str, secret: str, query: Select[Any]) -> Principal | None:
+        key, now_ms = (kind, _digest(secret)), self._now_ms()
+        try:
+            with self._tables.reading() as db:
+                who = _principal(db.execute(query).one_or_none())
+        except TABLES_AWAY:
+            at_ms, known = self._known.get(key, (0, None))
+            if known is None or now_ms - at_ms > OUTAGE_MS:
+                raise
+            return known
+        self._known.pop(key, None)
+        if who is not None:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = (now_ms, who)
+        return who
 
 
 def _digest(secret: str) -> bytes:
@@ -182,8 +179,3 @@ def _principal(row: Row[*tuple[Any, ...]] | None) -> Principal | None:
     if row is None:
         return None
     return Principal(row.id, row.name, Role(row.role), row.vehicle, row.from_ms, row.to_ms)
-
-
-def _durable(connection: Any, _record: Any) -> None:
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-        connection.execute(f"PRAGMA {pragma}")

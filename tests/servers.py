@@ -2,16 +2,20 @@
 
 import contextlib
 import os
+import pwd
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -44,8 +48,11 @@ def free_port() -> int:
 class Server:
     """A process that listens on a port; `stop` is SIGTERM, `kill` is SIGKILL, `start` again keeps port and data."""
 
-    def __init__(self, command: list[str], folder: Path, port: int, ready: Callable[[], bool] | None = None) -> None:
+    def __init__(
+        self, command: list[str], folder: Path, port: int, ready: Callable[[], bool] | None = None, user: int | None = None
+    ) -> None:
         self.command = command
+        self.user = user  # the process's, where it is not ours
         self.folder = folder
         self.host = "localhost"
         self.port = port
@@ -55,7 +62,9 @@ class Server:
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                self.command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **_as(self.user)
+            )
         deadline = time.monotonic() + READY_S
         while not self._ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -132,6 +141,92 @@ def influxdb(folder: Path) -> HttpServer:
         f'[http]\nbind-address = "127.0.0.1:{port}"\nlog-enabled = false\n[monitor]\nstore-enabled = false\n'
     )
     return HttpServer([path, "-config", str(config)], folder, port, "/ping")
+
+
+class Postgres(Server):
+    """A PostgreSQL of one's own, which survives `kill` and `start`."""
+
+    PASSWORD = "only for a test"
+
+    def __init__(self, folder: Path) -> None:
+        self._bin = _postgres_folder()
+        # PostgreSQL will not run as root, and as nobody it cannot look into root's folders
+        user = pwd.getpwnam("nobody").pw_uid if os.getuid() == 0 else None
+        self._given = tempfile.TemporaryDirectory(prefix="cansight-postgres-") if user is not None else None
+        home = Path(self._given.name) if self._given is not None else folder
+        data, port = home / "data", free_port()
+        options = {"fsync": "off", "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": "100"}
+        command = [f"{self._bin}/postgres", "-D", str(data), "-p", str(port)]
+        for name, value in options.items():
+            command += ["-c", f"{name}={value}"]
+        super().__init__(command, home, port, user=user)
+        if user is not None:
+            os.chown(home, user, -1)
+        password = home / "password"
+        password.write_text(self.PASSWORD)
+        password.chmod(0o644)
+        subprocess.run(
+            [
+                f"{self._bin}/initdb",
+                "-D",
+                str(data),
+                "-U",
+                "cansight",
+                "-A",
+                "scram-sha-256",
+                f"--pwfile={password}",
+                "--no-sync",
+                "-E",
+                "UTF8",
+            ],
+            check=True,
+            capture_output=True,
+            cwd=home,
+            **_as(user),
+        )
+        self._ready = self._takes_connections
+
+    def url(self, database: str = "postgres", password: bool = True) -> str:
+        """As an operator writes it."""
+        secret = f":{quote(self.PASSWORD)}" if password else ""
+        return f"postgresql://cansight{secret}@127.0.0.1:{self.port}/{database}"
+
+    def make(self, database: str) -> str:
+        """A new empty database's address."""
+        import psycopg
+
+        with psycopg.connect(self.url(), autocommit=True) as db:
+            db.execute(f"CREATE DATABASE {database}")  # type: ignore[call-overload]
+        return self.url(database)
+
+    def stop(self) -> None:
+        """At once, without waiting for clients ("fast shutdown")."""
+        self._end(signal.SIGINT)
+
+    def end(self) -> None:
+        """For good."""
+        self.stop()
+        if self._given is not None:
+            self._given.cleanup()
+
+    def _takes_connections(self) -> bool:
+        import psycopg
+
+        with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.url(), connect_timeout=5):
+            return True
+        return False
+
+
+def _postgres_folder() -> Path:
+    if os.environ.get("CANSIGHT_INSTALL_SERVICES") != "no":
+        for found in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True):
+            return found.parent
+    leave_out("PostgreSQL is not installed (Debian package postgresql)")
+    raise AssertionError("not reached")
+
+
+def _as(user: int | None) -> dict[str, Any]:
+    return {} if user is None else {"user": user, "group": user, "extra_groups": []}
 
 
 def victoria_metrics(folder: Path) -> HttpServer:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from cansight.commands.cloud_backup import backup, restore
 from cansight.commands.cloud_quarantine import quarantine
 from cansight.commands.cloud_settings import CONFIG, load_config
 from cansight.commands.cloud_store import delete, init, query
@@ -21,7 +22,7 @@ def cloud() -> None:
     """The aggregator, its stores, tickets and page."""
 
 
-for command in (quarantine, token, init, query, delete):
+for command in (backup, restore, quarantine, token, init, query, delete):
     cloud.add_command(command)
 
 

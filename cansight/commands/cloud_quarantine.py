@@ -126,7 +126,7 @@ def _ask(config: "CloudConfig", positions: tuple[int, ...]) -> dict[str, Any]:
     """Have the running cloud do it, and wait for its answer."""
     from cloud.database import Database
 
-    with Database(config.database_url) as database:
+    with Database(config.database_url, config.broker.replica) as database:
         number = database.ask_replay(positions)
         deadline = time.monotonic() + ANSWER_S
         while (answer := database.take_replay(number)) is None:
@@ -157,7 +157,7 @@ def _today(config: "CloudConfig", item: "Item") -> str:
     from wire.errors import WireError
     from wire.recipients import load_recipient_keys
 
-    with Database(config.database_url) as database:
+    with Database(config.database_url, config.broker.replica) as database:
         models = by_schema(load_models(config.vehicle_model, Path(config.state) / "cache"))
         keys, cas = load_recipient_keys(config.recipient_keys), load_certificates(Path(config.fleet_ca))
         try:

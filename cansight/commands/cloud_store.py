@@ -21,8 +21,14 @@ TEXT_WIDTH = 28
 @CONFIG
 @click.option("--shorten", is_flag=True, help="make a retention shorter than it is on the server, which deletes what is older")
 def init(config_file: Path, shorten: bool) -> None:
-    """Make the store's databases with their retention; changes nothing where all is as the settings say."""
+    """Make the tables, or bring them to this program's version, and the store's databases with their retention.
+
+    Changes nothing where all is as the settings say. Stop every cloud on the tables, and make a backup, before their version changes.
+    """
     config = load_config(config_file)
+    from cloud.migrations import bring_up
+
+    click.echo(bring_up(config.database_url))
     if config.store.kind == "embedded":
         click.echo(f"{config.state}/store.db: made by `cansight cloud run`; it keeps everything")
         return

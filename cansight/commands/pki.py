@@ -74,12 +74,33 @@ def vehicle(folder: Path, vehicle_id: str | None, days: int, as_json: bool) -> N
 @pki.command()
 @click.argument("folder", type=_FOLDER)
 @click.argument("name")
+@click.option("--days", type=click.IntRange(1, 7300), default=825, show_default=True, help="Validity of the certificate.")
+@_JSON
+def replica(folder: Path, name: str, days: int, as_json: bool) -> None:
+    """Make the certificate and key of NAME, one of several aggregators that share the vehicles' messages (`broker.replica`).
+
+    The broker's rules must name it: write them anew with `cansight cloud mosquitto`.
+    """
+    from cloud import pki as keys
+
+    path = keys.replica(folder, name, days=days)
+    if as_json:
+        click.echo(json.dumps({"replica": name, "certificate": str(path), "key": str(path.with_suffix(".key"))}))
+        return
+    click.echo(f"{path}. Next: cansight cloud mosquitto --pki {folder} FOLDER, and have the broker read its rules (SIGHUP)")
+
+
+@pki.command()
+@click.argument("folder", type=_FOLDER)
+@click.argument("name")
 @click.option("--host", "hosts", multiple=True, metavar="NAME", help="Of the broker: its names from now on. Default: those it has.")
 @click.option("--days", type=click.IntRange(1, 7300), default=825, show_default=True, help="Validity of the certificate.")
 @click.option("--drop-old", is_flag=True, help="With the name ca: end the overlap; the old CA is trusted no more.")
 @_JSON
 def renew(folder: Path, name: str, hosts: tuple[str, ...], days: int, drop_old: bool, as_json: bool) -> None:
-    """Make a new key and certificate for NAME: broker, aggregator, registrar, a vehicle's id, or ca. The pair before it is kept beside.
+    """Make a new key and certificate for NAME: broker, aggregator, aggregator-REPLICA, registrar, a vehicle's id, or ca.
+
+    The pair before it is kept beside.
 
     A vehicle that is on the air renews by itself (`cansight pki serve`). A new ca signs from now on, and the old one stays trusted until
     --drop-old.
@@ -110,7 +131,7 @@ def renew(folder: Path, name: str, hosts: tuple[str, ...], days: int, drop_old: 
 )
 @_JSON
 def revoke(folder: Path, names: tuple[str, ...], reason: str, mosquitto: Path | None, as_json: bool) -> None:
-    """Revoke every certificate of NAMES (vehicle ids, aggregator, registrar) and write FOLDER/fleet-ca.crl anew.
+    """Revoke every certificate of NAMES (vehicle ids, aggregator, aggregator-REPLICA, registrar) and write FOLDER/fleet-ca.crl anew.
 
     The broker must read it again: `kill -HUP` or `systemctl reload mosquitto`. Without --mosquitto a revoked vehicle that is connected
     stays so until its connection ends.

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sqlalchemy import Connection, func, select, text, update
-from sqlalchemy.exc import OperationalError
 
+from cloud.tables import TABLES_AWAY
 from cloud.tickets.journal import AGENT, Journal
 from cloud.tickets.model import OPEN, FindingRow, HoldOffRow, TicketRow
 from cloud.tickets.policy import Condition, Handling, Level, Span, Tier, condition_of, held_off, worth_a_line
@@ -96,7 +96,7 @@ class Intake:
         try:
             tickets = self._tables.write(lambda db: self._group(db, [one.event for one in group]))
         except Exception as error:  # noqa: BLE001 - each caller is given what its own finding met
-            if len(group) > 1 and not isinstance(error, OperationalError):
+            if len(group) > 1 and not isinstance(error, TABLES_AWAY):
                 for one in group:
                     self._take([one])
                 return

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from sqlalchemy.exc import DBAPIError
 
+from cloud.tables import TABLES_AWAY
 from cloud.tickets.errors import TicketsUnusable
 from cloud.tickets.sender import WebhookSender
 from cloud.tickets.service import TicketService
@@ -32,7 +33,7 @@ async def _pulse(tickets: TicketService, heard: Callable[[], Mapping[str, Heard]
         try:
             await asyncio.to_thread(lambda: tickets.watch.pulse(heard()))
             said = ""
-        except (DBAPIError, TicketsUnusable, OSError) as error:
+        except (DBAPIError, TicketsUnusable, OSError, *TABLES_AWAY) as error:
             if str(error) != said:
                 log.warning("the tickets cannot be looked after (%s); trying again", error)
             said = str(error)

@@ -209,11 +209,11 @@ def test_a_full_disk_lands_nothing_answers_nothing_and_is_survived(place: Place,
 def test_what_could_not_be_saved_is_saved_the_next_time(tmp_path: Path, pki: Path, vehicle: Vehicle) -> None:
     with aggregator(tmp_path / "cloud", pki, vehicle.schema) as place:
         place.give(vehicle.announcement, batch := vehicle.rows(range(2)))
-        with place.database._engine.begin() as connection:
+        with place.database._tables.writing() as connection:
             connection.exec_driver_sql("ALTER TABLE landed RENAME TO elsewhere")
         with pytest.raises(OperationalError):
             place.aggregator.save(place.now_ms)
-        with place.database._engine.begin() as connection:
+        with place.database._tables.writing() as connection:
             connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO landed")
         place.aggregator.save(place.now_ms)
     with aggregator(tmp_path / "cloud", pki, vehicle.schema) as place:

@@ -280,6 +280,7 @@ def test_check_looks_at_everything_and_says_what_is_wrong(tmp_path: Path, pki: P
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert done.returncode == code, done.stderr
         answer = json.loads(done.stdout)
-        assert [row["what"].split()[0] for row in answer["checks"]] == ["files", "certificates", "revocations", "broker", "store", "api"]
-        assert [row["ok"] for row in answer["checks"]] == [True, True, True, True, code == 0, True]
+        what = ["files", "certificates", "revocations", "broker", "database", "store", "clock", "api"]
+        assert [row["what"].split()[0] for row in answer["checks"]] == what
+        assert [row["ok"] for row in answer["checks"]] == [True, True, True, True, True, code == 0, True, True]
         assert answer["ok"] is (code == 0)

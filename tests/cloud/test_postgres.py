@@ -1,0 +1,165 @@
+"""Every table on a real PostgreSQL: versions, what they keep, and what happens while it is started again."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, inspect, text
+
+import servers
+from cloud.database import Database, StoredStream
+from cloud.errors import TablesUnusable
+from cloud.events import StatusEvent
+from cloud.migrations import bring_up
+from cloud.roles import Role
+from cloud.tables import parsed
+from cloud.tokens import Tokens
+from cloud.versions import NEWEST, every_metadata
+from wire.messages import Clock, StatusMessage
+
+MIGRATIONS = Path(__file__).parents[2] / "cloud" / "migrations"
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Postgres]:
+    server = servers.Postgres(tmp_path_factory.mktemp("postgres"))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.end()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database's address."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'cansight.db'}"
+    server: servers.Postgres = request.getfixturevalue("postgres")
+    return server.make(f"t{next(_numbers)}")
+
+
+def before_versions(url: str) -> None:
+    """The tables of 0001, with no number, as a cloud from before there were versions has left them."""
+    from alembic import command
+
+    engine = create_engine(parsed(url))
+    with engine.begin() as db:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = db
+        command.upgrade(config, "0001")
+        db.execute(text("DROP TABLE alembic_version"))
+        db.execute(text("DROP TABLE api_sessions"))  # not every table has been there on every day
+        db.execute(text("INSERT INTO cursors (sink, position) VALUES ('store', 7)"))
+        db.execute(text("INSERT INTO checkpoint (id, position) VALUES (1, 5)"))
+        db.execute(text("INSERT INTO ticket_filters (owner, name, query) VALUES ('o', 'n', '{}')"))
+    engine.dispose()
+
+
+def differences(url: str) -> list[object]:
+    """Between the tables that are there and those that the program has."""
+    engine = create_engine(parsed(url))
+    with engine.connect() as db:
+        known = {table.name for one in every_metadata() for table in one.sorted_tables}
+        found: list[object] = [name for name in inspect(db).get_table_names() if name not in {*known, "alembic_version"}]
+        for metadata in every_metadata():
+            found += compare_metadata(_context(db, {table.name for table in metadata.sorted_tables}), metadata)
+    engine.dispose()
+    return found
+
+
+def _context(db: Connection, names: set[str]) -> MigrationContext:
+    def mine(name: str | None, kind: str, _parents: object) -> bool:
+        return kind != "table" or name in names
+
+    return MigrationContext.configure(db, opts={"compare_type": True, "include_name": mine})
+
+
+def test_the_newest_step_is_the_programs_version() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_current_head() == NEWEST
+
+
+def test_made_at_once_or_step_by_step_the_tables_are_the_programs(url: str) -> None:
+    assert "tables made" in bring_up(url)
+    assert differences(url) == []
+    assert "are of version" in bring_up(url)
+
+
+def test_tables_from_before_there_were_versions_are_taken_over_by_init_alone(url: str) -> None:
+    before_versions(url)
+    with pytest.raises(TablesUnusable, match=f"of version unnumbered, this program's are {NEWEST}.*cloud init"), Database(url):
+        pass
+    assert f"from version unnumbered to {NEWEST}" in bring_up(url)
+    assert differences(url) == []
+    with Database(url) as database:
+        assert database.cursor("store") == 7
+        assert database.load_landed() == (5, {})
+    with Database(url, "b") as other:
+        assert other.cursor("store") == 0
+
+
+def test_newer_tables_are_said_in_one_line_and_stay(url: str) -> None:
+    bring_up(url)
+    engine = create_engine(parsed(url))
+    with engine.begin() as db:
+        db.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    for use in (lambda: Tokens(url).__enter__(), lambda: bring_up(url)):
+        with pytest.raises(TablesUnusable, match=f"9999, newer than this program's {NEWEST}") as caught:
+            use()
+        assert "\n" not in str(caught.value)
+        assert "only" not in str(caught.value), "no password in it"
+
+
+def test_a_table_of_another_day_is_named(url: str) -> None:
+    before_versions(url)
+    engine = create_engine(parsed(url))
+    with engine.begin() as db:
+        db.execute(text("ALTER TABLE tickets RENAME COLUMN said TO told"))
+    engine.dispose()
+    with pytest.raises(TablesUnusable, match="table tickets has no column said"):
+        bring_up(url)
+    with pytest.raises(TablesUnusable, match="unnumbered"):  # nothing was changed
+        Database(url).__enter__()
+
+
+def test_what_is_kept_is_each_replicas_own_or_everybodys(url: str) -> None:
+    boot, stream = bytes(16), bytes(range(16))
+    with Database(url, "a") as a, Database(url, "b") as b:
+        a.learn([StoredStream(stream, "0" * 16, 1, b"announced")], {})
+        a.learn([StoredStream(stream, "0" * 16, 2, b"another word")], {})
+        assert b.stream(stream) == StoredStream(stream, "0" * 16, 1, b"announced")
+        a.advance("store", 5, [(3, "0" * 16, boot)])
+        b.advance("store", 9, [(4, "0" * 16, boot)])
+        assert (a.cursor("store"), b.cursor("store")) == (5, 9)
+        assert (a.unplaced("store", "0" * 16, boot), b.oldest_unplaced()) == ([3], 4)
+        assert b.dated("store") == []
+        a.learn([], {("0" * 16, boot): Clock(boot_ms=0, utc_ms=1, source="ntp")})
+        assert b.dated("store") == [("0" * 16, boot)]
+        b.advance("store", 10, placed=[4])
+        assert b.dated("store") == []
+        a.save_landed(4, {stream: [(0, 9)]}, 50, 0)
+        a.save_landed(6, {stream: [(0, 11)]}, 60, 0)
+        assert a.load_landed() == (6, {stream: [(0, 11)]})
+        assert b.load_landed() == (0, {})
+        number = a.ask_replay([1, 2])
+        assert b.asked_replays() == []
+        assert a.asked_replays() == [(number, [1, 2])]
+        for database, tick_ms in ((a, 2000), (b, 1000)):  # the later word stays, whoever hears it first
+            status = StatusMessage(tick_ms=tick_ms, state="running", counters={}, facts={"tick": str(tick_ms)})
+            database.hear([StatusEvent("0" * 16, "car", stream, 0, tick_ms, False, tick_ms, status)])
+        assert a.heard()["0" * 16]["facts"] == {"tick": "2000"}
+    with Tokens(url) as tokens:
+        secret = tokens.create("one", Role.SERVICE)
+        who = tokens.holder(secret)
+        assert who is not None
+        assert who.role is Role.SERVICE
