@@ -73,11 +73,14 @@ def list_(api: Api, /, as_json: bool, limit: int, **asked: str | None) -> None:
 
 @tickets.command()
 @click.argument("ticket_id", type=click.IntRange(min=1), metavar="ID")
+@click.option(
+    "--lang", type=click.Choice(("en", "zh")), default="en", show_default=True, help="Language of what is explained: English or Chinese."
+)
 @click.option("--json", "as_json", is_flag=True, help="The API's answer.")
 @click.pass_obj
-def show(api: Api, ticket_id: int, as_json: bool) -> None:
+def show(api: Api, ticket_id: int, lang: str, as_json: bool) -> None:
     """Show one ticket: why it opened, and what was done since."""
-    ticket = get(api, f"/api/tickets/{ticket_id}")
+    ticket = get(api, f"/api/tickets/{ticket_id}", {"lang": lang})
     if as_json:
         click.echo(json.dumps(ticket, ensure_ascii=False, indent=2))
         return
@@ -101,9 +104,13 @@ def show(api: Api, ticket_id: int, as_json: bool) -> None:
             f"{evidence['score']:.4g}, threshold {evidence['threshold']:.4g}, p-value {'-' if p_value is None else f'{p_value:.3g}'}",
         ),
         ("detector", evidence["pack_id"]),
-        ("looks like", ", ".join(f"{one['words']} (likeness {one['likeness']:.2f})" for one in evidence.get("resembles", ())) or "-"),
     ):
         say(f"{name:<12}{value}")
+    click.echo()
+    said = evidence["explanation"]
+    for line in filter(None, (said["summary"], *said["signals"], said["rarity"], said["likeness"])):
+        say(line)
+    click.echo()
     rows = [("EXPECTED", "SEEN", "UNIT", "SHARE", "SIGNAL")]
     for one in evidence["contributions"]:
         name = f"{one['words']} ({one['signal']})" if one["words"] else one["signal"]

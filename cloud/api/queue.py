@@ -16,6 +16,7 @@ from cloud.tickets.policy import Condition, Handling, Tier, Verdict
 from cloud.tickets.signature import resembles
 from cloud.tickets.sla import ClockView
 from cloud.tickets.views import Brief, Budget, Delivery, Evidence, HistoryLine, Notification, Page, Ticket, TicketFilter, Window
+from models.explanation import explain
 
 if TYPE_CHECKING:
     from dbc.catalogue import Catalogue
@@ -113,6 +114,20 @@ class Likeness(msgspec.Struct, frozen=True):
     likeness: float
 
 
+class Explained(msgspec.Struct, frozen=True):
+    """The evidence in sentences, in the language that was asked for; "" where there is nothing to say. Times are in UTC.
+
+    `signals`: one sentence each, those that say most first: what was seen, and what a healthy car shows at this operating point. `since`:
+    when it began and when it was noticed. `rarity`: how seldom healthy cars are so far off. `likeness`: other faults that show so.
+    """
+
+    summary: str
+    signals: list[str]
+    since: str
+    rarity: str
+    likeness: str
+
+
 class EvidenceShown(msgspec.Struct, frozen=True):
     """Why the ticket opened, frozen at that moment."""
 
@@ -124,6 +139,7 @@ class EvidenceShown(msgspec.Struct, frozen=True):
     p_value: float | None
     contributions: list[Part]
     resembles: list[Likeness]
+    explanation: Explained
     window: Window
 
 
@@ -216,7 +232,7 @@ class Queue:
             group = next(alike, None)
         return TicketShown(
             **row_of(ticket, query.lang),
-            evidence=_shown(ticket.evidence, catalogue, query.lang),
+            evidence=_shown(ticket, ticket.evidence, catalogue, query.lang),
             history=ticket.history,
             comments=[line for line in ticket.history if line.action == "comment"],
             linked=ticket.linked or [],
@@ -273,7 +289,7 @@ def row_of(ticket: Ticket, language: Literal["en", "zh"]) -> dict[str, Any]:
 _SAME = tuple(name for name in TicketRow.__struct_fields__ if name not in ("fault_words", "action", "sla"))
 
 
-def _shown(evidence: Evidence, catalogue: "Catalogue | None", language: str) -> EvidenceShown:
+def _shown(ticket: Ticket, evidence: Evidence, catalogue: "Catalogue | None", language: Literal["en", "zh"]) -> EvidenceShown:
     parts = [
         Part(one.signal, signal_words(catalogue, one.signal, language), one.unit, one.expected, one.seen, one.share, one.margin)
         for one in evidence.contributions
@@ -282,6 +298,15 @@ def _shown(evidence: Evidence, catalogue: "Catalogue | None", language: str) -> 
         Likeness(fault.code, fault.words.zh if language == "zh" else fault.words.en, round(likeness, 3))
         for fault, likeness in resembles(evidence.contributions, catalogue.faults if catalogue is not None else {})
     ]
+    said = explain(
+        ticket.fault_code,
+        evidence.contributions,
+        catalogue,
+        language,
+        since_ms=evidence.since_ms,
+        noticed_ms=ticket.opened_ms,
+        p_value=evidence.p_value,
+    )
     return EvidenceShown(
         finding_id=evidence.finding_id,
         pack_id=evidence.pack_id,
@@ -291,5 +316,6 @@ def _shown(evidence: Evidence, catalogue: "Catalogue | None", language: str) -> 
         p_value=evidence.p_value,
         contributions=parts,
         resembles=alike,
+        explanation=Explained(said.summary, [one.text for one in said.signals], said.since, said.rarity, said.likeness),
         window=evidence.window,
     )
