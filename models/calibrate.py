@@ -216,19 +216,20 @@ def calibrate(
     least: float = 1e-6,
     confirm: tuple[int, int] = (1, 1),
     at_once: float | None = None,
-    margin: float = 1.0,
+    margin: tuple[float, float] = (1.0, 1.0),
 ) -> Calibrated:
     """Thresholds and p-values from recordings that nothing was fitted on, each of them of one vehicle, all healthy.
 
     baselines: every drive is judged against what the vehicle has learned in the drives before it, and, by all of them, what a vehicle is
-    judged by until it has. Raises TrainingDataError where too little of them can be judged.
+    judged by until it has. margin: as `thresholds`, and of the second
+    one. Raises TrainingDataError where too little of them can be judged.
     """
     enough = persistence.warmup_ticks + persistence.need
     whole = [_drives(detector, recording, rule, at) for at, recording in enumerate(held)]
     fleet = [drive for vehicle in whole for drive in vehicle if len(drive.judged) >= enough]
     _check_judged(held, [drive.judged for vehicle in whole for drive in vehicle], persistence)
     every = tuple(drive.scored for vehicle in whole for drive in vehicle)
-    set_for = _SetFor(persistence, budget, least, confirm, at_once, margin)
+    set_for = _SetFor(persistence, budget, least, confirm, at_once, margin[0])
     if baselines is None:
         return _calibrated(fleet, fleet, every, set_for)
     own = []
@@ -242,7 +243,7 @@ def calibrate(
             f"{held[0].source}: none of {len(held)} calibration recordings has over {baselines.least} drives of {rule.least_ticks} judged "
             f"ticks with pauses over {rule.gap_s} s between them; with a baseline each DATA file is all drives of one vehicle"
         )
-    return _calibrated(own, fleet, every, set_for)
+    return _calibrated(own, fleet, every, set_for, margin[1])
 
 
 def bounds(detector: Detector, fitted: Sequence[Drive], rule: DriveRule) -> NDArray[np.float64]:
@@ -319,13 +320,15 @@ def _check_judged(held: Sequence[Drive], judged: Sequence[NDArray[np.float64]], 
         )
 
 
-def _calibrated(own: list[_OfDrive], fleet: list[_OfDrive], every: tuple[Scored, ...], set_for: _SetFor) -> Calibrated:
+def _calibrated(
+    own: list[_OfDrive], fleet: list[_OfDrive], every: tuple[Scored, ...], set_for: _SetFor, learning_margin: float = 1.0
+) -> Calibrated:
     """own: judged as a vehicle is that has learned; fleet: as one that has not. The same drives where the pack has no baselines."""
     threshold, calibration, promise = set_for.thresholds(own)
     knots = p_value_knots(np.concatenate([one.judged for one in own]))
     learning, learning_knots = 1.0, None
     if own is not fleet:
-        before, _, _ = replace(set_for, margin=1.0).thresholds(fleet)  # what vehicles differ by is in the drives
+        before, _, _ = replace(set_for, margin=learning_margin).thresholds(fleet)
         learning = _figure(max(1.0, before.raise_at / threshold.raise_at))
         learning_knots = p_value_knots(np.concatenate([one.judged for one in fleet]) / learning)
     return Calibrated(

@@ -74,8 +74,8 @@ class Options:
     gap_s: int = 5
     budget: float = 1e-4
     """Probability that a healthy drive raises an alarm."""
-    margin: float = 1.0
-    """The threshold is so many times what the budget asks for: for what the calibration drives cannot show. Not while a baseline is learned."""
+    margin: tuple[float, float] = (1.0, 1.0)
+    """The threshold is so many times what the budget asks for, and so many times while a vehicle's baseline is being learned"""
     catalogue: Catalogue | None = None
     """says which signals are of the class identity, which no pack may look at"""
     twins: Sequence[str] = ()

@@ -82,11 +82,11 @@ models.add_command(train_network)
 )
 @click.option(
     "--margin",
-    default=1.0,
+    default=(1.0, 1.0),
     show_default=True,
-    type=click.FloatRange(1, 1e6),
-    metavar="TIMES",
-    help="The threshold is so many times what --budget asks for.",
+    type=(click.FloatRange(1, 1e6), click.FloatRange(1, 1e6)),
+    metavar="A B",
+    help="The threshold is A times what --budget asks for; B times while the vehicle's baseline is being learned.",
 )
 @click.option(
     "--budget", default=1e-4, show_default=True, type=click.FloatRange(1e-9, 0.5), metavar="P", help="Chance that a healthy drive alarms."
@@ -133,7 +133,7 @@ def train(
     average: int,
     persistence: str | None,
     warmup: int,
-    margin: float,
+    margin: tuple[float, float],
     budget: float,
     baseline: str | None,
     gains: tuple[str, ...],

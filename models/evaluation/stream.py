@@ -24,7 +24,7 @@ from models.pack import Pack
 __all__ = ["CLEARED", "EVIDENCE", "RAISED", "SURE", "Event", "StreamJudge", "Ticks"]
 
 RAISED, CLEARED, EVIDENCE, SURE = "raised", "cleared", "evidence", "sure"
-WIDTH = 512
+WIDTH = 4096
 """Lanes that are scored together, so that their ticks stay in the processor's cache."""
 
 Floats = NDArray[np.float64]
