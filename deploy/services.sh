@@ -12,6 +12,7 @@ need mosquitto mosquitto
 need influxd influxdb
 need victoria-metrics victoria-metrics
 need postgres postgresql
+need promtool prometheus
 need chromium chromium
 need qemu-system-x86_64 qemu-system-x86
 # A busybox that is linked to libraries cannot start the virtual machine of tests/live.
