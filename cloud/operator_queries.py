@@ -1,7 +1,8 @@
 """The operators' queries that are shipped: InfluxQL and Flux files in `cloud/queries/`, with parameters.
 
 A file's first comment says what it answers, `$name: kind, words` lines what it wants. Kinds: `text` (quoted as a string), `name` (of a
-signal), `duration` (24h), `number`. Values are quoted here, so that none can become a part of the query.
+signal), `duration` (24h), `number`, `time` (UTC, 2026-11-23T08:00:00Z).
+Values are quoted here, so that none can become a part of the query.
 """
 
 import re
@@ -21,7 +22,9 @@ Language = Literal["influxql", "flux"]
 _COMMENT = {"influxql": "--", "flux": "//"}
 _PARAMETER = re.compile(r"\$(\w+): (\w+), (.*)")
 _DURATION = re.compile(r"[1-9][0-9]{0,5}(s|m|h|d|w)")
+_TIME = re.compile(r"\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-5]\d(\.\d{1,9})?Z")
 _NUMBER = re.compile(r"[1-9][0-9]{0,5}")
+_EXAMPLES = {"duration": (_DURATION, "24h"), "number": (_NUMBER, "10"), "time": (_TIME, "2026-11-23T08:00:00Z")}
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,10 @@ class Query:
             return literal(value) if self.language == "influxql" else _flux_text(value)
         if kind == "name":
             return identifier(value) if self.language == "influxql" else _flux_text(value)
-        if not (_DURATION if kind == "duration" else _NUMBER).fullmatch(value):
-            raise CloudError(f"{self.name}: {name}: expected a {kind} like {'24h' if kind == 'duration' else '10'}, found {value[:40]!r}")
-        return value
+        form, like = _EXAMPLES[kind]
+        if not form.fullmatch(value):
+            raise CloudError(f"{self.name}: {name}: expected a {kind} like {like}, found {value[:40]!r}")
+        return literal(value) if (kind, self.language) == ("time", "influxql") else value
 
 
 @cache

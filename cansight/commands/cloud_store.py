@@ -45,12 +45,14 @@ def init(config_file: Path, shorten: bool) -> None:
 @CONFIG
 @click.option("--flux", is_flag=True, help="show the query in Flux instead of running it in InfluxQL")
 @click.option("--text", "show", is_flag=True, help="show the query instead of running it")
+@click.option("--replay", is_flag=True, help="ask the database of recorded logs, and of the demonstration")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 @click.argument("name", required=False)
 @click.argument("values", nargs=-1, metavar="[PARAMETER=VALUE...]")
-def query(config_file: Path, flux: bool, show: bool, as_json: bool, name: str | None, values: tuple[str, ...]) -> None:
+def query(config_file: Path, flux: bool, show: bool, replay: bool, as_json: bool, name: str | None, values: tuple[str, ...]) -> None:
     """Run an operators' query of InfluxDB by NAME; without one, list them."""
     from cloud.operator_queries import queries
+    from cloud.stores.influx_databases import REPLAY
     from cloud.stores.influx_http import InfluxServer
 
     there = queries()
@@ -66,7 +68,7 @@ def query(config_file: Path, flux: bool, show: bool, as_json: bool, name: str | 
         raise UsageError(f"query {name}: expected PARAMETER=VALUE, found {wrong[0][:60]!r}")
     config = load_config(config_file)
     influx = config.store.influx
-    database = influx.bucket or influx.database
+    database = (influx.bucket or influx.database) + REPLAY * replay
     text = there[name, language].filled(dict(value.split("=", 1) for value in values), database)
     if flux or show:
         click.echo(text, nl=False)

@@ -18,6 +18,7 @@ from cloud.store import StoreUnavailable
 
 _NAMED = re.compile(r"unable to parse '(.*?)': ", re.DOTALL)
 _DROPPED = re.compile(r"\bdropped=(\d+)")
+TURNED_AWAY = (401, 403)
 _MISSING = re.compile(r"database not found|bucket .*not found", re.IGNORECASE)
 
 
@@ -90,6 +91,12 @@ class InfluxServer:
     def open(self) -> None:
         """Raises CloudError when a secret's file cannot be read."""
         config = self._config
+        self._read_secrets()
+        timeout = urllib3.Timeout(connect=min(5.0, config.timeout_s), read=config.timeout_s)
+        self._pool = urllib3.PoolManager(maxsize=8, timeout=timeout, retries=False)
+
+    def _read_secrets(self) -> None:
+        config = self._config
         if config.token_file:
             self._token = _secret("store.influx.token_file", config.token_file)
             self._headers = {"Authorization": f"Token {self._token}"}
@@ -97,8 +104,20 @@ class InfluxServer:
             password = _secret("store.influx.password_file", config.password_file) if config.password_file else ""
             basic = base64.b64encode(f"{config.username}:{password}".encode()).decode()
             self._headers = {"Authorization": f"Basic {basic}"}
-        timeout = urllib3.Timeout(connect=min(5.0, config.timeout_s), read=config.timeout_s)
-        self._pool = urllib3.PoolManager(maxsize=8, timeout=timeout, retries=False)
+
+    def _turned_away(self) -> str:
+        """After a 401 or 403: what to do, if anything. The secret's file is read again, so what an operator writes there counts from the
+        next try on, without a restart."""
+        before = self._headers
+        try:
+            self._read_secrets()
+        except CloudError as error:
+            return f"; {error}"
+        if self._headers != before:
+            with self._lock:
+                self._client = self._writer = None  # it keeps the token it was made with
+        file = self._config.token_file or self._config.password_file
+        return f"; is {file} right? It is read again at each try" if file else "; store.influx names no token_file and no username"
 
     def close(self) -> None:
         with self._lock:
@@ -128,7 +147,8 @@ class InfluxServer:
         if status in (400, 413, 422):
             raise Refused(reason, status)
         if status >= 300:
-            raise StoreUnavailable(f"{self.url}: writing to {database!r} answered {status}: {reason}")
+            what = self._turned_away() if status in TURNED_AWAY else ""
+            raise StoreUnavailable(f"{self.url}: writing to {database!r} answered {status}: {reason}{what}")
 
     def query(self, database: str, text: str) -> list[QuerySeries]:
         """All series of an InfluxQL query, times in ms. A database that is not there yet has none. Raises StoreUnavailable."""
@@ -141,7 +161,8 @@ class InfluxServer:
         if _MISSING.search(message):
             return []
         if message or answer.status >= 300:
-            raise StoreUnavailable(f"{self.url}/query: answered {answer.status}: {_one_line(message)}")
+            what = self._turned_away() if answer.status in TURNED_AWAY else ""
+            raise StoreUnavailable(f"{self.url}/query: answered {answer.status}: {_one_line(message)}{what}")
         return [series for result in decoded.results for series in result.series if series.values]
 
     def _write_1(self, database: str, body: bytes) -> tuple[int, str]:

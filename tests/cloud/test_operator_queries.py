@@ -87,6 +87,9 @@ def test_every_influxql_query_answers_its_question(settings: Path, capsys: pytes
     (signal,) = run("signal", f"vehicle={HERE}", "signal=M0.S1", "since=24h")
     assert [column for column in signal["columns"] if column != "time"] == ["least", "mean", "greatest"]
     assert all(row[1] <= row[2] <= row[3] for row in signal["rows"])  # type: ignore[operator]
+    minute = [time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(signal["rows"][0][0] / 1000 + late)) for late in (0, 60)]  # type: ignore[operator]
+    (raw,) = run("raw_window", f"vehicle={HERE}", "signal=M0.S1", f"from={minute[0]}", f"to={minute[1]}")
+    assert min(row[1] for row in raw["rows"]) == signal["rows"][0][1]  # type: ignore[type-var]
     (worst,) = run("worst_vehicles", "number=5")
     assert sorted((row[1:] for row in worst["rows"]), key=str, reverse=True) == [[3, AWAY], [1, HERE]]
     (silent,) = run("silent_vehicles")
