@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cloud.config import CloudConfig
 from cloud.database import CLOCKS, REPLAYS, STREAMS
 from cloud.errors import BackupError
-from cloud.tables import insert, make_engine, make_private, one_line, parsed
+from cloud.tables import insert, make_engine, make_private, one_line, parsed, shown
 from cloud.versions import NEWEST, every_metadata, require
 
 __all__ = ["MANIFEST", "Manifest", "backup", "copy_tables", "read_manifest", "tables_of_backup"]
@@ -184,7 +184,7 @@ def _opened(url: str) -> Iterator[Engine]:
         raise BackupError(f"{address.database}: is not there; is `state` right, and has the cloud ever run?")
     engine = make_engine(address)
     try:
-        require(engine, f"{address.database}")
+        require(engine, shown(address))
         yield engine
     finally:
         engine.dispose()

@@ -17,7 +17,7 @@ from cloud.pki import load_certificate
 from cloud.pki_files import load_certificates
 from cloud.replica_names import client_id
 from cloud.revocation import Revocations
-from cloud.tables import TABLES_AWAY, make_engine, one_line, parsed
+from cloud.tables import TABLES_AWAY, make_engine, one_line, parsed, shown
 from cloud.versions import NEWEST, version_of
 from dbc.errors import DbcError
 from wire.errors import WireError
@@ -120,13 +120,13 @@ def _database(config: CloudConfig) -> str:
             found = version_of(db)
             server = ".".join(map(str, db.dialect.server_version_info or ()))
     except (SQLAlchemyError, *TABLES_AWAY) as error:
-        raise CloudError(f"{url.render_as_string()}: {one_line(error)}") from error
+        raise CloudError(f"{shown(url)}: {one_line(error)}") from error
     finally:
         engine.dispose()
     if found == NEWEST:
         return f"{url.database} on {url.get_backend_name()} {server}, tables of version {found}"
     words = "it has no tables" if found is None else f"its tables are of version {found}, this program's are {NEWEST}"
-    raise CloudError(f"{url.render_as_string()}: {words}; `cansight cloud init`")
+    raise CloudError(f"{shown(url)}: {words}; `cansight cloud init`")
 
 
 def _clock(config: CloudConfig) -> str:

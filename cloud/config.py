@@ -25,7 +25,7 @@ class TablesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     The password may stand in a file of its own. What libpq knows may stand behind a `?`, as `sslmode=verify-full&sslrootcert=...`.
     """
 
-    url: Annotated[str, msgspec.Meta(pattern=r"^(|postgresql://[^\s]+/[^\s/?]+(\?\S*)?)$")] = ""
+    url: str = ""
     password_file: str = ""
 
 
@@ -135,10 +135,15 @@ class CloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """SQLAlchemy's address of the tables, with the password in it. Raises CloudError where that cannot be read."""
         if not self.database.url:
             return f"sqlite:///{Path(self.state).absolute() / 'cansight.db'}"
+        scheme, _, _ = self.database.url.partition("://")
         try:
+            if scheme != "postgresql":
+                raise ValueError
             url = make_url(self.database.url).set(drivername="postgresql+psycopg")
+            if not url.database:
+                raise ValueError
         except (ArgumentError, ValueError):
-            raise CloudError("database.url: expected postgresql://USER@HOST:PORT/DATABASE, found something else") from None
+            raise CloudError(f"database.url: expected postgresql://USER@HOST:PORT/DATABASE, found {scheme[:20]!r}://…") from None
         if self.database.password_file:
             path = Path(self.database.password_file)
             try:

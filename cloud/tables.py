@@ -23,7 +23,7 @@ from sqlalchemy.sql.dml import Insert
 from cloud.errors import CloudError, TablesUnusable
 from cloud.versions import require
 
-__all__ = ["TABLES_AWAY", "AnyRow", "Insertion", "Tables", "insert", "make_engine", "make_private", "one_line", "parsed"]
+__all__ = ["TABLES_AWAY", "AnyRow", "Insertion", "Tables", "insert", "make_engine", "make_private", "one_line", "parsed", "shown"]
 
 LOCK_WAIT_S = 30.0  # writers queue for SQLite's one write lock; each transaction here takes milliseconds
 TRIES = 8  # of a transaction that lost against another one
@@ -78,7 +78,7 @@ class Tables:
         `make_folder`: of SQLite's file, where it is missing.
         """
         url = self.parsed
-        name = url.database if url.get_backend_name() == "sqlite" else url.render_as_string()
+        name = shown(url)
         try:
             if url.get_backend_name() == "sqlite":
                 path = Path(url.database or "")
@@ -92,7 +92,7 @@ class Tables:
             engine = make_engine(url)
             undo.callback(engine.dispose)
             try:
-                require(engine, f"{name}")
+                require(engine, name)
             except (DatabaseError, *TABLES_AWAY) as error:
                 raise self._unusable(f"{name}: {self._called} cannot be opened: {one_line(error)}") from error
             except TablesUnusable as error:
@@ -153,6 +153,11 @@ def parsed(text: str, called: str = "the tables", unusable: type[CloudError] = T
     if backend not in ("sqlite", "postgresql") or not url.database or (backend == "sqlite" and url.database == ":memory:"):
         raise unusable(f"{called}: expected sqlite:// and a file's path, or postgresql+psycopg://, found {url.render_as_string()}")
     return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
+
+
+def shown(url: URL) -> str:
+    """For people, as they wrote it, without the password."""
+    return f"{url.database}" if url.get_backend_name() == "sqlite" else url.set(drivername="postgresql").render_as_string()
 
 
 def insert(

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
 from cloud.errors import TablesUnusable
-from cloud.tables import make_engine, make_private, one_line, parsed
+from cloud.tables import make_engine, make_private, one_line, parsed, shown
 from cloud.versions import NEWEST, UNNUMBERED, alone, every_metadata, make_all, version_of
 
 __all__ = ["bring_up"]
@@ -25,7 +25,7 @@ def bring_up(database_url: str) -> str:
     Raises TablesUnusable: nothing is changed then.
     """
     url = parsed(database_url)
-    name = url.database if url.get_backend_name() == "sqlite" else url.render_as_string()
+    name = shown(url)
     if url.get_backend_name() == "sqlite":
         path = Path(url.database or "")
         try:
@@ -37,7 +37,7 @@ def bring_up(database_url: str) -> str:
     try:
         with engine.connect().execution_options(writes=True) as db, db.begin():
             alone(db)
-            return f"{name}: {_bring_up(db, f'{name}')}"
+            return f"{name}: {_bring_up(db, name)}"
     except (SQLAlchemyError, CommandError) as error:
         raise TablesUnusable(f"{name}: the tables cannot be brought to version {NEWEST}: {one_line(error)}") from error
     finally:

@@ -60,8 +60,8 @@ class Memory:
 class Cloud:
     """Everything between an arrival and the sinks."""
 
-    def __init__(self, stack: ExitStack, folder: Path, vehicle: Vehicle) -> None:
-        self.database = stack.enter_context(Database(f"sqlite:///{folder / 'cansight.db'}"))
+    def __init__(self, stack: ExitStack, folder: Path, vehicle: Vehicle, replica: str = "") -> None:
+        self.database = stack.enter_context(Database(f"sqlite:///{folder / 'cansight.db'}", replica))
         fleet_ca = x509.load_pem_x509_certificate((vehicle.pki / "fleet-ca.pem").read_bytes())
         models = {vehicle.schema.schema_id: VehicleModel("sample", vehicle.schema, None)}
         streams = Streams(self.database, load_recipient_keys([vehicle.pki / "recipient.key"]), fleet_ca, models)
@@ -213,6 +213,24 @@ def test_a_boot_without_a_clock_waits_for_it(tmp_path: Path, pki: Path, restart:
     assert all(event.replay for event in mine)
     placed = sorted(tick for event in mine if isinstance(event, TickRows) for tick in event.tick_ms.tolist())
     assert placed == [START_MS - 1000 + 1000 * tick for tick in range(4)]
+
+
+def test_what_waits_at_one_replica_is_placed_by_a_clock_that_another_was_told(
+    tmp_path: Path, pki: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloud.sinks.LOOK_EVERY_S", 0.0)
+    vehicle = Vehicle(pki, make_schema(), clock=None)
+    sink = Memory()
+    with ExitStack() as stack:
+        cloud = Cloud(stack, tmp_path / "c", vehicle, "a")
+        cloud.land(vehicle.announcement, vehicle.rows(range(2)))
+        cloud.run([sink], nothing)
+        assert sink.events == []
+        other = stack.enter_context(Database(cloud.database.url, "b"))
+        other.learn([], {(vehicle.id, vehicle.boot_id): Clock(boot_ms=0, utc_ms=START_MS, source="system")})
+        cloud.run([sink], nothing)
+        cloud.run([sink], nothing)  # and once only
+    assert sink.sequences == [1]
 
 
 def test_an_announcement_with_the_clock_places_the_boots_other_streams(tmp_path: Path, pki: Path) -> None:
