@@ -22,6 +22,7 @@ NOUNS = {
     "models": "train, score, evaluate and inspect detectors",
     "edge": "the agent on the vehicle",
     "cloud": "the aggregator, its stores, tickets and page",
+    "lake": "every vehicle's ticks as Parquet: SQL, what is in it, compaction",
     "tickets": "the ticket queue",
     "pki": "fleet certificates and keys",
     "bench": "every benchmark, with its rival in the same run",

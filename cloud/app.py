@@ -334,7 +334,9 @@ class Cloud:
     async def _serve(self, stack: AsyncExitStack, store: Store, tickets: TicketService, tokens: Tokens, parts: "Parts") -> None:
         described = {name: (model.schema, model.catalogue) for name, model in parts.models.items()}
         held = Path(self.config.state) / "quarantine"
-        backend = Backend(store, tickets, tokens, self.stats, described, self._database.heard, lambda: read_only(held), self._database)
+        backend = Backend(
+            store, tickets, tokens, self.stats, described, self._database.heard, lambda: read_only(held), self._database, self._quality
+        )
         server = web.AppRunner(make_app(backend, parts.api_tls is not None), access_log=None, max_line_size=MAX_LINE_BYTES)
         await server.setup()
         stack.push_async_callback(server.cleanup)

@@ -26,6 +26,12 @@ GAUGES = (
     ("connected", "1 while the broker is there"),
     ("waiting", "Messages that wait to be landed"),
 )
+QUALITY = (
+    ("vehicles", "Vehicles that sent ticks today (UTC)"),
+    ("coverage", "Of the vehicles of the last thirty days, the share that sent ticks today"),
+    ("completeness", "Of today's ticks there should be, the share that is there"),
+    ("upload", "Of today's batches, the share that was not dropped and came within a day"),
+)
 
 
 class CloudMetrics(Collector):
@@ -56,6 +62,15 @@ class CloudMetrics(Collector):
             if recent[name] is not None:
                 delay.add_metric([quantile], recent[name])
         yield delay
+        quality = stats.get("quality", {})
+        for name, words in QUALITY:
+            if quality.get(name) is not None:
+                yield GaugeMetricFamily(f"cansight_cloud_quality_{name}", words, value=quality[name])
+        lake = stats.get("lake", {})
+        yield GaugeMetricFamily(
+            "cansight_cloud_lake_fresh_files", "Files of the lake that wait to be compacted", value=lake.get("fresh_files", 0)
+        )
+        yield GaugeMetricFamily("cansight_cloud_lake_away", "1 where the last compaction failed", value=float(bool(lake.get("error"))))
         refusals = CounterMetricFamily("cansight_cloud_refusals", "What was refused or set aside, by kind", labels=["kind"])
         for kind, number in sorted(stats["refusals"].items()):
             refusals.add_metric([kind], number)

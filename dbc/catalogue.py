@@ -7,6 +7,7 @@ A TOML file beside the DBC:
     [purposes]     NAME = { en, zh }
     [faults.CODE]  en, zh, subsystem, action_en, action_zh, signals = [...]
     [signals]      "Message.Signal" = { subsystem, purpose, privacy, en, zh }
+    [twins]        NAME = ["Message.Signal", ...]: measure one quantity in one unit; may be missing
     [changes]      software = [signals that say a version], service = [countdowns to the next service]; may be missing
 """
 
@@ -68,6 +69,7 @@ class Catalogue:
     checks: Mapping[str, Protection] = field(default_factory=dict)  # by message: alive counters and checksums, see dbc/integrity.py
     software: tuple[str, ...] = ()  # signals of which another value is another version
     service: tuple[str, ...] = ()  # countdowns to the next service, which a service sets back
+    twins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by a name of theirs: signals that measure one quantity
 
     @staticmethod
     def empty(vehicle: str = "") -> Catalogue:
@@ -114,6 +116,7 @@ class Catalogue:
         """Raises CatalogueError when the catalogue names a signal that is not among `names` (the schema's)."""
         known = set(names) | {name.partition(":")[2] for name in names}
         named = [*self.signals, *(signal for fault in self.faults.values() for signal in fault.signals), *self.software, *self.service]
+        named += [signal for twins in self.twins.values() for signal in twins]
         if missing := [name for name in named if name not in known]:
             raise CatalogueError(f"the catalogue of {self.vehicle} names {len(missing)} signals that the DBC does not have: {missing[0]}")
 
@@ -130,6 +133,10 @@ class _Reader:
         changes = {key: self._names(value, f"changes.{key}") for key, value in changes.items()}
         if extra := sorted(changes.keys() - {"software", "service"}):
             raise CatalogueError(f"{self.path}: changes: unknown key {extra[0]}; expected service, software")
+        given = self._table({"twins": document.pop("twins", {})}, "twins")
+        twins = {name: self._names(value, f"twins.{name}") for name, value in given.items()}
+        if alone := next((name for name, signals in twins.items() if len(set(signals)) < 2), None):
+            raise CatalogueError(f"{self.path}: twins.{alone}: expected at least two signals, found {len(set(twins[alone]))}")
         self._keys(document, "", {"vehicle", "subsystems", "purposes", "faults", "signals"})
         subsystems = {name: self._words(value, f"subsystems.{name}") for name, value in self._table(document, "subsystems").items()}
         purposes = {name: self._words(value, f"purposes.{name}") for name, value in self._table(document, "purposes").items()}
@@ -138,7 +145,7 @@ class _Reader:
             for name, value in self._table(document, "signals").items()
         }
         faults = {code: self._fault(code, value, f"faults.{code}", subsystems) for code, value in self._table(document, "faults").items()}
-        return Catalogue(self._text(document, "vehicle", ""), subsystems, purposes, signals, faults, checks, **changes)
+        return Catalogue(self._text(document, "vehicle", ""), subsystems, purposes, signals, faults, checks, **changes, twins=twins)
 
     def _check(self, message: str, value: Any, where: str) -> Protection:
         """counter and checksum are names of signals; a checksum needs its profile, and most profiles a data_id."""

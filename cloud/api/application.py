@@ -15,6 +15,7 @@ from cloud.api.health import Health
 from cloud.api.ledgers import Ledgers
 from cloud.api.models import VehicleModels
 from cloud.api.openapi import OpenApi
+from cloud.api.quality import QualityRoutes
 from cloud.api.queue import Queue
 from cloud.api.rates import RATES, Rate
 from cloud.api.route import MAX_BODY_BYTES, Route, bound
@@ -67,6 +68,7 @@ def all_routes(backend: Backend, access: Access, events: Events) -> list[Route]:
         Fleet(backend, models),
         SeriesRoutes(backend, models),
         Findings(backend),
+        QualityRoutes(backend),
         Queue(backend, models),
         Desk(backend),
         SilenceRoutes(backend),

@@ -10,6 +10,7 @@ from cloud.tickets.service import TicketService
 from cloud.tokens import Tokens
 
 if TYPE_CHECKING:
+    from cloud.quality.tables import QualityTables
     from dbc.catalogue import Catalogue
     from dbc.schema import Schema
 
@@ -41,3 +42,4 @@ class Backend:
     heard: Callable[[], Mapping[str, Mapping[str, Any]]] = dict
     quarantine: Callable[[], list[Item]] = list
     replays: Replays | None = None
+    quality: "QualityTables | None" = None

@@ -1,0 +1,138 @@
+"""Batches as Arrow tables: `time`, `vehicle`, `model`, which batch a row came in, and a float64 column for each signal.
+
+The batch is `stream_CLASS` and `sequence_CLASS`, one pair for each consent class, so that rows of one tick can be laid over one another.
+A signal's column has unit, words, subsystem, purpose and class as its metadata; null: no valid value.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from cloud.events import VALID, FindingEvent, GapEvent, StatusEvent, TickRows
+from dbc.catalogue import Catalogue
+
+if TYPE_CHECKING:
+    from dbc.schema import Schema
+
+__all__ = ["BATCH", "KEYS", "ROW", "Layout", "event_table", "signal_fields"]
+
+ROW = {"cansight": "row"}  # metadata of the columns that are no signals
+BATCH = {"cansight": "batch"}
+KEYS = "cansight.keys"  # of a fresh file: [day, vehicle] of its rows
+CHUNK_BYTES = 16 << 20  # raw values that are made into columns at once: bounds the memory
+TIME = pa.field("time", pa.timestamp("ms", "UTC"), nullable=False, metadata=ROW)
+TEXT = pa.dictionary(pa.int32(), pa.string())
+
+
+def signal_fields(schema: "Schema", catalogue: Catalogue | None) -> list[pa.Field]:
+    """Every signal's column, in the schema's order."""
+    catalogue = catalogue or Catalogue.empty()
+    fields = []
+    for name, unit in zip(schema.names, schema.units, strict=True):
+        entry = catalogue.entry(name)
+        told = {"unit": unit, "privacy": catalogue.consent_class(name)}
+        if entry is not None:
+            told |= {"en": entry.words.en, "zh": entry.words.zh, "subsystem": entry.subsystem, "purpose": entry.purpose}
+        fields.append(pa.field(name, pa.float64(), metadata=told))
+    return fields
+
+
+class Layout:
+    """What batches of one vehicle model, schema, choice of signals and consent class have in common."""
+
+    def __init__(self, batch: TickRows, fields: Sequence[pa.Field]) -> None:
+        self._schema = batch.schema
+        self._columns = batch.columns
+        self._model = batch.model
+        told = {"cansight.lake": "1"}
+        self.arrow = pa.schema(
+            [
+                TIME,
+                pa.field("vehicle", TEXT, nullable=False, metadata=ROW),
+                pa.field("model", TEXT, nullable=False, metadata=ROW),
+                pa.field(f"stream_{batch.consent_class}", TEXT, metadata=BATCH),
+                pa.field(f"sequence_{batch.consent_class}", pa.uint32(), metadata=BATCH),
+                *(fields[column] for column in batch.columns.tolist()),
+            ],
+            metadata=told,
+        )
+
+    def tables(self, batches: Sequence[TickRows]) -> Iterator[pa.Table]:
+        """Their rows, by vehicle, a bounded number at a time."""
+        ordered = sorted(batches, key=lambda batch: batch.vehicle)  # stable: in the order of their arrival
+        chunk: list[TickRows] = []
+        size = 0
+        for batch in ordered:
+            chunk.append(batch)
+            size += batch.raw.nbytes
+            if size >= CHUNK_BYTES:
+                yield self._table(chunk)
+                chunk, size = [], 0
+        if chunk:
+            yield self._table(chunk)
+
+    def _table(self, batches: Sequence[TickRows]) -> pa.Table:
+        ticks = np.array([len(batch.tick_ms) for batch in batches])
+        raw = np.concatenate([batch.raw for batch in batches])
+        reason = np.concatenate([batch.reason for batch in batches])
+        values = self._schema.physical(raw, self._columns)
+        wrong = reason != VALID
+        wrong |= ~np.isfinite(values)
+        whole = ~wrong.any(axis=0)
+        by_signal, missing = values.T.copy(), wrong.T.copy()
+        columns: list[pa.Array] = [
+            pa.array(np.concatenate([batch.tick_ms for batch in batches])).cast(TIME.type),
+            _repeated([batch.vehicle for batch in batches], ticks),
+            _repeated([self._model] * len(batches), ticks),
+            _repeated([batch.stream.hex() for batch in batches], ticks),
+            pa.array(np.repeat(np.array([batch.sequence for batch in batches], np.uint32), ticks)),
+        ]
+        columns += [pa.array(by_signal[at], mask=None if whole[at] else missing[at]) for at in range(len(by_signal))]
+        return pa.Table.from_arrays(columns, schema=self.arrow)
+
+
+def event_table(events: Sequence[FindingEvent | GapEvent | StatusEvent]) -> pa.Table:
+    """Findings, gaps and status messages: when, which batch, and the message as JSON."""
+    rows: dict[str, list[Any]] = {name: [] for name in EVENT_SCHEMA.names}
+    for event in events:
+        if isinstance(event, FindingEvent):
+            kind, ms, body = "finding", event.finding.tick_ms, _json(event.finding)
+        elif isinstance(event, GapEvent):
+            kind, ms, body = "gap", event.received_ms, _json(event.gap)
+        else:
+            kind, ms, body = "status", event.tick_ms, _json(event.status)
+        row = (ms, event.vehicle, event.model, kind, event.received_ms, event.replay, event.stream.hex(), event.sequence, body)
+        for name, value in zip(EVENT_SCHEMA.names, row, strict=True):
+            rows[name].append(value)
+    return pa.table(rows, schema=EVENT_SCHEMA)
+
+
+EVENT_SCHEMA = pa.schema(
+    [
+        TIME,
+        pa.field("vehicle", pa.string(), nullable=False, metadata=ROW),
+        pa.field("model", pa.string(), nullable=False, metadata=ROW),
+        pa.field("kind", pa.string(), nullable=False, metadata=ROW),
+        pa.field("received", pa.timestamp("ms", "UTC"), nullable=False, metadata=ROW),
+        pa.field("replay", pa.bool_(), nullable=False, metadata=ROW),
+        pa.field("stream", pa.string(), nullable=False, metadata=BATCH),
+        pa.field("sequence", pa.uint32(), nullable=False, metadata=BATCH),
+        pa.field("body", pa.string(), nullable=False, metadata=ROW),
+    ],
+    metadata={"cansight.lake": "1"},
+)
+
+
+def _repeated(texts: Sequence[str], times: "np.ndarray[Any, Any]") -> pa.DictionaryArray:
+    distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    numbers = np.repeat(np.array([distinct[text] for text in texts], np.int32), times)
+    return pa.DictionaryArray.from_arrays(pa.array(numbers), pa.array(list(distinct), pa.string()))
+
+
+def _json(message: msgspec.Struct) -> str:
+    """As MessagePack has it; ids in hexadecimal."""
+    fields = msgspec.to_builtins(message, builtin_types=(bytes,))
+    return msgspec.json.encode({name: value.hex() if isinstance(value, bytes) else value for name, value in fields.items()}).decode()
