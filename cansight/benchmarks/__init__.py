@@ -6,6 +6,8 @@ from cansight.benchmarks.agent import agent
 from cansight.benchmarks.batch import batch
 from cansight.benchmarks.bulk import bulk
 from cansight.benchmarks.cloud_load import cloud
+from cansight.benchmarks.cloud_replicas import replicas
+from cansight.benchmarks.console import console
 from cansight.benchmarks.decode import decode
 from cansight.benchmarks.fleet import fleet
 from cansight.benchmarks.latency import latency
@@ -36,6 +38,8 @@ BENCHMARKS: dict[str, Callable[[Material], list[Result]]] = {
     "sim-frames": sim_frames,
     "fleet": fleet,
     "cloud": cloud,
+    "replicas": replicas,
+    "console": console,
 }
 
 __all__ = ["BENCHMARKS", "Material", "Result"]

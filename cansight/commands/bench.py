@@ -17,7 +17,7 @@ def bench(names: tuple[str, ...], log: str | None, dbc: tuple[str, ...], as_json
     the data path     decode bulk batch offline lines log-parquet mf4-parquet
     the running agent live agent latency packs
     the workbench     replay sim-ticks sim-frames fleet
-    the cloud         cloud
+    the cloud         cloud replicas console
     """
     from cansight.benchmarks import BENCHMARKS, Material
     from cansight.errors import UsageError

@@ -83,7 +83,7 @@ export class Chart {
     this.say("");
     const units = [...new Set(view.lines.map((line) => line.unit))];
     const panels = units.map((unit) => view.lines.filter((line) => line.unit === unit));
-    const shape = JSON.stringify(panels.map((lines) => lines.map((line) => [line.name, line.unit, line.colour, line.low !== line.high])));
+    const shape = JSON.stringify(panels.map((lines) => lines.map((line) => [line.unit, line.colour, line.low !== line.high])));
     if (shape !== this.shape) {
       this.clear();
       this.shape = shape;

@@ -17,6 +17,7 @@ const POINTS = 1400; // about two for each pixel column
 const SHORTEST_MS = 20_000;
 const SLOW_MS = 30_000; // findings, tickets and quality change seldom
 const QUALITY_DAYS = 14;
+const MOST_GAPS = 2; // named in a day's row
 // What a newcomer wants to see move where neither the address nor a ticket says what to draw.
 const FIRST_CHOICE = [/vehicle.?speed|车速/, /state.of.charge|\bsoc/, /coolant.*temperature/, /speed/, /temp/];
 const FIRST_COUNT = 3;
@@ -91,17 +92,28 @@ export class VehicleView {
       el("span", { class: "marked" }, el("span", { class: `mark ${silent ? "warn" : "good"}` }), silent ? t("silentFor", { duration: duration(heard * 1000) }) : t("online")),
       el("span", {}, vehicle.model), el("span", {}, t("signalsOf", { count: vehicle.signals })), tick === null ? null : el("span", {}, t("newestData", { time: when(tick) }))]);
     if (tick === null) return this.signals.show([], 0);
-    await Promise.all([this.refreshSlow(vehicle), this.refreshValues(tick)]);
+    await this.refreshValues(tick);
+    await this.refreshSlow(vehicle); // after the picture, which is what the reader waits for
   }
 
   async refreshValues(tick) {
     if (tick === this.newest && this.drawnFor === this.wanted()) return;
-    const items = tick === this.newest ? null : await get(`${this.path}/signals`, { lang: language });
+    const fresh = tick !== this.newest;
     this.newest = tick;
-    if (items) this.signals.show(items, tick);
-    if (this.untouched && this.signals.rows.size) await this.begin();
+    // where it is known what to draw, nothing waits for the list
+    await Promise.all([this.untouched ? null : this.draw(), fresh ? this.refreshList(tick) : null]);
+    if (!this.untouched || !this.signals.rows.size) return;
+    await this.begin();
     this.showChips();
     await this.draw();
+  }
+
+  async refreshList(tick) {
+    this.signals.show(await get(`${this.path}/signals`, { lang: language }), tick);
+    this.showChips();
+    if (!this.view) return;
+    for (const line of this.view.lines) line.name = this.signals.words(line.signal); // it may have been drawn before the words were known
+    this.chart.panels.setAttribute("aria-label", described(this.view));
   }
 
   async refreshSlow(vehicle) {
@@ -112,7 +124,7 @@ export class VehicleView {
     const [tickets, findings, quality] = await Promise.all([
       get("/api/tickets", { vehicle: this.id, lang: language, limit: 50 }),
       may("fleet") ? get(`${this.path}/findings`, { from_ms: end - QUALITY_DAYS * 86_400_000, to_ms: end + 86_400_000 }) : { findings: [] },
-      !(await offers("/api/vehicles/*/quality")) ? { days: [], offered: false } : get(`${this.path}/quality`, { from_day: day(end - (QUALITY_DAYS - 1) * 86_400_000), to_day: day(end) }),
+      !may("fleet") || !(await offers("/api/vehicles/*/quality")) ? { days: [], offered: false } : get(`${this.path}/quality`, { from_day: day(end - (QUALITY_DAYS - 1) * 86_400_000), to_day: day(end), lang: language }),
     ]);
     const words = new Map(tickets.tickets.map((one) => [one.fault_code, one.fault_words]));
     this.findings = findings.findings.filter((one) => one.raised_ms !== null).map((one) => ({ ...one, words: words.get(one.fault_code) ?? one.fault_code }));
@@ -245,7 +257,7 @@ export class VehicleView {
   showLanes() {
     if (this.newest === null) return;
     const [from, to] = this.range();
-    const gaps = this.quality.flatMap((day) => day.gaps ?? []).map((gap) => ({ from: gap.from_ms, to: gap.to_ms, words: gap.cause }));
+    const gaps = this.quality.flatMap((day) => day.gaps).map((gap) => ({ from: gap.from_ms, to: gap.to_ms, words: gap.cause }));
     const findings = this.shownFindings().map(({ one, ...span }) => ({ ...span, words: one.level === "seen" ? `${one.words} · ${t("belowTicket")}` : one.words, href: one.ticket_id ? `#/tickets/${one.ticket_id}` : null }));
     this.lanes.show([{ name: t("findings"), look: "found", items: findings }, { name: t("gaps"), look: "missing", items: gaps }], [from, to]);
   }
@@ -259,11 +271,18 @@ function qualityCard(days) {
     el("td", { class: "number" }, percent(day.upload, 1)),
     el("td", { class: "number" }, day.latency_ms?.p99 == null ? "–" : `${(day.latency_ms.p99 / 1000).toFixed(1)} s`),
     el("td", { class: "number less" }, day.clock_offset_ms == null ? "–" : `${number(Math.round(day.clock_offset_ms))} ms`),
-    el("td", {}, (day.gaps ?? []).map((gap) => `${duration(gap.to_ms - gap.from_ms)} ${gap.cause}`).join("; ")),
-    el("td", { class: "less id" }, (day.implausible ?? []).map((one) => one.signal ?? one).join(", "))));
+    el("td", {}, gapsOf(day)),
+    el("td", { class: "less id" }, day.implausible.map((one) => `${one.signal} ${percent(one.share)}`).join(", "))));
   return el("section", { class: "card", "aria-label": t("dataQuality") }, el("header", {}, el("h2", {}, t("dataQuality"))),
     el("div", { class: "body" }, dayBars(days, (day) => day.completeness, { label: t("completeness"), floor: 0.95, width: 640 })),
     table([[t("day")], [t("completeness"), "number"], [t("upload"), "number"], [t("latencyP99"), "number"], [t("clockOffset"), "number less"], [t("gaps")], [t("implausible"), "less"]], rows, "tight folding"));
+}
+
+// What counts against the completeness, the longest first; a car that slept has lost nothing.
+function gapsOf(day) {
+  const lost = day.gaps.filter((gap) => gap.lost).sort((a, b) => (b.to_ms - b.from_ms) - (a.to_ms - a.from_ms));
+  const told = lost.slice(0, MOST_GAPS).map((gap) => `${duration(gap.to_ms - gap.from_ms)} ${gap.cause}`);
+  return [...told, ...(lost.length > MOST_GAPS ? [`+${lost.length - MOST_GAPS}`] : [])].join("; ");
 }
 
 function factsCard(vehicle, status) {
