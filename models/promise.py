@@ -18,7 +18,7 @@ SHOWN = 1.0
 class Month:
     """finding, ticket: false findings in a vehicle-month, of any level and at ticket level. drives: in it, of the calibration's length.
 
-    words: what vouches for it.
+    words: what vouches for it. promises: whether there were enough drives to say any of this of others.
     """
 
     finding: Chance
@@ -26,6 +26,7 @@ class Month:
     drives: float
     minutes: float
     words: str
+    promises: bool
 
 
 def a_month(manifest: Manifest, hours: float) -> Month:
@@ -46,6 +47,7 @@ def a_month(manifest: Manifest, hours: float) -> Month:
         drives=drives,
         minutes=minutes,
         words=whole,
+        promises=worth >= FEW,
     )
 
 
@@ -66,7 +68,8 @@ def describe(manifest: Manifest, hours: float) -> list[str]:
         at_once = "" if confirm.at_once is None else f", or once at {confirm.at_once:.4g}"
         lines.append(f"confirm  ticket level when {confirm.drives} of the last {confirm.of} drives raise the alarm{at_once}")
     budget, month = manifest.alarm_budget, a_month(manifest, hours)
-    if (worth := budget.drives or float(manifest.calibration.drives)) < FEW:
+    worth = budget.drives or float(manifest.calibration.drives)
+    if not month.promises:
         number = f"{worth:.0f} {'drive says' if round(worth) == 1 else 'drives say'}"
         lines.append(f"budget   no promise: {number} nothing of others; {budget.per_drive:g} false findings a drive was asked for")
         return lines

@@ -4,6 +4,7 @@ One thread and no arenas: a telematics unit has few cores and little memory, and
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -242,5 +243,9 @@ class PackRuntime:
                 raise PackError(f"{self._label}: model.onnx gives {output.size} {name}, expected one for each of {len(self.names)} signals")
 
 
+_PLACE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (?:/\S+:\d+ .*?\) )?")
+"""onnxruntime names the file and function of its own source before it says what is wrong."""
+
+
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return _PLACE.sub("", " ".join(str(error).split()))[:300]

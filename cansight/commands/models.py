@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 MONTH_HOURS = 40
 """Driving in a vehicle-month."""
+NAMED = 4
+"""Signals that are named of those left out for one reason."""
 
 
 @click.group()
@@ -274,18 +276,20 @@ def _describe(manifest: "Manifest") -> list[str]:
     from models.promise import describe
 
     calibration = manifest.calibration
+    stretches = calibration.drives == 1 and manifest.training.drives <= 2  # that one recording is cut into
     schema = manifest.schema_id or "none (a table)"
     calibrated = (
         f"the same {calibration.ticks} ticks"
         if manifest.rung == "following" and manifest.training.drives <= 2 and calibration.drives == manifest.training.drives
-        else f"{calibration.drives} drives ({calibration.ticks} ticks) held out"
+        else f"{_drives(calibration.drives, stretches)} ({calibration.ticks} ticks) held out"
     )
     lines = [
         f"{manifest.pack_id} {manifest.version}: fault {manifest.fault_code}, " + manifests.RUNGS[manifest.rung],
         f"alarm    {manifest.persistence.need} of {manifest.persistence.of} ticks at {manifest.threshold.raise_at:.4g} or over; "
         f"cleared by {manifest.persistence.of} under {manifest.threshold.clear_below:.4g}; "
         f"a score averages {manifest.average} s and looks back on {manifest.window} s",
-        f"trained  {manifest.training.drives} drives, {manifest.training.ticks} ticks, data {manifest.training.data_sha256[:16]}…",
+        f"trained  {_drives(manifest.training.drives, stretches)}, {manifest.training.ticks} ticks, "
+        f"data {manifest.training.data_sha256[:16]}…",
         f"threshold from {calibrated}: highest {calibration.highest:.4g}",
         *describe(manifest, MONTH_HOURS),
         f"model    {manifest.model.bytes} bytes, SHA-256 {manifest.model.sha256[:16]}…, DBC schema {schema}",
@@ -296,6 +300,13 @@ def _describe(manifest: "Manifest") -> list[str]:
         share = f"{explained:.1%} explained" if explained is not None and manifest.rung == "expected" else ""
         lines.append(f"  {signal.role:9} {signal.name}  {signal.minimum:.6g} … {signal.maximum:.6g} {signal.unit}  {share}".rstrip())
     if manifest.training.dropped:
-        lines.append(f"not used ({len(manifest.training.dropped)})")
-        lines += [f"  {name}: {reason}" for name, reason in manifest.training.dropped.items()]
+        lines.append(f"not used ({len(manifest.training.dropped)}; each with its reason in `inspect --json`)")
+        for reason, names in manifest.training.left_out():
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            lines.append(f"  {reason} ({len(names)}): {', '.join(names[:NAMED])}{more}")
     return lines
+
+
+def _drives(count: int, stretches: bool) -> str:
+    one, more = ("stretch", "stretches") if stretches else ("drive", "drives")
+    return f"{count} {one if count == 1 else more}"

@@ -7,15 +7,19 @@ of the style sheet (`--series-0`), which the page looks up, so the same file fol
 import html
 import importlib.util
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.errors import ModelsError
 from models.explanation import Language
 
-__all__ = ["Chart", "Section", "Table", "Tiles", "axis", "page", "write"]
+__all__ = ["Chart", "Section", "Table", "Tiles", "axis", "logarithmic", "page", "write"]
 
 STYLE = """
 :root { color-scheme: light dark; --page: #f3f5f8; --surface: #ffffff; --ink: #17212b; --muted: #566372; --line: #d5dce4; --grid: #e7ebf0;
@@ -36,10 +40,15 @@ section { background: var(--surface); border: 1px solid var(--line); border-radi
 .tiles span { color: var(--muted); font-size: 13px; }
 .chart { width: 100%; margin-top: 6px; }
 .caption { font-weight: 600; color: var(--ink); margin: 14px 0 0; }
-.scroll { overflow: auto; max-height: 660px; }
+.scroll { overflow: auto; max-height: 660px; background-repeat: no-repeat; background-attachment: local, local, scroll, scroll;
+  background-image: linear-gradient(var(--surface) 40%, transparent), linear-gradient(transparent, var(--surface) 60%),
+    linear-gradient(var(--line), transparent), linear-gradient(transparent, var(--line));
+  background-size: 100% 40px, 100% 40px, 100% 12px, 100% 12px; background-position: top, bottom, top, bottom; }
+@media print { .scroll { max-height: none; background: none; } }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px; font-variant-numeric: tabular-nums; margin-top: 8px; }
 th, td { text-align: left; padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--muted); font-weight: 600; }
+td:first-child { min-width: 11em; }
 td.number, th.number { text-align: right; }
 """
 
@@ -103,6 +112,17 @@ class Section:
 def axis(title: str, **more: Any) -> dict[str, Any]:
     """An axis whose title says quantity and unit."""
     return {"title": {"text": title}, "automargin": True, **more}
+
+
+def logarithmic(title: str, values: NDArray[np.float64]) -> dict[str, Any]:
+    """A logarithmic axis with a figure at each power of ten, and where the values span few of them at 2 and 5, too."""
+    shown = values[np.isfinite(values) & (values > 0)]
+    ticks: dict[str, Any] = {"dtick": 1, "exponentformat": "power"}
+    if len(shown) and shown.max() / shown.min() <= 300:
+        first, last = (math.floor(math.log10(value)) for value in (shown.min(), shown.max()))
+        places = [digit * 10.0**power for power in range(first, last + 1) for digit in (1, 2, 5)]
+        ticks = {"tickvals": places, "ticktext": [f"{place:g}" for place in places]}
+    return axis(title, type="log", **ticks)
 
 
 def page(title: str, lead: str, sections: Sequence[Section], language: Language = "en") -> str:

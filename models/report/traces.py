@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.report.page import Chart, axis
+from models.report.page import Chart, axis, logarithmic
 from models.report.words import Say
 
 __all__ = ["Trace", "chart", "thinned"]
@@ -104,7 +104,7 @@ def chart(trace: Trace, say: Say) -> Chart:
         data,
         {
             "xaxis": axis(say("time [{unit}]", unit=say(unit))),
-            "yaxis": axis(say("score"), type="log", exponentformat="power"),
+            "yaxis": logarithmic(say("score"), np.append(shown, trace.raise_at)),
             "shapes": shapes,
         },
         260,

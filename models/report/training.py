@@ -9,7 +9,7 @@ from models.fit import Detector, scores
 from models.manifest import RUNGS
 from models.promise import a_month
 from models.report.coverage import CELLS, LEAST, PAIR_CELLS, occupancy, pairs_covered
-from models.report.page import Chart, Section, Table, Tiles, axis, page
+from models.report.page import Chart, Section, Table, Tiles, axis, logarithmic, page
 from models.report.traces import Trace
 from models.report.traces import chart as trace_chart
 from models.report.words import Say
@@ -30,19 +30,24 @@ EULER = 0.5772156649015329
 def training_report(trained: Trained, language: Language = "en") -> str:
     """HTML."""
     say, manifest = Say(language), trained.pack.manifest
+    one, same = len(trained.table.drives) == 1, trained.held[0] is trained.fitted[0]
+    fitted = (
+        "Fault {code}; {kind}. One recording: fitted on {ticks} ticks of a second, "
+        if one
+        else "Fault {code}; {kind}. Fitted on {drives} drives ({ticks} ticks of a second), "
+    )
+    calibrated = "calibrated on {drives} drives that nothing was fitted on ({ticks} ticks)."
+    if same:
+        calibrated = "calibrated on the same recording ({ticks} ticks)."
+    elif one:
+        calibrated = "calibrated on another stretch of it, of {ticks}."
     lead = say(
-        "Fault {code}; {kind}. Fitted on {drives} drives ({ticks} ticks of a second), ",
+        fitted,
         code=manifest.fault_code,
         kind=say(RUNGS[manifest.rung]),
         drives=manifest.training.drives,
         ticks=manifest.training.ticks,
-    ) + say(
-        "calibrated on the same recording ({ticks} ticks)."
-        if trained.held[0] is trained.fitted[0]
-        else "calibrated on {drives} drives that nothing was fitted on ({ticks} ticks).",
-        drives=manifest.calibration.drives,
-        ticks=manifest.calibration.ticks,
-    )
+    ) + say(calibrated, drives=manifest.calibration.drives, ticks=manifest.calibration.ticks)
     return page(
         say("Training of {pack} {version}", pack=manifest.pack_id, version=manifest.version),
         lead,
@@ -64,7 +69,9 @@ def _overview(trained: Trained, say: Say) -> Section:
             say("score that alarms, in {need} of {of} ticks", need=manifest.persistence.need, of=manifest.persistence.of),
         ),
         (f"{manifest.calibration.highest:.3g}", say("highest persistent score of a healthy calibration drive")),
-        (
+        ("?", say("false findings in a vehicle-month: so few drives say nothing of others"))
+        if not month.promises
+        else (
             f"{month.finding.expected:.2g}",
             say(
                 "false findings expected in a vehicle-month of {hours} h of driving, {upper:.2g} at most (95 %)",
@@ -96,12 +103,19 @@ def _threshold(trained: Trained, say: Say) -> Section:
         place = float(highest.mean()) - EULER * spread
         x = np.linspace(highest[0], max(raise_at, highest[-1]) * 1.05, 120)
         data.append(_line(say("Gumbel law fitted to them"), x, -np.expm1(-np.exp(-(x - place) / spread)), "--series-2"))
+    right = max(raise_at, float(highest[-1]))
+    room = 0.04 * (right - min(float(highest[0]), raise_at)) or 1.0
     floor = min(budget.per_drive, 0.5 / count)
     data.append(_line(say("alarm at {score:.3g}", score=raise_at), np.array([raise_at, raise_at]), np.array([floor, 1.0]), "--series-1"))
     promise = a_month(manifest, MONTH_HOURS)
-    how = say(
+    vouched = (
         "Asked for: {budget:g} false findings a drive. What {drives} calibration drives, worth {worth:.0f} independent ones, can vouch "
-        "for: {expected:.2g} expected in a vehicle-month, {upper:.2g} at most (95 %).",
+        "for: {expected:.2g} expected in a vehicle-month, {upper:.2g} at most (95 %)."
+    )
+    if not promise.promises:
+        vouched = "Asked for: {budget:g} false findings a drive. No promise: so few drives say nothing of others; hundreds do."
+    how = say(
+        vouched,
         budget=budget.per_drive,
         drives=manifest.calibration.drives,
         worth=budget.drives or manifest.calibration.drives,
@@ -121,7 +135,7 @@ def _threshold(trained: Trained, say: Say) -> Section:
                 say("Share of healthy drives that reach a score"),
                 data,
                 {
-                    "xaxis": axis(say("highest persistent score of a drive")),
+                    "xaxis": axis(say("highest persistent score of a drive"), range=[min(highest[0], raise_at) - room, right + room]),
                     "yaxis": axis(say("share of drives above"), type="log", dtick=1, exponentformat="power"),
                 },
             )
@@ -158,8 +172,8 @@ def _scores(trained: Trained, say: Say) -> Section:
                 say("Share of healthy ticks over a score (p-value)"),
                 [survival],
                 {
-                    "xaxis": axis(say("score"), type="log", dtick=1, exponentformat="power"),
-                    "yaxis": axis(say("share of ticks"), type="log", dtick=1, exponentformat="power"),
+                    "xaxis": logarithmic(say("score"), ordered),
+                    "yaxis": logarithmic(say("share of ticks"), np.array([1 / len(ordered), 1.0])),
                 },
                 280,
             ),
@@ -182,6 +196,8 @@ def _signals(trained: Trained, say: Say) -> Section:
         "marker": {"color": "--series-0"},
         "hovertemplate": "%{y}: %{x:.1f} %<extra></extra>",
     }
+    told = ("explained", "remaining") if manifest.rung == "expected" else ("remaining",)
+    header = ("signal", "role", "trained range", "unit", "declared range", *told)
     rows = []
     for signal in manifest.signals:
         explained = manifest.evaluation.explained.get(signal.name)
@@ -193,8 +209,8 @@ def _signals(trained: Trained, say: Say) -> Section:
                 f"{signal.minimum:.5g} … {signal.maximum:.5g}",
                 signal.unit or "–",
                 _declared(trained, signal.name),
-                f"{explained:.1%}" if explained is not None and manifest.rung == "expected" else "",
-                f"{detector.scale[at]:.3g}" if at is not None else "",
+                *([f"{explained:.1%}" if explained is not None else ""] if manifest.rung == "expected" else []),
+                f"{detector.scale[at]:{'.0f' if detector.scale[at] >= 1000 else '.3g'}}" if at is not None else "",
             ]
         )
     return Section(
@@ -210,13 +226,17 @@ def _signals(trained: Trained, say: Say) -> Section:
                 {"xaxis": axis(say("mean share of the score [%]"), rangemode="tozero"), "yaxis": axis("")},
                 90 + 24 * len(order),
             ),
-            Table([say(one) for one in ("signal", "role", "trained range", "unit", "declared range", "explained", "remaining")], rows),
+            Table([say(one) for one in header], rows),
         ],
     )
 
 
 def _range(trained: Trained, say: Say) -> Section:
     names, values, low, high = _operating(trained)
+    ranges = sum(
+        signal.maximum > signal.minimum and (signal.role == "context" or not len(trained.detector.context))
+        for signal in trained.pack.manifest.signals
+    )
     seen = occupancy(values, low, high)
     covered = pairs_covered(values, low, high)
     margin = say("10 % of it" if len(trained.detector.context) else "its whole width")
@@ -260,6 +280,8 @@ def _range(trained: Trained, say: Say) -> Section:
     if trained.parts:
         words = "Levels are followed wherever they go: every tick is judged. A cell counts as seen from {least} seconds on."
     words = say(words, margin=margin, least=LEAST)
+    if ranges > len(names):
+        words += say(" Shown are the first {shown} of {all} signals.", shown=len(names), all=ranges)
     parts: list[Chart] = [
         Chart(
             say("Seconds of training in each twentieth of a signal's trained range"),
@@ -281,17 +303,14 @@ def _range(trained: Trained, say: Say) -> Section:
 
 
 def _dropped(trained: Trained, say: Say) -> Section:
-    groups: dict[str, list[str]] = {}
-    for name, reason in trained.pack.manifest.training.dropped.items():
-        alike = "copy of another" if reason.startswith("copy of") else "valid too rarely" if reason.startswith("valid in") else reason
-        groups.setdefault(alike, []).append(name)
+    groups = trained.pack.manifest.training.left_out()
     if not groups:
         return Section(say("Not used"), say("Every signal that was offered is used."))
     rows = []
-    for reason, names in sorted(groups.items(), key=lambda one: len(one[1])):
+    for reason, names in groups:
         more = say(" and {count} more", count=len(names) - NAMED) if len(names) > NAMED else ""
         rows.append([say(reason), str(len(names)), ", ".join(names[:NAMED]) + more])
-    count = sum(map(len, groups.values()))
+    count = sum(len(names) for _, names in groups)
     words = say("{count} signals were offered and left out; the manifest has the reason of each.", count=count)
     return Section(say("Not used"), words, [Table([say(one) for one in ("reason", "signals", "which")], rows)])
 

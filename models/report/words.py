@@ -35,6 +35,10 @@ CHINESE = {
     "Fault {code}; {kind}. Fitted on {drives} drives ({ticks} ticks of a second), ": (
         "故障码{code}；{kind}。用{drives}段行程（{ticks}个1秒采样点）拟合，"
     ),
+    "Fault {code}; {kind}. One recording: fitted on {ticks} ticks of a second, ": (
+        "故障码{code}；{kind}。仅一段记录：用其中{ticks}个1秒采样点拟合，"
+    ),
+    "calibrated on another stretch of it, of {ticks}.": "并用其中另外{ticks}个采样点校准。",
     "calibrated on the same recording ({ticks} ticks).": "并用同一段记录校准（{ticks}个采样点）。",
     "calibrated on {drives} drives that nothing was fitted on ({ticks} ticks).": (
         "并用另外{drives}段未参与拟合的行程校准（{ticks}个采样点）。"
@@ -50,6 +54,11 @@ CHINESE = {
     "false findings expected in a vehicle-month of {hours} h of driving, {upper:.2g} at most (95 %)": (
         "每车每月（行驶{hours}小时）预期误报数，至多{upper:.2g}（95 %）"
     ),
+    "false findings in a vehicle-month: so few drives say nothing of others": "每车每月误报数：行程太少，无法推断其他行程",
+    "Asked for: {budget:g} false findings a drive. No promise: so few drives say nothing of others; hundreds do.": (
+        "要求：每段行程{budget:g}次误报。无法保证：行程太少，不能推断其他行程；数百段才可以。"
+    ),
+    " Shown are the first {shown} of {all} signals.": "图中为{all}个信号中的前{shown}个。",
     "of the scored calibration ticks lie in the trained range": "的已评分校准采样点位于训练范围内",
     "of the operating range seen, two signals at a time": "的工况范围已覆盖（信号两两组合）",
     "calibration drives": "校准行程",

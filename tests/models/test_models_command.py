@@ -135,6 +135,15 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert not output.exists()
 
 
+def test_a_column_without_values_is_left_out_and_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    lines = write_csv(tmp_path / "drive.csv", drive(3, 90)).read_text().splitlines()
+    (tmp_path / "drive.csv").write_text("\n".join([f"{lines[0]},Loop.Broken", *(f"{line},nan" for line in lines[1:])]) + "\n")
+    code, out, err = run(capsys, "models", "train", tmp_path / "drive.csv", "--rung", "pca", "-o", tmp_path / "pack")
+    assert (code, err) == (0, "")
+    assert "trained  2 stretches, 60 ticks" in out
+    assert "never valid (1): Loop.Broken" in out
+
+
 def test_scores_of_rows_five_minutes_apart_keep_their_times_and_read_back_from_parquet(
     capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,13 @@ def test_an_operator_with_a_graph_of_its_own_is_refused(pack_folder: Path) -> No
 def test_a_graph_that_is_no_detector_is_refused(pack_folder: Path) -> None:
     replace_model(pack_folder, other_model("Sigmoid"))
     assert "no output p_value" in refused(pack_folder)
+
+
+def test_what_onnxruntime_says_is_said_without_its_own_source(pack_folder: Path) -> None:
+    model = onnx.load_from_string((pack_folder / "model.onnx").read_bytes())
+    model.opset_import[0].version = 99
+    replace_model(pack_folder, model.SerializeToString())
+    assert re.search(r"onnxruntime refuses model\.onnx: ONNX Runtime only [^/]* Opset 99 ", refused(pack_folder))
 
 
 def test_a_graph_for_another_number_of_signals_is_refused(pack_folder: Path) -> None:

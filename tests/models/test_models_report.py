@@ -103,6 +103,18 @@ def test_a_chinese_report_has_no_english_phrase(reports: list[Path]) -> None:
         assert [phrase for one in shown for phrase in re.findall(r"(?:\b[a-z]{2,}[ ,]+){2}[a-z]{2,}", one)] == []
 
 
+def test_a_report_promises_nothing_of_one_short_recording(tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    recording = write_csv(tmp_path / "drive.csv", drive(3, 90))
+    with pytest.raises(SystemExit) as stop:
+        main(["models", "train", str(recording), "--rung", "pca", "-o", str(tmp_path / "pack"), "--report", str(report)])
+    assert not stop.value.code
+    words = report.read_text().partition("<script")[0]
+    assert "One recording: fitted on 60 ticks of a second, calibrated on another stretch of it, of 30." in words
+    assert "so few drives say nothing of others" in words
+    assert "expected in a vehicle-month" not in words
+
+
 def test_a_translation_fills_in_what_the_english_does() -> None:
     for english, chinese in CHINESE.items():
         assert set(re.findall(r"\{(\w+)", english)) == set(re.findall(r"\{(\w+)", chinese)), english
