@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,6 +137,12 @@ def test_a_second_agent_on_one_state_folder_is_refused(car: Car, tmp_path: Path)
         car.stop()
     assert done.returncode == 2
     assert "another process has this log open" in done.stderr
+
+
+def test_the_settings_in_the_documentation_are_settings() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "edge.md").read_text(encoding="utf-8")
+    document = tomllib.loads(text.partition("```toml")[2].partition("```")[0])
+    assert msgspec.convert(document, EdgeConfig).packs.folders == ["packs"]
 
 
 def test_relative_paths_are_relative_to_the_settings_file() -> None:
