@@ -37,6 +37,7 @@ from cloud.quality.telling import fleet_now
 from cloud.quarantine import Quarantine, Source, read_only
 from cloud.refused import Refused
 from cloud.replays import AT_START, Outcome, chunks, missing
+from cloud.replica_names import share_group
 from cloud.revocation import Revocations
 from cloud.sinks import HealthSink, Runner, SeldomSink, Sink, StoreSink, TicketSink
 from cloud.store import Store, StoreUnavailable
@@ -118,7 +119,8 @@ class Cloud:
             self._tickets = tickets
             stack.callback(self._thread.shutdown)
             await loop.run_in_executor(self._thread, self._aggregator.open)
-            self._inlet = Inlet(self.config.broker, lambda arrival: self._deliver(loop, arrival))
+            group = share_group(parts.recipient_keys)
+            self._inlet = Inlet(self.config.broker, lambda arrival: self._deliver(loop, arrival), group)
             tokens = stack.enter_context(Tokens(self.config.database_url))
             self._quality = stack.enter_context(QualityTables(self.config.database_url, self.config.broker.replica))
             await self._serve(stack, store, tickets, tokens, parts)

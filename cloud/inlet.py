@@ -26,7 +26,6 @@ from cloud.inlet_session import Mqtt5Session, Session, one_line
 from cloud.replica_names import client_id
 from wire.topics import UP_FILTER, WILL_FILTER, gone
 
-GROUP = "aggregators"  # of replicas: the broker gives each message to one of them
 UNACKNOWLEDGED = 1000
 KEEPALIVE_S = 30
 SESSION_S = 86_400  # what arrives while the aggregator is away waits this long at the broker
@@ -49,13 +48,14 @@ class _Token:
 class Inlet:
     """`deliver` is called in the inlet's thread for each message; `publish` and `acknowledge` may be called from any."""
 
-    def __init__(self, config: BrokerConfig, deliver: Callable[[Arrival], None]) -> None:
+    def __init__(self, config: BrokerConfig, deliver: Callable[[Arrival], None], group: str = "") -> None:
+        """`group`: of replicas, of which the broker gives each message to one (`cloud.replica_names.share_group`)."""
         self.config = config
         self.deliver = deliver
         self.connected = False
         self.client_id = client_id(config.replica)  # the common name of its certificate
         # Who is told that a vehicle is gone: everyone. Who gets a message: one.
-        self.filters = (f"$share/{GROUP}/{UP_FILTER}" if config.replica else UP_FILTER, WILL_FILTER)
+        self.filters = (f"$share/{group}/{UP_FILTER}" if config.replica else UP_FILTER, WILL_FILTER)
         self.unacknowledged, self.keepalive_s, self.connect_s, self.idle_s = UNACKNOWLEDGED, KEEPALIVE_S, CONNECT_S, IDLE_S
         # A session that the broker kept would go on being given its share while this replica is away, for its vehicles to send again.
         self.session_s = 0 if config.replica else SESSION_S

@@ -30,6 +30,7 @@ from cansight.demo.processes import Processes
 from cansight.demo.stage import free_port
 from cansight.errors import UsageError, WorkFailed
 from cloud.config import CloudConfig
+from cloud.replica_names import client_id
 from cloud.roles import Role
 from cloud.tokens import Tokens
 from dbc.vehicles import CATALOGUE, DBC_FILES
@@ -64,10 +65,10 @@ def cloud(_: Material) -> list[Result]:
         pki, port, broker = stack.enter_context(mosquitto(folder, program))
         child, url = services.influxd(folder / "influxdb", folder / "influxdb.log", INFLUXDB)
         stack.enter_context(Processes()).start(child)
-        services.wait_until(lambda: _pings(url), child, "bench cloud")
+        services.wait_until(lambda: pings(url), child, "bench cloud")
         ids = [vehicle_id(1, number) for number in range(max(vehicles, RIVALS))]
         issue(pki, ids, lambda words, share: None)
-        with _aggregator(folder, pki, port, url) as (process, stats):
+        with aggregator(folder, pki, port, url) as (process, stats):
             pids = (process.pid, broker, child.pid)
             before = [cpu_s(pid) for pid in pids]
             report = fleet_report(pki, port, vehicles, seconds, "--prepared", patience_s=PATIENCE_S + 2 * seconds)
@@ -105,26 +106,31 @@ def _results(what: str, values: int, spent: list[float], report: dict[str, Any],
 
 
 @contextmanager
-def _aggregator(folder: Path, pki: Path, port: int, url: str) -> Iterator[tuple[subprocess.Popen[str], Callable[[], dict[str, Any]]]]:
-    """`cansight cloud run` and what reads its counters."""
-    settings = {
+def aggregator(
+    folder: Path, pki: Path, port: int, url: str, replica: str = "", database: str = "", influx: str = "cansight"
+) -> Iterator[tuple[subprocess.Popen[str], Callable[[], dict[str, Any]]]]:
+    """`cansight cloud run` and what reads its counters. `database`: a PostgreSQL's address, `influx`: the name of InfluxDB's."""
+    certificate = pki / client_id(replica)
+    settings: dict[str, Any] = {
         "state": str(folder / "state"),
         "fleet_ca": str(pki / "fleet-ca.pem"),
         "recipient_keys": [str(pki / "recipient.key")],
         "broker": {
             "port": port,
             "ca": str(pki / "fleet-ca.pem"),
-            "certificate": str(pki / "aggregator.pem"),
-            "key": str(pki / "aggregator.key"),
+            "certificate": f"{certificate}.pem",
+            "key": f"{certificate}.key",
+            "replica": replica,
         },
         "vehicle_model": [{"name": "cansight_ev", "dbc": [str(path) for path in DBC_FILES], "catalogue": str(CATALOGUE)}],
-        "store": {"kind": "influx", "influx": {"url": url, "timeout_s": 60.0}},
+        "store": {"kind": "influx", "influx": {"url": url, "timeout_s": 60.0, "database": influx}},
+        "database": {"url": database},
         "api": {"port": free_port()},
     }
     config = folder / "cloud.toml"
     config.write_text(tomli_w.dumps(settings))
     with Tokens(msgspec.convert(settings, CloudConfig).database_url) as tokens:
-        token = tokens.create("bench", Role.READ_ONLY)
+        token = tokens.create(f"bench {replica}", Role.READ_ONLY)
     command = [sys.executable, "-m", "cansight", "cloud", "run", "-c", str(config), "--json"]
     with (folder / "cloud.log").open("w") as log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process:
         try:
@@ -159,19 +165,21 @@ def _once_stored(stats: Callable[[], dict[str, Any]], ticks: int) -> dict[str, A
 
 def _stored(url: str) -> int:
     """Ticks in the store: how often the first recorded signal has a value."""
-    fields = _query(url, "SHOW FIELD KEYS FROM signals")
+    fields = query(url, "cansight", "SHOW FIELD KEYS FROM signals")
     name = fields[0][0].replace('"', '\\"')
-    return int(_query(url, f'SELECT count("{name}") FROM signals')[0][1])
+    return int(query(url, "cansight", f'SELECT count("{name}") FROM signals')[0][1])
 
 
-def _query(url: str, text: str) -> list[list[Any]]:
-    query = urllib.parse.urlencode({"db": "cansight", "q": text}).encode()
-    with urllib.request.urlopen(f"{url}/query", data=query, timeout=120) as answer:
-        rows: list[list[Any]] = json.load(answer)["results"][0]["series"][0]["values"]
+def query(url: str, database: str, text: str) -> list[list[Any]]:
+    """The rows of the first series that InfluxQL finds."""
+    asked = urllib.parse.urlencode({"db": database, "q": text}).encode()
+    with urllib.request.urlopen(f"{url}/query", data=asked, timeout=120) as answer:
+        found = json.load(answer)["results"][0].get("series", [])
+    rows: list[list[Any]] = found[0]["values"] if found else []
     return rows
 
 
-def _pings(url: str) -> bool:
+def pings(url: str) -> bool:
     try:
         with urllib.request.urlopen(f"{url}/ping", timeout=2):
             return True

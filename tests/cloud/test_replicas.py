@@ -10,8 +10,12 @@ from cloud_vehicle import Vehicle, receipts
 from test_aggregator import Place, aggregator
 
 from cloud.aggregator import REQUEST_EVERY_MS
+from cloud.config import BrokerConfig
+from cloud.inlet import Inlet
+from cloud.replica_names import share_group
 from wire.envelope import Sealed
 from wire.receipts import AnnouncementRequest, Status, decode_downlink
+from wire.recipients import RecipientKey
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -47,3 +51,13 @@ def test_what_one_does_not_have_the_other_has_and_every_receipt_is_good(tmp_path
         assert set(landed[0]) | set(landed[1]) == set(every)
         assert all(len(one) == len(set(one)) for one in landed)
         assert all(landed), "both took part"
+
+
+def test_replicas_share_under_a_name_that_only_who_has_the_recipient_keys_knows() -> None:
+    one, two, other = RecipientKey.generate(), RecipientKey.generate(), RecipientKey.generate()
+    keys = {key.key_id: key for key in (one, two)}
+    assert share_group(keys) == share_group(dict(reversed(keys.items())))
+    assert share_group(keys) != share_group({other.key_id: other})
+    broker = BrokerConfig(ca="", certificate="", key="", replica="a")
+    assert Inlet(broker, lambda _: None, "name").filters == ("$share/name/cansight/1/+/up", "cansight/1/+/will")
+    assert Inlet(BrokerConfig(ca="", certificate="", key=""), lambda _: None, "name").filters[0] == "cansight/1/+/up"
