@@ -1,7 +1,7 @@
 """Backups of a cloud that may be running: its tables, its landing log and quarantine, the embedded store, the audit's key and heads.
 
     FOLDER/tables.db          every table, as SQLite whatever database they were in
-    FOLDER/landing/ quarantine/ audit/ store.db
+    FOLDER/landing/ quarantine/ audit/ lake/ store.db
     FOLDER/backup.json        what is there, with SHA-256; written last: without it, it is no backup
     KEYS/*                    the files that the settings name, where they are asked for: keep them elsewhere, they open the landing log
 
@@ -36,6 +36,7 @@ TABLES = "tables.db"
 STORE = "store.db"
 LOGS = ("landing", "quarantine")
 AUDIT = "audit"
+LAKE = "lake"
 BLOCK = 1 << 20
 ROWS = 1000
 PASSING = (REPLAYS,)  # requests that wait for an answer: whoever asked is gone
@@ -61,8 +62,10 @@ class Manifest(msgspec.Struct, frozen=True):
     v: Literal[1] = 1
 
 
-def backup(config: CloudConfig, folder: Path, keys: Path | None, now_ms: int) -> Manifest:
+def backup(config: CloudConfig, folder: Path, keys: Path | None, now_ms: int, lake: bool = True) -> Manifest:
     """Write a backup into `folder`, which is made, and where asked the files that the settings name into `keys`.
+
+    lake=False: the lake is left out, which may be large and is files that whatever copies files can copy.
 
     Raises BackupError; what is there of the folder then has no backup.json.
     """
@@ -80,6 +83,8 @@ def backup(config: CloudConfig, folder: Path, keys: Path | None, now_ms: int) ->
             if config.store.kind == "embedded" and (state / STORE).exists():
                 _copy_sqlite(state / STORE, folder / STORE)
                 files.append(_described(folder / STORE, folder))
+            if lake:
+                files += _copy_lake(config.lake_folder, folder / LAKE, folder)
             _add_new(engine, folder / TABLES)
         files.append(_described(folder / TABLES, folder))
         if keys is not None:
@@ -242,6 +247,29 @@ def _copy_files(source: Path, target: Path, folder: Path, pattern: str) -> list[
         found.append(_described(copy, folder))
     fsync_folder(target)
     return found
+
+
+def _copy_lake(source: Path, target: Path, folder: Path) -> list[File]:
+    """Its files are never changed, but compaction puts one in the place of others: then it is looked at again, until none has gone."""
+    found: dict[Path, File] = {}
+    gone = True
+    while gone:
+        gone = False
+        for path in sorted(source.glob("**/*.parquet")):
+            copy = target / path.relative_to(source)
+            if copy in found:
+                continue
+            copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                copy_file(path, copy)
+            except FileNotFoundError:
+                gone = True
+                continue
+            found[copy] = _described(copy, folder)
+    for path in source.glob("*.jsonl"):  # at last: what was deleted meanwhile stays so
+        copy_file(path, target / path.name)
+        found[target / path.name] = _described(target / path.name, folder)
+    return list(found.values())
 
 
 def _copy_sqlite(source: Path, target: Path) -> None:

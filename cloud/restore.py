@@ -1,6 +1,5 @@
 """Bringing a backup back: onto a state folder and a database that have nothing yet."""
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -9,6 +8,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from cloud.backup import (
+    LAKE,
     TABLES,
     Manifest,
     copy_file,
@@ -39,8 +39,8 @@ def restore(config: CloudConfig, folder: Path, keys: Path | None, tables: bool =
         raise BackupError(f"{folder}: is a backup of replica {was}, the settings' broker.replica is {is_}")
     state = Path(config.state)
     parts = sorted({file.path.partition("/")[0] for file in manifest.files} - {TABLES})
-    for name in parts:
-        there = state / name
+    where = {part: config.lake_folder if part == LAKE else state / part for part in parts}
+    for there in where.values():
         if there.is_file() or (there.is_dir() and any(path.name != "lock" for path in there.iterdir())):
             raise BackupError(f"{there}: is there already; a backup is restored beside nothing: move it away")
     try:
@@ -59,9 +59,10 @@ def restore(config: CloudConfig, folder: Path, keys: Path | None, tables: bool =
             for path, source in lacking:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 copy_file(source, path)
-            for part in parts:
-                shutil.rmtree(state / part, ignore_errors=True)  # empty, with a lock at most
-                os.replace(copied / part, state / part)  # noqa: PTH105 - folders and files alike
+            for part, there in where.items():
+                shutil.rmtree(there, ignore_errors=True)  # empty, with a lock at most
+                there.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                shutil.move(copied / part, there)  # the lake may be on another disk
             fsync_folder(state)
             if tables:
                 _copy_in(config, copied / TABLES)

@@ -18,16 +18,17 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.command("backup")
 @CONFIG
 @click.option("--keys", type=FOLDER, help="Copy the keys and files that the settings name to this folder, too; keep it apart from FOLDER.")
+@click.option("--without-lake", is_flag=True, help="Leave the lake out; it is files that may be copied by other means.")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 @click.argument("folder", type=FOLDER)
-def backup(config_file: Path, folder: Path, keys: Path | None, as_json: bool) -> None:
-    """Back up tables, landing log, quarantine, the embedded store and the audit into FOLDER, which must be empty or not there.
+def backup(config_file: Path, folder: Path, keys: Path | None, without_lake: bool, as_json: bool) -> None:
+    """Back up tables, landing log, quarantine, embedded store, lake and audit into FOLDER, which must be empty or not there.
 
     The cloud may run meanwhile. An InfluxDB has backups of its own.
     """
     from cloud.backup import backup as make
 
-    _say(make(load_config(config_file), folder, keys, time.time_ns() // 1_000_000), folder, "is complete", as_json)
+    _say(make(load_config(config_file), folder, keys, time.time_ns() // 1_000_000, lake=not without_lake), folder, "is complete", as_json)
 
 
 @click.command("restore")

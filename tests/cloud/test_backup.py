@@ -110,6 +110,8 @@ def settings(tmp_path: Path, pki: Path) -> Path:
         database.learn([StoredStream(bytes(16), "0" * 16, 1, b"announced")], {})
     (tmp_path / "cloud" / "landing").mkdir()
     (tmp_path / "cloud" / "landing" / "0-1.seg").write_bytes(bytes(3000))
+    (tmp_path / "cloud" / "lake" / "fresh").mkdir(parents=True)
+    (tmp_path / "cloud" / "lake" / "fresh" / "ticks-1.parquet").write_bytes(b"rows")
     return made
 
 
@@ -119,7 +121,7 @@ def test_a_backup_that_was_changed_or_not_finished_is_refused_before_anything_is
     backup(config, folder, None, 5)
     with pytest.raises(BackupError, match="expected an empty folder"):
         backup(config, folder, None, 5)
-    with pytest.raises(BackupError, match="landing: is there already"):
+    with pytest.raises(BackupError, match="is there already"):
         restore(config, folder, None)
     shutil.move(tmp_path / "cloud", tmp_path / "elsewhere")
     segment = folder / "landing" / "0-1.seg"
@@ -138,6 +140,8 @@ def test_a_backup_that_was_changed_or_not_finished_is_refused_before_anything_is
     restore(config, folder, None)
     with Database(config.database_url) as database:
         assert database.stream(bytes(16)) is not None
+    assert (tmp_path / "cloud" / "lake" / "fresh" / "ticks-1.parquet").read_bytes() == b"rows"
+    shutil.rmtree(tmp_path / "cloud" / "lake")
     with pytest.raises(BackupError, match="landing: is there already"):
         restore(config, folder, None)
     shutil.rmtree(tmp_path / "cloud" / "landing")
