@@ -1,0 +1,165 @@
+"""Data quality: the same figures however messages come, and each gap with its cause."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cloud_samples import VEHICLE, make_rows, make_schema
+
+from cloud.api.backend import Backend
+from cloud.api.quality import DaysQuery, QualityRoutes
+from cloud.api.route import VehiclePath
+from cloud.events import GapEvent, StatusEvent, TickRows
+from cloud.lake.folders import DAY_MS, day_of
+from cloud.quality.day import Day, Dropped, dump, joined, load
+from cloud.quality.figures import Cause, figures
+from cloud.quality.sink import QualitySink
+from cloud.quality.tables import QualityTables
+from cloud.quality.twins import far_apart
+from dbc.catalogue import Catalogue
+from wire.messages import Gap, StatusMessage
+
+DAY = 20_000
+START_MS = DAY * DAY_MS
+STREAM, NEXT = b"s" * 16, b"n" * 16
+
+
+def rows(second: int, ticks: int = 2, *, sequence: int, stream: bytes = STREAM, late_ms: int = 500, **more: Any) -> TickRows:
+    made = make_rows(range(ticks), sequence=sequence, stream=stream, **more)
+    tick_ms = START_MS + 1000 * (second + np.arange(ticks, dtype=np.int64))
+    return replace(made, tick_ms=tick_ms, received_ms=int(tick_ms[-1]) + late_ms)
+
+
+def status(second: int, state: str, *, sequence: int, stream: bytes = STREAM) -> StatusEvent:
+    message = StatusMessage(tick_ms=0, state=state, counters={})
+    return StatusEvent(VEHICLE, "sample", stream, sequence, START_MS, False, START_MS + 1000 * second, message)
+
+
+def gap(first: int, last: int, *, sequence: int, reason: str = "the outbox was full", stream: bytes = STREAM) -> GapEvent:
+    return GapEvent(
+        VEHICLE, "sample", NEXT, sequence, START_MS + 9_000_000, False, Gap(stream=stream, first=first, last=last, reason=reason)
+    )
+
+
+STORY: list[Any] = [
+    *(rows(2 * n, sequence=n) for n in range(1, 31)),  # seconds 2..61
+    status(61, "running", sequence=31),
+    *(rows(2 * n - 2, sequence=n) for n in range(32, 41)),  # 62..79
+    # 41..44 dropped: 80..87
+    *(rows(2 * n - 2, sequence=n) for n in range(45, 50)),  # 88..97
+    # 50 has not arrived: 98, 99
+    *(rows(2 * n - 2, sequence=n) for n in range(51, 60)),  # 100..117
+    status(117, "bus_asleep", sequence=60),
+    *(rows(1000 + 2 * n, sequence=n) for n in range(61, 70)),  # 1122..1139
+    *(rows(1160 + 2 * n, sequence=n, stream=NEXT) for n in range(1, 10)),  # 1162..1179, within a minute
+    *(rows(9000 + 2 * n, sequence=n, stream=b"z" * 16, late_ms=100_000_000) for n in range(1, 3)),  # after two hours, and a day late
+    gap(41, 44, sequence=20),
+]
+HOLES = [
+    (80, 88, Cause.DROPPED),
+    (98, 100, Cause.NOT_ARRIVED),
+    (118, 1122, Cause.ASLEEP),
+    (1140, 1162, Cause.RESTART),
+    (1180, 9002, Cause.OFF),
+]
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Any:
+    with QualityTables(f"sqlite:///{tmp_path / 'cansight.db'}") as opened:
+        yield opened
+
+
+def sink_of(tables: QualityTables) -> QualitySink:
+    return QualitySink(tables, {}, lambda: START_MS + 4 * DAY_MS)
+
+
+@pytest.mark.parametrize("order", ["as it was", "backwards", "twice, with a restart between"])
+def test_a_days_figures_do_not_depend_on_how_its_messages_come(tables: QualityTables, order: str) -> None:
+    sink = sink_of(tables)
+    sink.take(STORY[::-1] if order == "backwards" else STORY)
+    sink.flush()
+    if order.startswith("twice"):
+        sink = sink_of(tables)
+        sink.take(STORY[40:])
+        sink.flush()
+    told = figures(tables.of(VEHICLE, DAY, DAY)[DAY], START_MS, over=True)
+    assert [(hole.begin, hole.end, hole.cause) for hole in told.holes] == HOLES
+    assert told.holes[0].reason == "the outbox was full"
+    assert (told.seen, told.missing) == (2 * 73, 8 + 2 + 22)
+    # dropped 4, not arrived 1, a day late 2
+    assert (told.recorded, told.failed, told.pending) == (73 + 4 + 1, 4 + 1 + 2, 1)
+    assert told.backlog == 4
+    assert told.p50_ms == pytest.approx(1500, rel=0.35)
+    assert told.ahead_ms == -500
+    [fleet] = tables.fleet(DAY, DAY)
+    assert (fleet.vehicles, fleet.known, fleet.seen, fleet.missing, fleet.failed) == (1, 1, told.seen, told.missing, told.failed)
+
+
+def test_what_two_replicas_counted_joins_to_what_one_would_have(tables: QualityTables, tmp_path: Path) -> None:
+    sink_of(tables).take([])
+    whole, parts = sink_of(tables), []
+    whole.take(STORY)
+    whole.flush()
+    with QualityTables(f"sqlite:///{tmp_path / 'two.db'}", "a") as one, QualityTables(f"sqlite:///{tmp_path / 'two.db'}", "b") as two:
+        for opened, mine in ((one, STORY[::2]), (two, STORY[1::2])):
+            sink = sink_of(opened)
+            sink.take(mine)
+            sink.flush()
+        parts.append(two.of(VEHICLE, DAY, DAY)[DAY])
+    alone = tables.of(VEHICLE, DAY, DAY)[DAY]
+    told, expected = figures(parts[0], START_MS, over=True), figures(alone, START_MS, over=True)
+    assert [hole.cause for hole in told.holes] == [hole.cause for hole in expected.holes]
+    assert (told.seen, told.missing, told.recorded, told.failed) == (expected.seen, expected.missing, expected.recorded, expected.failed)
+
+
+def test_a_batch_over_midnight_is_counted_once_and_its_ticks_on_both_days(tables: QualityTables) -> None:
+    sink = sink_of(tables)
+    sink.take([rows(DAY_MS // 1000 - 1, 2, sequence=7)])
+    sink.flush()
+    days = tables.of(VEHICLE, DAY, DAY + 1)
+    assert [day.batches for day in days.values()] == [1, 0]
+    assert [figures(day, number * DAY_MS, over=False).seen for number, day in days.items()] == [1, 1]
+
+
+def test_a_day_is_kept_as_it_is() -> None:
+    day = Day()
+    day.add("aa", 1, [5, 6], START_MS, START_MS + 7000, 12, 11)
+    day.drop(Dropped("aa", 2, 3, "old"))
+    assert load(dump(day)) == day == joined([day, Day()])
+
+
+def test_a_sensor_that_is_more_than_two_percent_from_its_twins_is_named(tables: QualityTables) -> None:
+    schema = make_schema()
+    catalogue = replace(Catalogue.empty("sample"), twins={"some": ("M0.S0", "M0.S1", "M0.S2")})
+    sink = QualitySink(tables, {"sample": catalogue}, lambda: START_MS)
+    for sequence in range(8, 8 * 20, 8):
+        batch = rows(4 * sequence, 4, sequence=sequence, schema=schema)
+        batch.raw[:, :3] = [[1000, 1003, 1050]]
+        sink.take([batch])
+    sink.flush()
+    told = figures(tables.of(VEHICLE, DAY, DAY)[DAY], START_MS, over=False)
+    assert told.off == {"M0.S2": 1.0}
+
+
+def test_twins_one_alone_is_not_judged_and_of_two_both_are() -> None:
+    nan = np.nan
+    compared, off = far_apart(np.array([[100.0, 103.0, nan], [100.0, nan, nan], [100.0, 101.0, nan]]), 10.0)
+    assert (compared.tolist(), off.tolist()) == ([2, 2, 0], [1, 1, 0])
+    assert far_apart(np.array([[0.1, 0.2]]), 10.0)[1].tolist() == [0, 0]  # 2 % of the floor
+
+
+def test_the_api_tells_it_in_both_languages(tables: QualityTables) -> None:
+    sink = sink_of(tables)
+    sink.take(STORY)
+    sink.flush()
+    routes = QualityRoutes(Backend(None, None, None, quality=tables))  # type: ignore[arg-type]  # the parts it stands on here
+    asked = DaysQuery(from_day=day_of(START_MS), to_day=day_of(START_MS), lang="zh")
+    [day] = routes.vehicle(VehiclePath(VEHICLE), asked).days
+    assert day.completeness == pytest.approx(146 / (146 + 32))
+    assert [(one.code, one.lost) for one in day.gaps][:2] == [(Cause.DROPPED, True), (Cause.NOT_ARRIVED, True)]
+    assert day.gaps[0].cause == "车端已丢弃: the outbox was full"
+    [fleet] = routes.fleet(asked).days
+    assert (fleet.day, fleet.coverage, fleet.completeness) == (day_of(START_MS), 1.0, day.completeness)
