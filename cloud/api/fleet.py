@@ -47,6 +47,12 @@ class VehicleRow(msgspec.Struct, frozen=True):
     state: Literal["online", "silent"]
 
 
+class VehicleShown(VehicleRow, frozen=True):
+    """A vehicle with what its agent last said of itself; `status` is null where it has not, and for an owner."""
+
+    status: dict[str, Any] | None = None
+
+
 class VehicleList(msgspec.Struct, frozen=True):
     """Vehicles by id. `next`: the cursor of the next page. `counts`: of the whole fleet, by state."""
 
@@ -109,10 +115,11 @@ class Fleet:
         page = left[: query.limit]
         return VehicleList(page, cursor_at(page[-1].vehicle) if len(left) > len(page) else None, counts)
 
-    def vehicle(self, who: Principal, path: VehiclePath) -> VehicleRow:
+    def vehicle(self, who: Principal, path: VehiclePath) -> VehicleShown:
         """One vehicle."""
         for row in self._rows(who, [one for one in self._models.summaries() if one.vehicle == path.vehicle]):
-            return row
+            said = None if who.is_owner else self._backend.heard().get(path.vehicle)
+            return VehicleShown(**msgspec.structs.asdict(row), status=dict(said) if said is not None else None)
         raise unknown(path.vehicle)
 
     def _rows(self, who: Principal, summaries: list[VehicleSummary]) -> list[VehicleRow]:

@@ -228,6 +228,7 @@ export const en = {
     versions: "Versions",
     noVersions: "The vehicle has not said what it runs.",
     agentState: "Agent",
+    saidAt: "Said",
 
     detectorsTitle: "Detectors",
     detectorsNote: "How often tickets were right, by what workshops and owners found.",
@@ -337,7 +338,7 @@ export const en = {
     spans: { 300: "5 min", 3600: "1 h", 21600: "6 h", 86400: "24 h", 604800: "7 d" },
     units: { degC: "°C", degF: "°F", deg: "°" }, // a DBC file's ASCII
     agentStates: { running: "running", bus_asleep: "bus asleep", stopping: "stopping" },
-    versionNames: { agent: "Agent", dbc: "DBC", packs: "Packs", campaign: "Campaign" },
+    versionNames: { agent: "Version", schema: "DBC", pack: "Packs", pack_shadow: "In shadow", pack_refused: "Refused", packs_relearning: "Relearning", channel: "Buses" },
     platform: { landing: "Landing log", broker: "Broker", store: "Store", database: "Database" },
     sinks: { store: "time series", tickets: "tickets", health: "vehicles' health", lake: "lake", quality: "data quality", influx: "InfluxDB" },
     percentiles: { p50_s: "half", p99_s: "99 %", greatest_s: "longest" },

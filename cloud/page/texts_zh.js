@@ -228,6 +228,7 @@ export const zh = {
     versions: "版本",
     noVersions: "车辆尚未说明其运行版本。",
     agentState: "代理",
+    saidAt: "上报于",
 
     detectorsTitle: "检测器",
     detectorsNote: "根据维修厂和车主的结论，工单有多少是对的。",
@@ -337,7 +338,7 @@ export const zh = {
     spans: { 300: "5 分钟", 3600: "1 小时", 21600: "6 小时", 86400: "24 小时", 604800: "7 天" },
     units: { degC: "°C", degF: "°F", deg: "°" },
     agentStates: { running: "运行中", bus_asleep: "总线休眠", stopping: "正在停止" },
-    versionNames: { agent: "代理", dbc: "DBC", packs: "检测包", campaign: "采集任务" },
+    versionNames: { agent: "版本", schema: "DBC", pack: "检测包", pack_shadow: "影子运行", pack_refused: "已拒绝", packs_relearning: "重新学习", channel: "总线" },
     platform: { landing: "落地日志", broker: "消息代理", store: "时序库", database: "数据库" },
     sinks: { store: "时序数据", tickets: "工单", health: "车辆状态", lake: "数据湖", quality: "数据质量", influx: "InfluxDB" },
     percentiles: { p50_s: "一半", p99_s: "99 %", greatest_s: "最长" },

@@ -6,7 +6,7 @@ import { dayBars } from "./days.js";
 import { el, keep, say, show } from "./dom.js";
 import { calendarDay, duration, localInput, number, percent, shortly, when } from "./format.js";
 import { Lanes } from "./lanes.js";
-import { button, card, choice, conditionPill, empty, fact, iconButton, press, table, tierMark } from "./parts.js";
+import { button, card, choice, conditionPill, empty, fact, iconButton, press, since, table, tierMark } from "./parts.js";
 import { may, offers } from "./session.js";
 import { Signals } from "./signals.js";
 import { language, named, t } from "./texts.js";
@@ -134,7 +134,7 @@ export class VehicleView {
       tierMark(one.tier), el("span", { class: "words" }, one.fault_words), conditionPill(one.condition), el("span", { class: "small" }, `${named("handling", one.handling)} · ${shortly(one.opened_ms)}`))))) : null));
     show(this.daily, [quality.offered, this.quality], () => (quality.offered === false ? null : qualityCard(this.quality)));
     this.daily.hidden = quality.offered === false;
-    show(this.facts, [vehicle.versions, vehicle.status?.facts, vehicle.status?.state], () => factsCard(vehicle, vehicle.status));
+    show(this.facts, [vehicle.status?.facts, vehicle.status?.state, vehicle.status?.tick_ms], () => factsCard(vehicle.status));
     this.showLanes();
   }
 
@@ -266,7 +266,7 @@ export class VehicleView {
 function qualityCard(days) {
   if (!days.length) return card(t("dataQuality"), empty(t("noQuality"), t("noQualityWhy")));
   const rows = days.toReversed().map((day) => el("tr", {},
-    el("td", { class: "title" }, calendarDay(day.day)),
+    el("td", { class: "title num" }, calendarDay(day.day)),
     el("td", { class: "number" }, percent(day.completeness, 1)),
     el("td", { class: "number" }, percent(day.upload, 1)),
     el("td", { class: "number" }, day.latency_ms?.p99 == null ? "–" : `${(day.latency_ms.p99 / 1000).toFixed(1)} s`),
@@ -285,10 +285,15 @@ function gapsOf(day) {
   return [...told, ...(lost.length > MOST_GAPS ? [`+${lost.length - MOST_GAPS}`] : [])].join("; ");
 }
 
-function factsCard(vehicle, status) {
-  const facts = { ...(vehicle.versions ?? {}), ...(status?.facts ?? {}) };
-  const names = Object.keys(facts);
-  return card(t("versions"), names.length || status
-    ? el("dl", { class: "facts" }, status ? fact(t("agentState"), named("agentStates", status.state)) : [], names.map((name) => fact(named("versionNames", name), el("span", { class: "id" }, facts[name]))))
-    : el("p", { class: "note" }, t("noVersions")));
+// What runs on the vehicle, as its agent says: "pack.0", "pack.1" ... are one line.
+function factsCard(status) {
+  if (!status) return card(t("versions"), el("p", { class: "note" }, t("noVersions")));
+  const lines = new Map();
+  for (const [name, value] of Object.entries(status.facts)) {
+    const [kind, which] = [name.split(".")[0], name.slice(name.indexOf(".") + 1)];
+    const words = kind === "channel" ? `${which}: ${value}` : value;
+    lines.set(kind, [...(lines.get(kind) ?? []), words]);
+  }
+  return card(t("versions"), el("dl", { class: "facts" }, fact(t("agentState"), named("agentStates", status.state)), fact(t("saidAt"), since(status.tick_ms)),
+    [...lines].map(([kind, values]) => fact(named("versionNames", kind), values.map((value) => el("div", { class: "id" }, value))))));
 }

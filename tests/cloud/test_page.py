@@ -73,6 +73,7 @@ def test_from_the_fleet_to_a_signals_chart(browser: Any, fleet: Fleet) -> None:
         expect(page.locator(".uplot")).to_have_count(3)  # a panel for each unit
         assert "s=" in page.url  # the choice can be shared
         expect(page.locator(".lane.found .span")).to_have_attribute("href", "#/tickets/1")
+        expect(page.locator(".below")).to_contain_text("has not said what it runs")
 
         # live: the next batch is on the page without a reload
         page.fill("#search", "")
