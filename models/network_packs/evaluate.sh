@@ -9,7 +9,7 @@ packs=${PACKS:-$root/models/network_packs}
 
 "$cansight" models attacks "$packs" --scenario "$packs/drives.toml" --drives 100 --events 400 --frames 100 --seed 800001
 if [ $# -gt 0 ]; then
-    for pack in sensor_stuck sensor_noise sensor_offset; do
+    for pack in sensor_stuck sensor_noise; do
         "$cansight" models evaluate "$packs/$pack" "$1" --split test --month-hours 40
     done
 fi

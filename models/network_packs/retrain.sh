@@ -45,7 +45,3 @@ joint sensor_stuck sensor_stuck "$drives"/ticks/*.parquet --judge still --signal
 noisy='BMS_Pack.Pack*,BMS_PackDetail.Current*,BMS_PackDetail.LinkVoltage,MCU_Temperatures.*,MCU_Detail.*Temperature*,DCDC_*'
 noisy=$noisy',BCM_LowVoltage.LowVoltage,BCM_LowVoltage.LowVoltageCurrent,TMS_BatteryLoop.*,TMS_BatteryPump.*,TMS_DriveLoop.*,TMS_Refrigerant.*'
 joint sensor_noise sensor_noise "$drives"/ticks/*.parquet --judge noise --signals "$car" --monitor "$noisy,TMS_State.Outside*,CLIM_Cabin.*"
-# Only what is measured twice: a fault of the car moves both.
-twice='TMS_State.OutsideTemperature,CLIM_Cabin.AmbientTemperature,BMS_Pack.Pack*,BMS_PackDetail.Current*,BMS_PackDetail.LinkVoltage'
-twice=$twice',ESP_WheelSpeed.*,MCU_Motor.MotorSpeed,ESP_Motion.VehicleSpeed,MCU_Detail.WindingTemperature*,MCU_Detail.SwitchTemperature*'
-joint sensor_offset sensor_offset "$drives"/ticks/*.parquet --judge level --signals "$car" --monitor "$twice"
