@@ -126,15 +126,36 @@ def _read_csv(path: Path, keep: Callable[[str], bool], layout: Layout) -> FileTa
     return FileTable(tuple(header[at] for at in kept), offered, stamps, np.array(rows, np.float64).reshape(len(rows), len(kept)))
 
 
-def _read_parquet(path: Path, keep: Callable[[str], bool], layout: Layout) -> FileTable:
+def parquet_columns(path: Path, keep: Callable[[str], bool], layout: Layout) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the kept columns, and of all but the time. Raises TrainingDataError."""
+    columns = _named(path)
+    _, kept, offered = _kept(path, columns, keep, layout)
+    return tuple(columns[at] for at in kept), offered
+
+
+def _named(path: Path) -> list[str]:
+    """A Parquet file's columns, but those by which a lake says where a row is from."""
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
         raise TrainingDataError(f"{path}: reading Parquet needs pyarrow; pip install 'cansight[log]', or give the table as CSV") from error
     try:
-        columns = pyarrow.parquet.read_schema(path).names
-        time_column, kept, offered = _kept(path, columns, keep, layout)
+        schema = pyarrow.parquet.read_schema(path)
+    except OSError as error:
+        raise TrainingDataError(f"{path}: cannot be read: {error.strerror or str(error).splitlines()[0]}") from error
+    except pyarrow.ArrowException as error:
+        raise TrainingDataError(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from error
+    return [field.name for field in schema if field.name == "time" or b"cansight" not in (field.metadata or {})]
+
+
+def _read_parquet(path: Path, keep: Callable[[str], bool], layout: Layout) -> FileTable:
+    columns = _named(path)
+    import pyarrow
+    import pyarrow.parquet
+
+    time_column, kept, offered = _kept(path, columns, keep, layout)
+    try:
         wanted = [columns[at] for at in ([] if time_column is None else [time_column]) + kept]
         table = pyarrow.parquet.read_table(path, columns=wanted)
     except OSError as error:

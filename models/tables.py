@@ -21,6 +21,7 @@ from dbc.network import network_names, network_units
 from dbc.sampler import Sampler, Snapshot
 from dbc.schema import Schema
 from models.errors import TrainingDataError
+from models.lake_files import read_lake
 from models.table_files import PLAIN, Layout, read_file
 
 __all__ = [
@@ -102,7 +103,7 @@ def read_table(
     """
     if not dbc_files:
         return read_tables(paths, signals, progress, layout)
-    tables = [path for path in paths if Path(path).suffix.lower() in TABLE_SUFFIXES]
+    tables = [path for path in paths if Path(path).suffix.lower() in TABLE_SUFFIXES or Path(path).is_dir()]
     if not tables:
         return _without(read_logs(paths, dbc_files, signals, progress), layout, paths[0])
     if len(tables) < len(paths):
@@ -208,12 +209,13 @@ def _read(
     for path in paths:
         if progress:
             progress(path)
-        file = read_file(Path(path), keep, layout)
-        if first is None:
-            first, offered = file.names, file.offered
-        elif file.names != first:
-            raise TrainingDataError(f"{path}: its columns are not those of {paths[0]}; every file of a training must have the same")
-        drives.append(_drive(str(path), file.stamp_ms, file.values, layout.period_s))
+        files = read_lake(Path(path), keep, layout) if Path(path).is_dir() else [(str(path), read_file(Path(path), keep, layout))]
+        for source, file in files:
+            if first is None:
+                first, offered = file.names, file.offered
+            elif file.names != first:
+                raise TrainingDataError(f"{path}: its columns are not those of {paths[0]}; every file of a training must have the same")
+            drives.append(_drive(source, file.stamp_ms, file.values, layout.period_s))
     if first is None:
         raise TrainingDataError("no data files; give at least one log or table")
     return first, offered, tuple(drives)

@@ -104,7 +104,13 @@ def query(config_file: Path, flux: bool, show: bool, replay: bool, as_json: bool
 @click.option("--to", "until", type=click.DateTime(), help="before this time, UTC; default: the end")
 @click.option("--yes", is_flag=True, help="do not ask")
 def delete(config_file: Path, vehicle: str, since: object, until: object, yes: bool) -> None:
-    """Delete a VEHICLE's values, findings and gaps from the store: all, or those of a period. Tickets stay."""
+    """Delete a VEHICLE's values, findings and gaps from store and lake: all, or those of a period, with its days' data quality.
+
+    Tickets stay.
+    """
+    from cloud.lake.compaction import delete as delete_from_lake
+    from cloud.lake.folders import DAY_MS, Folders
+    from cloud.quality.tables import QualityTables
     from cloud.stores import make_store
     from cloud.vehicle_models import load_models
 
@@ -113,10 +119,17 @@ def delete(config_file: Path, vehicle: str, since: object, until: object, yes: b
     if from_ms >= to_ms:
         raise UsageError("--from: expected a time before --to")
     if not yes:
-        click.confirm(f"delete what the {config.store.kind} store has of vehicle {vehicle}?", abort=True)
+        click.confirm(f"delete what the {config.store.kind} store and the lake have of vehicle {vehicle}?", abort=True)
     with make_store(config, load_models(config.vehicle_model, Path(config.state) / "cache")) as store:
         for what, number in store.delete(vehicle, from_ms, to_ms).items():
             click.echo(f"{what}: {number}")
+    now_ms = time.time_ns() // 1_000_000
+    if config.lake_folder.is_dir():
+        for what, number in delete_from_lake(Folders(config.lake_folder), vehicle, from_ms, to_ms, now_ms).items():
+            click.echo(f"lake, {what}: {number}")
+    with QualityTables(config.database_url, config.broker.replica) as tables:
+        # a day that is in the period in part is told of no more than one that is
+        click.echo(f"days of data quality: {tables.delete(vehicle, from_ms // DAY_MS, min(to_ms, now_ms) // DAY_MS)}")
 
 
 def _when(ms: float) -> str:

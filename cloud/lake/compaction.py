@@ -107,8 +107,8 @@ def _without(file: Path, deletion: Deletion, whole: bool = False) -> int:
     if gone.all():
         file.unlink()
         return int(gone.sum())
-    metadata = parquet.read_schema(file).metadata
-    table = _read(file).filter(pa.array(~gone)).replace_schema_metadata(metadata)
+    told = {key: value for key, value in (parquet.read_metadata(file).metadata or {}).items() if key != b"ARROW:schema"}
+    table = _read(file).filter(pa.array(~gone)).replace_schema_metadata(told)
     write(file.parent, table, file.stem, row_group=ROW_GROUP)
     return int(gone.sum())
 

@@ -36,7 +36,6 @@ VIEWS = {
     "statuses": """SELECT time, vehicle, model, received, body->>'state' AS state, body->'counters' AS counters, body->'facts' AS facts,
         stream, sequence FROM events WHERE kind = 'status'""",
 }
-EMPTY = "SELECT NULL::TIMESTAMPTZ AS time, NULL::DATE AS day, NULL::VARCHAR AS vehicle, NULL::VARCHAR AS model WHERE false"
 
 
 def open_lake(root: str | Path, vehicle: str = "", since: str = "", until: str = "") -> "Lake":
@@ -129,7 +128,15 @@ class Lake:
                 "SELECT time, (time AT TIME ZONE 'UTC')::DATE AS day, vehicle, any_value(COLUMNS(* EXCLUDE (time, vehicle))) AS \"\\0\""
                 f" FROM ({' UNION ALL BY NAME '.join(rows)}){_not(deletions)} GROUP BY time, vehicle"
             )
-        return " UNION ALL BY NAME ".join(choices) if choices else EMPTY
+        return " UNION ALL BY NAME ".join(choices) if choices else self._nothing()
+
+    def _nothing(self) -> str:
+        """No rows, of the columns that there would be."""
+        files = sorted(self.folders.columns.glob("*.parquet"))
+        known = dict.fromkeys(name for file in files for name in parquet.read_table(file, columns=["signal"]).column("signal").to_pylist())
+        signals = "".join(f", NULL::DOUBLE AS {_name(name)}" for name in known)
+        times = "NULL::TIMESTAMPTZ AS time, NULL::DATE AS day, NULL::VARCHAR AS vehicle, NULL::VARCHAR AS model"
+        return f"SELECT {times}{signals} WHERE false"
 
     def _wants(self, day: str, vehicle: str) -> bool:
         inside = (self._since is None or day >= self._since.isoformat()) and (self._until is None or day <= self._until.isoformat())
@@ -188,6 +195,10 @@ def _list(files: Sequence[Path]) -> str:
 
 def _text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+def _name(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _line(error: Exception) -> str:
