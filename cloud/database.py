@@ -98,6 +98,9 @@ WINDOWS = Table(
 CHECKPOINT = Table("checkpoint", META, Column("replica", String, primary_key=True), Column("position", BigInteger, nullable=False))
 
 
+MOST_CLOCKS = 50_000  # remembered, ~0.5 kB each
+
+
 @dataclass(frozen=True)
 class StoredStream:
     """A stream's announcement as it was received."""
@@ -118,6 +121,7 @@ class Database:
         self.url = url
         self.replica = replica
         self._tables = Tables(url)
+        self._clocks: dict[tuple[str, bytes], Clock] = {}
 
     def __enter__(self) -> Self:
         self._tables.open(make_folder=True)
@@ -153,9 +157,17 @@ class Database:
                 db.execute(insert(db, CLOCKS).on_conflict_do_nothing(), said)
 
     def clock(self, vehicle: str, boot_id: bytes) -> Clock | None:
+        """A boot's clock. One that is known is remembered: it never changes, and every sink asks for it with every message."""
+        if (known := self._clocks.get((vehicle, boot_id))) is not None:
+            return known
         with self._tables.reading() as connection:
             row = connection.execute(select(CLOCKS).where(CLOCKS.c.vehicle == vehicle, CLOCKS.c.boot_id == boot_id)).one_or_none()
-        return None if row is None else Clock(boot_ms=row.boot_ms, utc_ms=row.utc_ms, source=row.source)
+        if row is None:
+            return None
+        if len(self._clocks) >= MOST_CLOCKS:
+            self._clocks.clear()
+        found = self._clocks[vehicle, boot_id] = Clock(boot_ms=row.boot_ms, utc_ms=row.utc_ms, source=row.source)
+        return found
 
     # vehicles' health
 
