@@ -57,6 +57,8 @@ ASKED: dict[str, list[str]] = {
     "limit": ["1", "500"],
     "cursor": ["OTk5", "IiI"],  # 999, ""
     "lang": ["zh"],
+    "from_day": ["2025-10-09", "1970-01-01"],
+    "to_day": ["2025-10-09"],
 }
 
 
