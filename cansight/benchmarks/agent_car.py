@@ -134,6 +134,8 @@ def _catalogue(names: set[str]) -> dict[str, Any]:
         message: said for message, said in document.get("checks", {}).items() if any(name.startswith(f"{message}.") for name in names)
     }
     document["changes"] = {kind: [name for name in signals if name in names] for kind, signals in document["changes"].items()}
+    twins = {name: [signal for signal in signals if signal in names] for name, signals in document.get("twins", {}).items()}
+    document["twins"] = {name: signals for name, signals in twins.items() if len(signals) > 1}
     document["faults"] = {}
     return document
 
