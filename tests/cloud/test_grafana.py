@@ -123,6 +123,7 @@ def test_a_dashboard_is_whole(path: Path) -> None:
 def test_grafanas_schema_knows_all_of_a_dashboard(path: Path) -> None:
     from grafana_foundation_sdk.cog import encoder
     from grafana_foundation_sdk.models import dashboard as schema
+
     document = board(path)
     assert not list(_unknown(document, json.loads(json.dumps(schema.Dashboard.from_json(document), cls=encoder.JSONEncoder))))
 
