@@ -20,12 +20,12 @@ from aiohttp import web
 
 from cloud.aggregator import Aggregator, Arrival
 from cloud.api import MAX_LINE_BYTES, Backend, make_app
+from cloud.api.guard import api_tls_context
 from cloud.check import aggregators_certificate
 from cloud.config import CloudConfig
 from cloud.database import Database
 from cloud.delays import Delays
 from cloud.errors import CloudError
-from cloud.guard import api_tls_context
 from cloud.inlet import Inlet, tls_context
 from cloud.lake.folders import Folders
 from cloud.lake.keeper import look_after

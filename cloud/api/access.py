@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
+from cloud.api.guard import SECURE, Forbidden, TooOften, Unauthenticated
 from cloud.api.rates import RATES, STRANGERS, Bucket, Rate, take
-from cloud.guard import SECURE, Forbidden, TooOften, Unauthenticated
 from cloud.roles import Principal, Role
 from cloud.tokens import SESSION_MS, Tokens
 

@@ -11,6 +11,7 @@ from cloud.api.desk import Desk
 from cloud.api.events import Events
 from cloud.api.findings import Findings
 from cloud.api.fleet import Fleet
+from cloud.api.guard import SECURE, guard, secure
 from cloud.api.health import Health
 from cloud.api.ledgers import Ledgers
 from cloud.api.models import VehicleModels
@@ -24,7 +25,6 @@ from cloud.api.session import Sessions
 from cloud.api.silences import SilenceRoutes
 from cloud.api.system import System
 from cloud.assets import Assets
-from cloud.guard import SECURE, guard, secure
 from cloud.roles import Role
 
 __all__ = ["PAGE", "ROUTES", "all_routes", "make_app"]
@@ -36,7 +36,7 @@ PAGE = ("/", "/static/{name}")
 
 
 def make_app(backend: Backend, tls: bool = False, rates: Mapping[Role, Rate] = RATES) -> web.Application:
-    """The application, to be run as `cloud.guard.api_tls_context` says: on a loopback address, or over TLS (`tls`)."""
+    """The application, to be run as `cloud.api.guard.api_tls_context` says: on a loopback address, or over TLS (`tls`)."""
     access = Access(backend.tokens, rates)
     assets = Assets()
     app = web.Application(middlewares=[guard], client_max_size=MAX_BODY_BYTES)

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from cloud.guard import BadRequest
+from cloud.api.guard import BadRequest
 
 __all__ = ["MAX_LIMIT", "cursor_at", "position_of"]
 

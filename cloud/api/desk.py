@@ -5,11 +5,11 @@ from typing import Annotated, Any
 import msgspec
 
 from cloud.api.backend import Backend
+from cloud.api.guard import BadRequest, NotFound
 from cloud.api.queue import TicketRow, row_of
 from cloud.api.route import Id, NumberPath, Route, TicketPath
 from cloud.api.session import Done
 from cloud.api.words import Language, Languages
-from cloud.guard import BadRequest, NotFound
 from cloud.roles import Principal, Role
 from cloud.tickets.handling import Action
 from cloud.tickets.policy import Handling, Verdict

@@ -18,9 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from cloud.api.access import Access
 from cloud.api.backend import Backend
 from cloud.api.fleet import state_of
+from cloud.api.guard import BadRequest, TooOften
 from cloud.api.route import Route
 from cloud.errors import CloudError
-from cloud.guard import BadRequest, TooOften
 from cloud.roles import Role
 from cloud.tickets.views import Change
 

@@ -7,11 +7,11 @@ import msgspec
 
 from cloud.api.backend import Backend
 from cloud.api.cursors import MAX_LIMIT, cursor_at, position_of
+from cloud.api.guard import NotFound
 from cloud.api.models import VehicleModels, last_values, newest_within, unknown
 from cloud.api.owners import owners_tickets
 from cloud.api.route import Route, VehiclePath
 from cloud.api.words import Language, choice_of, signal_words
-from cloud.guard import NotFound
 from cloud.roles import Principal, Role
 from cloud.store import SIGNAL_AGE_MS, SignalValue, VehicleSummary
 from cloud.tickets.policy import Handling

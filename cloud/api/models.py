@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cloud.api.backend import Backend
-from cloud.guard import NotFound
+from cloud.api.guard import NotFound
 from cloud.store import Series, SignalValue, Store, VehicleSummary
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import msgspec
 import msgspec.inspect as inspect
 
-from cloud.guard import BadRequest
+from cloud.api.guard import BadRequest
 
 __all__ = ["Nothing", "read_body", "read_parameters", "without_none"]
 

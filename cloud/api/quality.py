@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from cloud.api.backend import Backend
+from cloud.api.guard import BadRequest
 from cloud.api.route import Route, VehiclePath
-from cloud.guard import BadRequest
 from cloud.lake.folders import DAY_MS, day_of
 from cloud.quality.day import Day
 from cloud.quality.figures import Cause, figures

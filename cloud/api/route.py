@@ -17,8 +17,8 @@ import msgspec
 from aiohttp import web
 
 from cloud.api.access import Access
+from cloud.api.guard import BadRequest, Forbidden, NotFound, encoded
 from cloud.api.parameters import Nothing, read_body, read_parameters
-from cloud.guard import BadRequest, Forbidden, NotFound, encoded
 from cloud.roles import BEGINNING_MS, END_MS, Principal, Role
 
 __all__ = ["MAX_LINE_BYTES", "Id", "Moment", "NumberPath", "Route", "TicketPath", "VehiclePath", "bound"]

@@ -9,9 +9,9 @@ from aiohttp import web
 from numpy.typing import NDArray
 
 from cloud.api.backend import Backend
+from cloud.api.guard import BadRequest, encoded
 from cloud.api.models import VehicleModels, newest_within, unknown
 from cloud.api.route import Moment, Route, VehiclePath
-from cloud.guard import BadRequest, encoded
 from cloud.roles import Principal, Role
 from cloud.store import Series, bucket_ms
 

@@ -6,8 +6,8 @@ import msgspec
 from aiohttp import web
 
 from cloud.api.access import Access, require_same_origin, set_cookie
+from cloud.api.guard import answer
 from cloud.api.route import Route
-from cloud.guard import answer
 from cloud.roles import Principal, Role
 
 __all__ = ["Sessions"]

@@ -9,9 +9,9 @@ import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from cloud.api.backend import Backend
+from cloud.api.guard import BadRequest
 from cloud.api.route import Route
 from cloud.errors import CloudError
-from cloud.guard import BadRequest
 from cloud.quarantine import Item
 from cloud.roles import Role
 from cloud.tokens import Token

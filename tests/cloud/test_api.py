@@ -14,9 +14,9 @@ import pytest
 from example_fleet import FLOW, INLET, MODEL, OTHER, START_MS, TOKENS, VEHICLE, example_fleet, served
 
 from cloud.api import Backend
+from cloud.api.guard import api_tls_context
 from cloud.config import ApiConfig
 from cloud.errors import CloudError
-from cloud.guard import api_tls_context
 from cloud.store import Series, SignalValue, Store, VehicleSummary
 from cloud.tickets.policy import Handling
 from cloud.tickets.service import TicketService

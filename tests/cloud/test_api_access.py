@@ -17,11 +17,11 @@ from example_fleet import VEHICLE, serving
 
 from cloud.api import Backend, make_app
 from cloud.api.application import ROUTES, STORE_THREADS
+from cloud.api.guard import api_tls_context
 from cloud.api.rates import Bucket, Rate, take
 from cloud.api.route import Route
 from cloud.config import ApiConfig
 from cloud.errors import CloudError
-from cloud.guard import api_tls_context
 from cloud.roles import Role
 from cloud.stores.embedded import EmbeddedStore
 from cloud.tickets.service import TicketService

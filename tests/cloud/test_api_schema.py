@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import schemathesis
+import schemathesis.specs.openapi.checks as openapi_checks
 from example_fleet import MODEL, OTHER, VEHICLE, Drive, example_catalogue, example_schema, finding, serving
 from hypothesis import HealthCheck, Phase, given, settings
 
@@ -14,9 +16,6 @@ from cloud.roles import Role
 from cloud.stores.embedded import EmbeddedStore
 from cloud.tickets.service import TicketService
 from cloud.tokens import Tokens
-
-schemathesis: Any = pytest.importorskip("schemathesis")
-openapi_checks: Any = pytest.importorskip("schemathesis.specs.openapi.checks")
 
 # What is asked as the document says may still be refused (a time before another), so that it is taken is no check.
 CHECKS = [
