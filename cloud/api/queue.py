@@ -6,17 +6,17 @@ import msgspec
 
 from cloud.api.backend import Backend
 from cloud.api.cursors import cursor_at, position_of
+from cloud.api.guard import NotFound
 from cloud.api.models import VehicleModels
 from cloud.api.owners import owners_ticket, owners_tickets
 from cloud.api.route import Route, TicketPath
 from cloud.api.words import Language, Languages, signal_words
-from cloud.guard import NotFound
 from cloud.roles import Principal, Role
 from cloud.tickets.policy import Condition, Handling, Tier, Verdict
-from cloud.tickets.signature import resembles
 from cloud.tickets.sla import ClockView
 from cloud.tickets.views import Brief, Budget, Delivery, Evidence, HistoryLine, Notification, Page, Ticket, TicketFilter, Window
 from models.explanation import explain
+from models.likeness import resembles
 
 if TYPE_CHECKING:
     from dbc.catalogue import Catalogue

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 import msgspec
 from sqlalchemy import ColumnElement, Connection, case, func, or_, select, text
 
+from cloud.tickets.briefs import BRIEF, brief
 from cloud.tickets.errors import NoSuchTicket
 from cloud.tickets.model import OPEN, DeliveryRow, FindingRow, NotificationRow, TicketEventRow, TicketRow
 from cloud.tickets.outbox import notification_view
 from cloud.tickets.policy import Condition, Flaps, Handling, Level, Tier, Verdict, may_move
 from cloud.tickets.precision import Precision, precisions
 from cloud.tickets.settings import Policy, duration_ms
-from cloud.tickets.silences import brief
 from cloud.tickets.sla import Clock
 from cloud.tickets.tables import AnyRow, Tables
 from cloud.tickets.views import (
@@ -141,7 +141,7 @@ class Queue:
     def similar(self, ticket_id: int, limit: int = 10, which: TicketFilter = EVERYTHING) -> list[Similar]:
         """Tickets of the same model whose evidence names the same signals in like shares, the most alike first: what was found there may
         be what is wrong here. Raises NoSuchTicket."""
-        columns = (*_BRIEF, TicketRow.evidence)
+        columns = (*BRIEF, TicketRow.evidence)
 
         def look(db: Connection) -> list[Similar]:
             mine = db.execute(
@@ -198,7 +198,7 @@ class Queue:
     def _linked(self, db: Connection, row: AnyRow) -> list[Brief]:
         """What it was reopened from, all the way back, and what it was reopened as."""
         mine = (TicketRow.vehicle == row.vehicle, TicketRow.fault_code == row.fault_code, TicketRow.id != row.id)
-        rows = {one.id: one for one in db.execute(select(*_BRIEF, TicketRow.reopened_from).where(*mine).order_by(TicketRow.id))}
+        rows = {one.id: one for one in db.execute(select(*BRIEF, TicketRow.reopened_from).where(*mine).order_by(TicketRow.id))}
         before, at = [], row.reopened_from
         while at in rows:
             before.append(rows[at])
@@ -321,15 +321,5 @@ def delivery_view(row: AnyRow) -> Delivery:
 
 DELIVERIES = select(DeliveryRow.__table__, NotificationRow.ticket_id).join(
     NotificationRow, NotificationRow.id == DeliveryRow.notification_id
-)
-_BRIEF = (
-    TicketRow.id,
-    TicketRow.vehicle,
-    TicketRow.fault_code,
-    TicketRow.tier,
-    TicketRow.condition,
-    TicketRow.handling,
-    TicketRow.verdict,
-    TicketRow.opened_ms,
 )
 _LISTED = tuple(column for column in TicketRow.__table__.c if column.name != "evidence")

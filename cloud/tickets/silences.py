@@ -12,13 +12,14 @@ from typing import Any, Literal
 import msgspec
 from sqlalchemy import Connection, select, text, update
 
+from cloud.tickets.briefs import BRIEF, brief
 from cloud.tickets.errors import NoSuchTicket, TicketError
 from cloud.tickets.model import OPEN, SilenceRow, TicketRow
-from cloud.tickets.policy import Condition, Handling, Tier, Verdict
+from cloud.tickets.policy import Tier, Verdict
 from cloud.tickets.settings import Policy, duration_ms
 from cloud.tickets.tables import AnyRow, Tables, insert
 from cloud.tickets.upkeep import Upkeep, silence_fits
-from cloud.tickets.views import Brief, Preview, Silence
+from cloud.tickets.views import Preview, Silence
 
 __all__ = ["PAST_DAYS", "SilenceRequest", "Silences"]
 
@@ -54,7 +55,7 @@ class Silences:
         """What it would hide. Raises TicketError as `make` does."""
         self._check(asked)
         since = self._now_ms() - PAST_DAYS * DAY_MS
-        columns = (*_BRIEF, TicketRow.model, TicketRow.pack_id)
+        columns = (*BRIEF, TicketRow.model, TicketRow.pack_id)
 
         def look(db: Connection) -> Preview:
             open_now = [row for row in db.execute(select(*columns).where(text(OPEN)).order_by(TicketRow.id.desc())) if _fits(asked, row)]
@@ -140,32 +141,6 @@ class Silences:
         longest = self._policy.silences.longest
         if asked.to_ms - max(asked.from_ms, self._now_ms()) > duration_ms(longest):
             raise TicketError(f"silence: expected at most {longest}: what is never wanted is a matter for the policy or the pack")
-
-
-_BRIEF = (
-    TicketRow.id,
-    TicketRow.vehicle,
-    TicketRow.fault_code,
-    TicketRow.tier,
-    TicketRow.condition,
-    TicketRow.handling,
-    TicketRow.verdict,
-    TicketRow.opened_ms,
-)
-
-
-def brief(row: AnyRow) -> Brief:
-    """A ticket in short."""
-    return Brief(
-        id=row.id,
-        vehicle=row.vehicle,
-        fault_code=row.fault_code,
-        tier=Tier(row.tier),
-        condition=Condition(row.condition),
-        handling=Handling(row.handling),
-        verdict=Verdict(row.verdict) if row.verdict is not None else None,
-        opened_ms=row.opened_ms,
-    )
 
 
 def _fits(asked: SilenceRequest, ticket: AnyRow) -> bool:
