@@ -84,11 +84,6 @@ class Folders:
         folder = self.root / kind / f"day={day}"
         return folder if kind == EVENTS else folder / f"vehicle={vehicle}"
 
-    def tidy(self) -> None:
-        """Remove what a killed process left half written. Only with `locked`, or where nobody else can write."""
-        for leftover in self.root.rglob("*.part"):
-            leftover.unlink(missing_ok=True)
-
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Nobody else compacts or deletes meanwhile. Raises LakeError where somebody does."""
