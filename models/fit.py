@@ -104,6 +104,28 @@ class Detector:
         return len(self.low)
 
 
+def each_alone(expected: NDArray[np.float64], scale: NDArray[np.float64], form: NDArray[np.float64], *, separate: bool = False) -> Detector:
+    """A detector of m signals without context: each is held against one expected value (m,), and none is out of its trained range."""
+    count, none = len(expected), np.zeros(0)
+    return Detector(
+        average=1,
+        kernel=np.zeros((0, 1)),
+        window=1,
+        monitored=np.arange(count),
+        context=np.zeros(0, np.int64),
+        centre=none,
+        spread=none,
+        pairs=np.zeros((0, 2), np.int64),
+        weights=np.zeros((0, count)),
+        bias=expected,
+        scale=scale,
+        form=form,
+        low=np.full(count, -np.inf),
+        high=np.full(count, np.inf),
+        separate=separate,
+    )
+
+
 @dataclass(frozen=True)
 class Scored:
     """What a detector says of a drive's ticks: n scores, NaN where a tick has none."""

@@ -3,7 +3,7 @@
 screen -> split by drive -> fit (fit.py) -> calibrate on the held-out drives (calibrate.py) -> graph (graph.py) -> check the graph -> write.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import pairwise
@@ -39,7 +39,19 @@ from models.tables import Drive, Table, check_pace, fingerprint
 from models.trained import Trained
 from models.vehicle import judge_vehicle
 
-__all__ = ["Options", "check_equal", "check_size", "figure", "signals_of", "split_drives", "split_recording", "train", "train_pca"]
+__all__ = [
+    "Options",
+    "check_equal",
+    "check_size",
+    "evaluation_of",
+    "figure",
+    "signals_of",
+    "split_drives",
+    "split_recording",
+    "train",
+    "train_pca",
+    "training_of",
+]
 
 HELD_OUT = 0.35
 """Share of the drives that calibrate; thresholds are tails and need many drives, coefficients need fewer."""
@@ -167,19 +179,15 @@ def _train(table: Table, fitted: list[Drive], held: list[Drive], options: Option
         persistence=persistence,
         calibration=calibrated.calibration,
         alarm_budget=calibrated.budget,
-        training=Training(
-            data_sha256=fingerprint(table),
-            drives=len(fitted),
-            ticks=sum(len(drive.tick_ms) for drive in fitted),
-            seed=options.seed,
+        training=training_of(
+            table,
+            fitted,
+            options.seed,
             ridge={usable.names[monitored[at]]: penalty for at, penalty in detector.ridge.items()},
             dropped=dropped,
         ),
-        evaluation=Evaluation(
-            calibration_alarms=0,
-            score_p50=figure(np.quantile(np.concatenate(judged), 0.5)),
-            score_p99=figure(np.quantile(np.concatenate(judged), 0.99)),
-            explained={usable.names[monitored[at]]: figure(share) for at, share in enumerate(detector.explained)},
+        evaluation=evaluation_of(
+            np.concatenate(judged), {usable.names[monitored[at]]: figure(share) for at, share in enumerate(detector.explained)}
         ),
         model=ModelFile(sha256=manifests.sha256(model), bytes=len(model)),
         drives=rule,
@@ -278,6 +286,20 @@ def signals_of(usable: Table, fitted: Sequence[Drive], context: set[int]) -> lis
         )
         for at, (name, unit) in enumerate(zip(usable.names, usable.units, strict=True))
     ]
+
+
+def training_of(
+    table: Table, fitted: Sequence[Drive], seed: int, ridge: Mapping[str, float] | None = None, dropped: Mapping[str, str] | None = None
+) -> Training:
+    """What the manifest says of the data; dropped: why a signal of the table is not used."""
+    ticks = sum(len(drive.tick_ms) for drive in fitted)
+    return Training(fingerprint(table), len(fitted), ticks, seed, dict(ridge or {}), dict(dropped or {}))
+
+
+def evaluation_of(scores: NDArray[np.float64], explained: Mapping[str, float] | None = None) -> Evaluation:
+    """What the manifest says of the calibration drives' scores (n,), none of which raised an alarm."""
+    p50, p99 = (figure(np.quantile(scores, share)) for share in (0.5, 0.99))
+    return Evaluation(calibration_alarms=0, score_p50=p50, score_p99=p99, explained=dict(explained or {}))
 
 
 def figure(value: float | np.floating) -> float:

@@ -15,14 +15,14 @@ from models import manifest as manifests
 from models.alarm import AlarmState, Transition
 from models.calibrate import p_value_knots, thresholds
 from models.errors import TrainingDataError, TrainingFailed
-from models.fit import Detector, Scored
+from models.fit import Detector, Scored, each_alone
 from models.following import Follower, fit_follower, follow
 from models.following_graph import build_follower
-from models.manifest import Evaluation, Manifest, ModelFile, Persistence, Training
+from models.manifest import Manifest, ModelFile, Persistence
 from models.pack import Pack, signals_fingerprint, write
 from models.screening import screen
-from models.tables import Drive, Table, fingerprint
-from models.train import Options, check_equal, check_size, figure, signals_of, split_drives
+from models.tables import Drive, Table
+from models.train import Options, check_equal, check_size, evaluation_of, signals_of, split_drives, training_of
 from models.trained import Trained
 
 __all__ = ["LEAST_TICKS", "SHORT_TICKS", "suits", "train_follower"]
@@ -87,20 +87,8 @@ def train_follower(table: Table, options: Options, folder: str | Path) -> Traine
         persistence=persistence,
         calibration=calibration,
         alarm_budget=budget,
-        training=Training(
-            data_sha256=fingerprint(table),
-            drives=len(fitted),
-            ticks=sum(len(drive.tick_ms) for drive in fitted),
-            seed=options.seed,
-            ridge={},
-            dropped=dropped,
-        ),
-        evaluation=Evaluation(
-            calibration_alarms=0,
-            score_p50=figure(np.quantile(np.concatenate(judged), 0.5)),
-            score_p99=figure(np.quantile(np.concatenate(judged), 0.99)),
-            explained={},
-        ),
+        training=training_of(table, fitted, options.seed, dropped=dropped),
+        evaluation=evaluation_of(np.concatenate(judged)),
         model=ModelFile(sha256=manifests.sha256(model), bytes=len(model)),
     )
     write(folder, manifest, model)
@@ -148,21 +136,4 @@ def _check_silent(pack: Pack, drives: Sequence[Drive], scored: Sequence[Scored])
 
 def _as_detector(follower: Follower) -> Detector:
     """What the training's report asks a detector: its signals and what remains of each."""
-    count = len(follower.start)
-    nothing = np.zeros(0)
-    return Detector(
-        average=1,
-        kernel=np.zeros((0, 1)),
-        window=1,
-        monitored=np.arange(count),
-        context=np.zeros(0, np.int64),
-        centre=nothing,
-        spread=nothing,
-        pairs=np.zeros((0, 2), np.int64),
-        weights=np.zeros((0, count)),
-        bias=follower.start,
-        scale=np.sqrt(follower.variance),
-        form=np.eye(count) / count,
-        low=np.full(count, -np.inf),
-        high=np.full(count, np.inf),
-    )
+    return each_alone(follower.start, np.sqrt(follower.variance), np.eye(len(follower.start)) / len(follower.start))

@@ -19,11 +19,11 @@ from models.errors import TrainingDataError
 from models.fit import Scored
 from models.joint import JUDGES, Joint, JudgeName, fit_joint, score_joint
 from models.joint_graph import build_joint
-from models.manifest import Confirm, DriveRule, Evaluation, Manifest, ModelFile, Persistence, Training
+from models.manifest import Confirm, DriveRule, Manifest, ModelFile, Persistence
 from models.pack import Pack, signals_fingerprint, write
 from models.screening import screen
-from models.tables import Drive, Table, fingerprint
-from models.train import check_equal, check_size, figure, signals_of, split_drives
+from models.tables import Drive, Table
+from models.train import check_equal, check_size, evaluation_of, figure, signals_of, split_drives, training_of
 
 __all__ = ["JointOptions", "late", "train_joint"]
 
@@ -113,19 +113,9 @@ def train_joint(table: Table, options: JointOptions, folder: str | Path) -> Pack
         persistence=persistence,
         calibration=calibration,
         alarm_budget=budget,
-        training=Training(
-            data_sha256=fingerprint(table),
-            drives=len(fitted),
-            ticks=sum(len(drive.tick_ms) for drive in fitted),
-            seed=options.seed,
-            ridge={},
-            dropped=dropped,
-        ),
-        evaluation=Evaluation(
-            calibration_alarms=0,
-            score_p50=figure(np.quantile(np.concatenate(judged), 0.5)),
-            score_p99=figure(np.quantile(np.concatenate(judged), 0.99)),
-            explained={name: figure(share) for name, share in zip(names, joint.explained, strict=bool(len(joint.explained)))},
+        training=training_of(table, fitted, options.seed, dropped=dropped),
+        evaluation=evaluation_of(
+            np.concatenate(judged), {name: figure(share) for name, share in zip(names, joint.explained, strict=bool(len(joint.explained)))}
         ),
         model=ModelFile(sha256=manifests.sha256(model), bytes=len(model)),
         drives=DriveRule(),

@@ -16,12 +16,12 @@ from dbc.network import SILENCE, UNKNOWN, network_periods
 from models import manifest as manifests
 from models.calibrate import CLEAR, p_value_knots
 from models.errors import TrainingDataError
-from models.fit import Detector, rounded, score_drive
+from models.fit import each_alone, rounded, score_drive
 from models.graph import build
-from models.manifest import AlarmBudget, Calibration, Confirm, Evaluation, Manifest, ModelFile, Persistence, Threshold, Training
+from models.manifest import AlarmBudget, Calibration, Confirm, Manifest, ModelFile, Persistence, Threshold
 from models.pack import Pack, signals_fingerprint, write
-from models.tables import Table, fingerprint
-from models.train import check_equal, check_size, figure, signals_of, split_drives
+from models.tables import Table
+from models.train import check_equal, check_size, evaluation_of, figure, signals_of, split_drives, training_of
 
 __all__ = ["FLOORS", "PACKS", "NetworkOptions", "PackRule", "train_network"]
 
@@ -79,7 +79,8 @@ def train_network(table: Table, options: NetworkOptions, folder: str | Path) -> 
     fitted, held = split_drives(table.drives, options.seed)
     everything = np.concatenate([drive.values for drive in table.drives])
     limits = np.maximum(_floors(table), TWICE * everything.max(axis=0))
-    detector = _detector(rounded(limits))
+    # each figure by itself: 0 is expected
+    detector = each_alone(np.zeros(len(limits)), rounded(limits), np.eye(len(limits)), separate=True)
     scored = [score_drive(detector, drive) for drive in held]
     scores = np.concatenate([one.score for one in scored])
     knots = p_value_knots(scores)
@@ -99,17 +100,8 @@ def train_network(table: Table, options: NetworkOptions, folder: str | Path) -> 
         persistence=Persistence(need=options.need, of=options.of, warmup_ticks=0, gap_s=5),
         calibration=Calibration(drives=len(held), ticks=len(scores), highest=figure(scores.max())),
         alarm_budget=AlarmBudget(per_drive=1.0, tail="highest"),
-        training=Training(
-            data_sha256=fingerprint(table),
-            drives=len(fitted),
-            ticks=sum(len(drive.tick_ms) for drive in fitted),
-            seed=options.seed,
-            ridge={},
-            dropped={},
-        ),
-        evaluation=Evaluation(
-            calibration_alarms=0, score_p50=figure(np.quantile(scores, 0.5)), score_p99=figure(np.quantile(scores, 0.99)), explained={}
-        ),
+        training=training_of(table, fitted, options.seed),
+        evaluation=evaluation_of(scores),
         model=ModelFile(sha256=manifests.sha256(model), bytes=len(model)),
         confirm=Confirm(drives=options.confirm[0], of=options.confirm[1]),
     )
@@ -133,26 +125,3 @@ def _floors(table: Table) -> NDArray[np.float64]:
         else:
             floors[at] = FLOORS[kind] if kind == "#absent" else max(FLOORS[kind], SHARE * rate)
     return floors
-
-
-def _detector(limits: NDArray[np.float64]) -> Detector:
-    """Judges each figure by itself: 0 is expected."""
-    count = len(limits)
-    nothing = np.zeros(0)
-    return Detector(
-        average=1,
-        kernel=np.zeros((0, 1)),
-        window=1,
-        monitored=np.arange(count),
-        context=np.zeros(0, np.int64),
-        centre=nothing,
-        spread=nothing,
-        pairs=np.zeros((0, 2), np.int64),
-        weights=np.zeros((0, count)),
-        bias=np.zeros(count),
-        scale=limits,
-        form=np.eye(count),
-        low=np.full(count, -np.inf),
-        high=np.full(count, np.inf),
-        separate=True,
-    )
