@@ -5,7 +5,7 @@ import { dayBars } from "./days.js";
 import { el, keep, say, show } from "./dom.js";
 import { count, duration, percent } from "./format.js";
 import { Rows } from "./keys.js";
-import { card, choice, empty, figure, meter, shareOf, since, table, tierMark } from "./parts.js";
+import { card, choice, empty, figures, meter, shareOf, since, table, tierMark } from "./parts.js";
 import { offers } from "./session.js";
 import { language, named, t } from "./texts.js";
 
@@ -102,13 +102,13 @@ export class FleetView {
     const p99 = system.delays.recent?.p99_s ?? null;
     const behind = Object.values(system.sinks).reduce((most, sink) => Math.max(most, sink.behind), 0);
     const today = this.days?.at(-1);
-    show(this.figures, [online, silent, open, tickets.counts.new, p99, behind, today?.completeness ?? null, today?.coverage ?? null], () => [
-      figure({ name: t("onlineNow"), value: count(online), unit: t("ofAll", { count: count(online + silent) }) }),
-      figure({ name: t("silentVehicles"), value: count(silent), look: silent ? "warn" : "", more: silent ? t("silentMore") : t("nobodySilent"), href: silent ? "#/fleet?state=silent" : null }),
-      figure({ name: t("openTickets"), value: count(open), more: t("newOnes", { count: tickets.counts.new ?? 0 }), href: "#/tickets" }),
-      today ? figure({ name: t("completenessToday"), value: percent(today.completeness, 1).replace(" %", ""), unit: "%", look: today.completeness < COMPLETE_ENOUGH ? "warn" : "", more: t("promise", { value: "95 %" }) }) : null,
-      figure({ name: t("latencyP99"), value: p99 === null ? "–" : p99.toFixed(1), unit: p99 === null ? "" : "s", look: p99 > LATENCY_PROMISE_S ? "warn" : "", more: p99 === null ? t("notMeasured") : t("promise", { value: "5 s" }), href: "#/system" }),
-      figure({ name: t("behind"), value: count(behind), more: behind ? t("behindMore") : t("nothingWaits"), href: "#/system" }),
+    figures(this.figures, [
+      { name: t("onlineNow"), value: count(online), unit: t("ofAll", { count: count(online + silent) }) },
+      { name: t("silentVehicles"), value: count(silent), look: silent ? "warn" : "", more: silent ? t("silentMore") : t("nobodySilent"), href: silent ? "#/fleet?state=silent" : null },
+      { name: t("openTickets"), value: count(open), more: t("newOnes", { count: tickets.counts.new ?? 0 }), href: "#/tickets" },
+      today ? { name: t("completenessToday"), value: percent(today.completeness, 1).replace(" %", ""), unit: "%", look: today.completeness < COMPLETE_ENOUGH ? "warn" : "", more: t("promise", { value: "95 %" }) } : null,
+      { name: t("latencyP99"), value: p99 === null ? "–" : p99.toFixed(1), unit: p99 === null ? "" : "s", look: p99 > LATENCY_PROMISE_S ? "warn" : "", more: p99 === null ? t("notMeasured") : t("promise", { value: "5 s" }), href: "#/system" },
+      { name: t("behind"), value: count(behind), more: behind ? t("behindMore") : t("nothingWaits"), href: "#/system" },
     ]);
   }
 

@@ -1,6 +1,6 @@
 // Small parts that several views are made of.
 
-import { el, styled } from "./dom.js";
+import { el, keep, show, styled } from "./dom.js";
 import { ago, duration, percent, shortly, when } from "./format.js";
 import { named, t } from "./texts.js";
 
@@ -74,8 +74,16 @@ export function card(title, ...children) {
   return el("section", { class: "card" }, el("header", {}, el("h2", {}, title)), el("div", { class: "body" }, ...children));
 }
 
-export function figure({ name, value, unit = "", more = "", look = "", href = null }) {
-  return el(href ? "a" : "div", { class: `figure ${look}`, href }, el("span", { class: "name" }, name), el("span", { class: "value" }, value, unit ? el("small", {}, unit) : null), el("span", { class: "more" }, more));
+// A row of figures. Each stays in its place while its value changes: a click on one is not lost to the next answer.
+export function figures(row, all) {
+  keep(row, all.filter(Boolean), (one) => `${one.name} ${one.href ?? ""}`, (one) => el(one.href ? "a" : "div", { href: one.href }), (place, one) => {
+    place.className = `figure ${one.look ?? ""}`;
+    show(place, [one.value, one.unit, one.more, one.mark], () => [
+      el("span", { class: "name" }, one.name),
+      el("span", { class: "value" }, one.mark ? el("span", { class: "marked" }, el("span", { class: `mark ${one.mark}` }), one.value) : one.value, one.unit ? el("small", {}, one.unit) : null),
+      el("span", { class: "more" }, one.more ?? ""),
+    ]);
+  });
 }
 
 export function table(heads, rows, look = "") {

@@ -4,7 +4,7 @@ import { get, part, send } from "./api.js";
 import { toast } from "./dialogs.js";
 import { el, show, styled } from "./dom.js";
 import { count, duration } from "./format.js";
-import { button, card, fact, figure, since, table } from "./parts.js";
+import { button, card, fact, figures, since, table } from "./parts.js";
 import { may } from "./session.js";
 import { named, t } from "./texts.js";
 
@@ -41,12 +41,12 @@ export class SystemView {
     const parts = [["broker", { error: stats.connected === false ? t("brokerAway") : null, answer_ms: null }], ["store", store], ["database", { ...tickets, error: tickets.error || stats.database_error || null }]];
     const troubles = [...(stats.landing_error ? [`${named("platform", "landing")}: ${t("landingAway", { error: stats.landing_error })}`] : []), ...parts.filter(([, one]) => one.error).map(([name, one]) => `${named("platform", name)}: ${one.error}`), ...sinks.filter(([, sink]) => sink.error).map(([name, sink]) => `${named("sinks", name)}: ${sink.error}`)];
     show(this.trouble, troubles, () => troubles.map((words) => el("p", { class: "notice bad", role: "alert" }, words)));
-    show(this.figures, [parts.map(([, one]) => [one.error, one.answer_ms && Math.round(one.answer_ms)]), stats.waiting, behind, p99, held, dead.deliveries.length], () => [
-      ...parts.map(([name, one]) => figure({ name: named("platform", name), value: el("span", { class: "marked" }, el("span", { class: `mark ${one.error ? "warn" : "good"}` }), one.error ? t("trouble") : t("fine")), more: one.answer_ms === null ? "" : t("answersIn", { ms: Math.max(1, Math.round(one.answer_ms)) }), look: one.error ? "warn word" : "word" })),
-      figure({ name: t("latencyP99"), value: p99 === null ? "–" : p99.toFixed(1), unit: p99 === null ? "" : "s", look: p99 > PROMISE_S ? "warn" : "", more: p99 === null ? t("notMeasured") : t("promise", { value: "5 s" }) }),
-      figure({ name: t("waiting"), value: count(stats.waiting), more: t("waitingMore") }),
-      figure({ name: t("behind"), value: count(behind), more: behind ? t("behindMore") : t("nothingWaits") }),
-      figure({ name: t("quarantine"), value: count(held), look: held ? "warn" : "", more: t("quarantineMore") }),
+    figures(this.figures, [
+      ...parts.map(([name, one]) => ({ name: named("platform", name), mark: one.error ? "warn" : "good", value: one.error ? t("trouble") : t("fine"), more: one.answer_ms === null ? "" : t("answersIn", { ms: Math.max(1, Math.round(one.answer_ms)) }), look: one.error ? "warn word" : "word" })),
+      { name: t("latencyP99"), value: p99 === null ? "–" : p99.toFixed(1), unit: p99 === null ? "" : "s", look: p99 > PROMISE_S ? "warn" : "", more: p99 === null ? t("notMeasured") : t("promise", { value: "5 s" }) },
+      { name: t("waiting"), value: count(stats.waiting), more: t("waitingMore") },
+      { name: t("behind"), value: count(behind), more: behind ? t("behindMore") : t("nothingWaits") },
+      { name: t("quarantine"), value: count(held), look: held ? "warn" : "", more: t("quarantineMore") },
     ]);
     show(this.latency, delays, () => (delays.start ? card(t("latencyTitle"), latencyTable(delays)) : null));
     show(this.sinks, sinks, () => el("section", { class: "card", "aria-label": t("sinksTitle") }, el("header", {}, el("h2", {}, t("sinksTitle")), el("span", { class: "note" }, t("sinksNote"))),
