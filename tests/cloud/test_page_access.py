@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import axe_playwright_python.sync_playwright as axe
 import pytest
 from console import DESK, PHONE, chromium, drawn, expect, visit
 from example_fleet import VEHICLE, example_fleet, finding
@@ -12,8 +13,6 @@ from example_fleet import VEHICLE, example_fleet, finding
 import cloud.assets
 from cloud.store import Store
 from cloud.tickets.service import TicketService
-
-axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
 SERIOUS = ("serious", "critical")
 VIEWS = ("fleet", "tickets", "tickets/1", f"vehicles/{VEHICLE}", "detectors", "silences", "system")

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from playwright import sync_api
 
 import processes
 import servers
@@ -22,7 +23,6 @@ from cansight.demo.stage import CAR_DBC
 from cansight.main import main
 from cloud import pki
 
-sync_api = pytest.importorskip("playwright.sync_api")
 expect = sync_api.expect
 
 TEXT = (Path(__file__).parents[2] / "docs" / "operators.md").read_text(encoding="utf-8")
@@ -158,8 +158,8 @@ def test_an_operators_day(demonstration: tuple[Day, str, Path], monkeypatch: pyt
         page.goto(address)
 
         # who is silent?
-        day.click(page.locator(".figure", has_text="Silent vehicles"), "Silent vehicles")
-        assert page.url.endswith("?state=silent")
+        day.click(page.locator("a.figure", has_text="Silent vehicles"), "Silent vehicles")  # a link as soon as one is silent
+        page.wait_for_url("**?state=silent")
         expect(page.locator(".fleet tbody tr", has_text=silent)).to_contain_text("silent for")
         day.click(page.locator(f"tbody a:has-text('{silent}')"), "vehicle")
         expect(page.locator(".about").first).to_contain_text("newest data")
