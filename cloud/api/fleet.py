@@ -1,6 +1,7 @@
 """Vehicles: which there are, and what each of them says now."""
 
 import time
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -12,9 +13,10 @@ from cloud.api.models import VehicleModels, last_values, newest_within, unknown
 from cloud.api.owners import owners_tickets
 from cloud.api.route import Route, VehiclePath
 from cloud.api.words import Language, choice_of, signal_words
+from cloud.lake.folders import DAY_MS
 from cloud.roles import Principal, Role
 from cloud.store import SIGNAL_AGE_MS, SignalValue, VehicleSummary
-from cloud.tickets.policy import Handling
+from cloud.tickets.policy import Handling, Tier
 
 __all__ = ["Fleet", "state_of"]
 
@@ -35,6 +37,7 @@ class VehicleRow(msgspec.Struct, frozen=True):
     """A vehicle that has values; times are UTC ms.
 
     `last_tick_ms`: its newest (an owner's: of the period). `online_ms`: when it was last heard; `gone_ms`: when its connection broke since.
+    `tiers`: its open tickets by tier, those that there are. `completeness`: today's (UTC), 0..1; null: nothing is known of today.
     """
 
     vehicle: str
@@ -45,6 +48,8 @@ class VehicleRow(msgspec.Struct, frozen=True):
     online_ms: int | None
     gone_ms: int | None
     state: Literal["online", "silent"]
+    tiers: dict[str, int]
+    completeness: float | None
 
 
 class VehicleShown(VehicleRow, frozen=True):
@@ -112,12 +117,12 @@ class Fleet:
         part = query.q.casefold()
         rows = [row for row in rows if query.state in (None, row.state) and part in f"{row.vehicle} {row.model}".casefold()]
         left = sorted((row for row in rows if row.vehicle > after), key=lambda row: row.vehicle)
-        page = left[: query.limit]
+        page = self._with_quality(who, left[: query.limit])
         return VehicleList(page, cursor_at(page[-1].vehicle) if len(left) > len(page) else None, counts)
 
     def vehicle(self, who: Principal, path: VehiclePath) -> VehicleShown:
         """One vehicle."""
-        for row in self._rows(who, [one for one in self._models.summaries() if one.vehicle == path.vehicle]):
+        for row in self._with_quality(who, self._rows(who, [one for one in self._models.summaries() if one.vehicle == path.vehicle])):
             said = None if who.is_owner else self._backend.heard().get(path.vehicle)
             return VehicleShown(**msgspec.structs.asdict(row), status=dict(said) if said is not None else None)
         raise unknown(path.vehicle)
@@ -125,23 +130,34 @@ class Fleet:
     def _rows(self, who: Principal, summaries: list[VehicleSummary]) -> list[VehicleRow]:
         stats = self._backend.stats()
         heard, gone = stats.get("online_ms", {}), stats.get("gone_ms", {})
-        tickets = self._backend.tickets.open_counts()
+        tickets = {} if who.is_owner else self._backend.tickets.queue.open_tiers()
         rows = []
         for one in summaries:
             last_tick_ms: int | None = one.last_tick_ms
-            online_ms, gone_ms, open_tickets = heard.get(one.vehicle), gone.get(one.vehicle), tickets.get(one.vehicle, 0)
+            online_ms, gone_ms, tiers = heard.get(one.vehicle), gone.get(one.vehicle), tickets.get(one.vehicle, {})
             if who.is_owner:  # what lies outside the period is not there
                 last_tick_ms = newest_within(self._backend.store, self._models, one, *who.period)
                 online_ms = online_ms if online_ms is not None and who.covers(online_ms) else None
                 gone_ms = gone_ms if gone_ms is not None and who.covers(gone_ms) else None
-                open_tickets = self._open_of(who)
+                tiers = self._open_of(who)
             count = self._count(one.vehicle)
             state = state_of(online_ms, gone_ms)
-            rows.append(VehicleRow(one.vehicle, one.model, last_tick_ms, count, open_tickets, online_ms, gone_ms, state))
+            by_tier = {tier.value: tiers[tier] for tier in Tier if tier in tiers}
+            row = VehicleRow(one.vehicle, one.model, last_tick_ms, count, sum(tiers.values()), online_ms, gone_ms, state, by_tier, None)
+            rows.append(row)
         return rows
 
-    def _open_of(self, who: Principal) -> int:
-        return sum(ticket.handling is not Handling.CLOSED for ticket in owners_tickets(self._backend.tickets, who))
+    def _open_of(self, who: Principal) -> dict[Tier, int]:
+        return Counter(one.tier for one in owners_tickets(self._backend.tickets, who) if one.handling is not Handling.CLOSED)
+
+    def _with_quality(self, who: Principal, rows: list[VehicleRow]) -> list[VehicleRow]:
+        """With today's completeness; an owner's only where the whole of today is theirs."""
+        now_ms = time.time_ns() // 1_000_000
+        today = now_ms // DAY_MS
+        if self._backend.quality is None or not who.covers(today * DAY_MS) or not who.covers(now_ms):
+            return rows
+        shares = self._backend.quality.completeness([row.vehicle for row in rows], today)
+        return [msgspec.structs.replace(row, completeness=shares.get(row.vehicle)) for row in rows]
 
     def _count(self, vehicle: str) -> int:
         now = time.monotonic()

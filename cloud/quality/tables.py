@@ -28,6 +28,7 @@ DAYS = Table(
     Column("state", LargeBinary, nullable=False),
 )
 SUMS = ("seen", "missing", "recorded", "failed")
+MOST_NAMED = 500  # vehicles in one question
 KNOWN_DAYS = 30  # a vehicle that has sent nothing for longer is not of the fleet any more
 
 
@@ -94,6 +95,17 @@ class QualityTables:
             for day, state in db.execute(query.order_by(DAYS.c.day)):
                 found.setdefault(day, []).append(load(state))
         return {day: joined(parts) if len(parts) > 1 else parts[0] for day, parts in found.items()}
+
+    def completeness(self, vehicles: Sequence[str], day: int) -> dict[str, float]:
+        """Of the ticks there should be, the share that is there, of those of the vehicles that sent some that day."""
+        columns = (DAYS.c.vehicle, *(DAYS.c[name] for name in SUMS))
+        found: dict[str, list[int]] = {}
+        with self._tables.reading() as db:
+            for at in range(0, len(vehicles), MOST_NAMED):  # by the primary key: a fleet's days are many
+                query = select(*columns).where(DAYS.c.vehicle.in_(vehicles[at : at + MOST_NAMED]), DAYS.c.day == day, DAYS.c.seen > 0)
+                for vehicle, *sums in db.execute(query):
+                    found[vehicle] = sums if vehicle not in found else _added(found[vehicle], sums)
+        return {vehicle: seen / (seen + missing) for vehicle, (seen, missing, *_) in found.items()}
 
     def fleet(self, first: int, last: int) -> list[FleetDay]:
         """Each of the days first..last in which a vehicle sent something."""

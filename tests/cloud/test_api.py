@@ -75,6 +75,8 @@ def test_vehicles_are_listed_with_what_is_known_of_them(fleet: tuple[str, Store,
         "online_ms": first["online_ms"],
         "gone_ms": None,
         "state": "online",
+        "tiers": {"unrated": 1},
+        "completeness": None,
     }
     assert (second["vehicle"], second["open_tickets"], second["online_ms"]) == (OTHER, 0, None)
 

@@ -163,3 +163,5 @@ def test_the_api_tells_it_in_both_languages(tables: QualityTables) -> None:
     assert day.gaps[0].cause == "车端已丢弃: the outbox was full"
     [fleet] = routes.fleet(asked).days
     assert (fleet.day, fleet.coverage, fleet.completeness) == (day_of(START_MS), 1.0, day.completeness)
+    assert tables.completeness(["nobody", VEHICLE], DAY) == {VEHICLE: day.completeness}
+    assert tables.completeness([VEHICLE], DAY + 1) == {}
