@@ -95,7 +95,10 @@ class TicketList(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A signal's part in the finding: `share` 0..1 of its score; healthy drives are `margin` around `expected` at this operating point."""
+    """A signal's part in the finding: `share` 0..1 of its score; healthy drives are `margin` around `expected` at this operating point.
+
+    `sentence`: what the explanation says of it, in the language that was asked for; "" where its share is too small to be told.
+    """
 
     signal: str
     words: str
@@ -104,6 +107,7 @@ class Part(msgspec.Struct, frozen=True):
     seen: float | None
     share: float | None
     margin: float | None
+    sentence: str
 
 
 class Likeness(msgspec.Struct, frozen=True):
@@ -290,10 +294,6 @@ _SAME = tuple(name for name in TicketRow.__struct_fields__ if name not in ("faul
 
 
 def _shown(ticket: Ticket, evidence: Evidence, catalogue: "Catalogue | None", language: Literal["en", "zh"]) -> EvidenceShown:
-    parts = [
-        Part(one.signal, signal_words(catalogue, one.signal, language), one.unit, one.expected, one.seen, one.share, one.margin)
-        for one in evidence.contributions
-    ]
     alike = [
         Likeness(fault.code, fault.words.zh if language == "zh" else fault.words.en, round(likeness, 3))
         for fault, likeness in resembles(evidence.contributions, catalogue.faults if catalogue is not None else {})
@@ -307,6 +307,20 @@ def _shown(ticket: Ticket, evidence: Evidence, catalogue: "Catalogue | None", la
         noticed_ms=ticket.opened_ms,
         p_value=evidence.p_value,
     )
+    told = {one.signal: one.text for one in said.signals}
+    parts = [
+        Part(
+            one.signal,
+            signal_words(catalogue, one.signal, language),
+            one.unit,
+            one.expected,
+            one.seen,
+            one.share,
+            one.margin,
+            told.get(one.signal, ""),
+        )
+        for one in evidence.contributions
+    ]
     return EvidenceShown(
         finding_id=evidence.finding_id,
         pack_id=evidence.pack_id,

@@ -63,14 +63,6 @@ export function percent(share, digits = 0) {
   return `${share < 1 && Number(said) >= 100 ? (100 - 10 ** -digits).toFixed(digits) : said} %`;
 }
 
-// Two values to be compared, with as many decimals as their difference deserves.
-export function pair(a, b) {
-  const apart = a === null || b === null ? 0 : Math.abs(a - b);
-  if (apart === 0 || apart < 1e-6 || apart >= 1e6) return [number(rounded(a)), number(rounded(b))];
-  const decimals = Math.max(0, 1 - Math.floor(Math.log10(apart)));
-  return [a.toFixed(decimals), b.toFixed(decimals)];
-}
-
 export function rounded(value) {
   return value === null || value === undefined ? null : Number(value.toPrecision(3));
 }

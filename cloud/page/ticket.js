@@ -5,7 +5,7 @@ import { get, part, send } from "./api.js";
 import { broken, Chart, COLOURS, described } from "./charts.js";
 import { toast } from "./dialogs.js";
 import { breakable, el, show } from "./dom.js";
-import { duration, number, pair, percent, rounded, when } from "./format.js";
+import { duration, number, percent, rounded, when } from "./format.js";
 import { button, card, clockPill, conditionPill, fact, meter, since, tierMark, tierPill, time } from "./parts.js";
 import { may } from "./session.js";
 import { askSilence } from "./silences.js";
@@ -53,7 +53,7 @@ export class TicketView {
     show(this.head, [ticket.fault_words, ticket.tier, ticket.condition, ticket.handling, ticket.verdict, ticket.assignee, ticket.flapping], () => this.heading());
     show(this.notes, [ticket.hidden_by, ticket.linked, ticket.notifications], () => this.notices());
     show(this.advice, [ticket.action, ticket.tier], () => (ticket.action ? card(t("action"), el("p", { class: "advice" }, ticket.action)) : null));
-    show(this.why, ticket.evidence.contributions, () => this.reasons());
+    show(this.why, [ticket.evidence.contributions, ticket.evidence.explanation], () => this.reasons());
     show(this.facts, [ticket.occurrences, ticket.sla, ticket.group, ticket.webhooks, ticket.budget, ticket.probability], () => this.about());
     show(this.history, ticket.history, () => this.lines());
     if (!this.drawn) {
@@ -101,25 +101,20 @@ export class TicketView {
     ];
   }
 
-  // Each signal's part in words, the most important first.
+  // Each signal's part in the finding's own words, the most important first.
   reasons() {
-    const { contributions, resembles } = this.ticket.evidence;
+    const { contributions, explanation } = this.ticket.evidence;
     const rows = contributions.map((one) => {
-      const [expected, seen] = pair(one.expected, one.seen);
-      const unit = named("units", one.unit);
-      const margin = one.margin ? ` ± ${Number(one.margin.toPrecision(2))}` : "";
-      const known = one.expected !== null && one.seen !== null;
+      const name = one.words || one.signal;
+      const said = one.sentence.startsWith(name) ? one.sentence.slice(name.length) : one.sentence;
       return el("li", {},
-        el("div", { class: "what" }, el("strong", {}, one.words || one.signal),
-          el("span", { class: "sentence" }, known
-            ? t(one.seen < one.expected ? "lower" : "higher", { seen: `${seen} ${unit}`, expected: `${expected}${margin} ${unit}`, apart: `${number(rounded(Math.abs(one.seen - one.expected)))} ${unit}` })
-            : t("onlySeen", { seen: one.seen === null ? t("noValue") : `${seen} ${unit}` })),
+        el("div", { class: "what" }, el("span", { class: "sentence" }, el("strong", {}, name), said),
           one.words ? el("span", { class: "small id" }, ...breakable(one.signal)) : null),
         el("span", { class: "part" }, meter(one.share, 0, "share"), el("span", { class: "num" }, percent(one.share))));
     });
+    const more = [explanation.rarity, explanation.likeness].filter(Boolean);
     return [el("section", { class: "card", "aria-label": t("why") }, el("header", {}, el("h2", {}, t("why")), el("span", { class: "note" }, t("whyNote"))),
-      el("div", { class: "body" }, el("ol", { class: "reasons" }, rows),
-        resembles?.length ? el("p", { class: "small looks" }, t("resembles"), " ", resembles.map((one) => `${one.words} (${percent(one.likeness)})`).join(", ")) : null))];
+      el("div", { class: "body" }, el("ol", { class: "reasons" }, rows), more.length ? el("p", { class: "small looks" }, more.join(language === "zh" ? "" : " ")) : null))];
   }
 
   about() {

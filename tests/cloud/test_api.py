@@ -130,6 +130,7 @@ def test_tickets_are_listed_and_shown(fleet: tuple[str, Store, TicketService]) -
         "seen": 9.52,
         "share": 0.58,
         "margin": None,
+        "sentence": evidence["explanation"]["signals"][0],
     }
     assert next((one["fault_code"], one["words"]) for one in evidence["resembles"]) == ("coolant_leak", "Coolant leak in the battery loop")
     assert get(url, f"/api/tickets/{listed['id']}?lang=zh")["evidence"]["resembles"][0]["words"] == "电池冷却回路冷却液泄漏"

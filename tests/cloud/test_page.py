@@ -113,7 +113,7 @@ def test_a_tickets_day_from_its_evidence_to_its_verdict(browser: Any, fleet: Fle
         expect(page.locator(".about")).to_have_text(re.compile("unrated.*active.*new"))
         first = page.locator(".reasons li").first
         expect(first).to_contain_text(
-            re.compile(r"Battery coolant flow9\.52 l/min, 0\.89 l/min below the 10\.41 l/min expected here.*58 %")
+            re.compile(r"Battery coolant flow: 9\.52 l/min seen; a healthy car shows about 10\.41 l/min .* 0\.89 l/min too low\..*58 %")
         )
         drawn(page, 4)  # the score and three signals
         expect(page.locator(".panels")).to_have_attribute("aria-label", re.compile("Anomaly score between"))

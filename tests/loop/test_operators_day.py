@@ -180,7 +180,7 @@ def test_an_operators_day(demonstration: tuple[Day, str, Path], monkeypatch: pyt
 
         # judge its evidence
         reason = page.locator(".reasons li").first
-        expect(reason).to_contain_text(re.compile("(below|above) the .* expected here"))
+        expect(reason).to_contain_text(re.compile("seen; a healthy car shows .* too (low|high)"))
         expect(page.locator(".panels")).to_have_attribute("aria-label", re.compile("Anomaly score between"))
         shown = day.run("tickets show", url)
         assert "Coolant leak" in shown
