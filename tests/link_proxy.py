@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from cansight.ports import free_port
+
 CHUNK = 65536
 QUEUE = 64  # chunks on the way in one direction
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends RST
@@ -48,7 +50,7 @@ class LinkProxy:
         self.connections = 0  # since the start
         self.bytes_up = 0
         self.bytes_down = 0
-        self.port = 0
+        self.port = free_port()
         self._target = (target_host, target_port)
         self._pairs: set[_Pair] = set()
         self._cut: dict[str, int] = {}  # direction -> bytes that still pass
@@ -134,7 +136,6 @@ class LinkProxy:
         self._listener.bind(("127.0.0.1", self.port))
         self._listener.listen(1)  # a small queue: when nobody accepts it is full soon, and a SYN then gets no answer
         self._listener.setblocking(False)
-        self.port = self._listener.getsockname()[1]
         self._resume()
 
     def _refuse(self) -> None:

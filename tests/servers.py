@@ -19,6 +19,8 @@ from urllib.parse import quote
 
 import pytest
 
+from cansight.ports import free_port as free_port
+
 READY_S = 30.0
 SEARCH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"))
 
@@ -37,12 +39,6 @@ def leave_out(reason: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(f"under CI=true nothing is left out: {reason}")
     pytest.skip(reason)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Server:

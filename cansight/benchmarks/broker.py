@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from cansight.errors import WorkFailed
+from cansight.ports import free_port
 
 READY_S = 60.0
 SEARCH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"))
@@ -34,9 +35,7 @@ def mosquitto(folder: Path, program: str) -> Iterator[tuple[Path, int, int]]:
 
     pki = folder / "pki"
     keys.init(pki)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     config = mosquitto_config(pki, folder, "127.0.0.1", port)
     command = [program, "-c", str(config)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as broker:

@@ -27,8 +27,8 @@ from cansight.benchmarks.material import Material
 from cansight.benchmarks.result import Result
 from cansight.demo import services
 from cansight.demo.processes import Processes
-from cansight.demo.stage import free_port
 from cansight.errors import UsageError, WorkFailed
+from cansight.ports import free_port
 from cloud.config import CloudConfig
 from cloud.replica_names import client_id
 from cloud.roles import Role

@@ -16,9 +16,9 @@ from cansight.benchmarks.material import Material
 from cansight.benchmarks.result import Result
 from cansight.demo import services
 from cansight.demo.run import Demonstration, Options
-from cansight.demo.stage import free_port
 from cansight.demo.watch import latency_s
 from cansight.errors import UsageError, WorkFailed
+from cansight.ports import free_port
 
 VEHICLES, DRIVE_S = 4, 75.0
 SETTLING_TICKS = 10  # of each vehicle: connecting, and the first queries of a store that is empty

@@ -22,9 +22,10 @@ from cansight.demo import services
 from cansight.demo.interrupts import holding_interrupts, ignoring_interrupts, stop_on_signals
 from cansight.demo.processes import Child, Processes
 from cansight.demo.report import Report, percentiles
-from cansight.demo.stage import CAR_CATALOGUE, CAR_DBC, Endpoint, Stage, Vehicle, free_port, require_free
+from cansight.demo.stage import CAR_CATALOGUE, CAR_DBC, Endpoint, Stage, Vehicle, require_free
 from cansight.demo.watch import Api, Watch
 from cansight.errors import UsageError, WorkFailed
+from cansight.ports import free_port
 
 POLL_S = 0.1  # the store is asked this often, so a measured latency is at most this much too long
 WORDS_S = 5.0  # without a terminal, a line of progress this often

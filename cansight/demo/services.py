@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cansight.demo.processes import Child
-from cansight.demo.stage import Endpoint, free_port
+from cansight.demo.stage import Endpoint
 from cansight.errors import UsageError, WorkFailed
+from cansight.ports import free_port
 
 READY_S = 30.0
 

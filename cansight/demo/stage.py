@@ -15,7 +15,7 @@ from dbc.vehicles import DBC_FILES as CAR_DBC
 
 PACKS = Path(models.__file__).parent / "packs"
 
-__all__ = ["CAR_CATALOGUE", "CAR_DBC", "PACKS", "Endpoint", "Stage", "Vehicle", "free_port", "require_free"]
+__all__ = ["CAR_CATALOGUE", "CAR_DBC", "PACKS", "Endpoint", "Stage", "Vehicle", "require_free"]
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,6 @@ class Vehicle:
     @property
     def ledger(self) -> Path:
         return self.state / "ticks.csv"
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def require_free(port: int, option: str) -> None:

@@ -29,17 +29,11 @@ def ask(port: int, path: str) -> tuple[int, bytes]:
         return error.code, error.read()
 
 
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
-
-
 def test_the_agent_is_alive_at_once_and_ready_when_the_broker_is_there(
     tmp_path: Path, make_car: MakeCar, aggregator: Aggregator, mosquitto: servers.Server
 ) -> None:
     mosquitto.stop()
-    port = free_port()
+    port = servers.free_port()
     log = write_log(tmp_path / "drive.log", 5)
     car = make_car(log, health={"listen": f"127.0.0.1:{port}"}, run={"stop_when_drained": False})
     car.start()
