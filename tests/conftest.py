@@ -1,6 +1,7 @@
 """What every suite shares: the real test material and the real servers."""
 
 import os
+import signal
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,10 @@ from xdist.scheduler import LoadScopeScheduling
 import servers
 
 T = TypeVar("T", bound=servers.Server)
+
+# The background of a script ignores it, and so would every process that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class ByWhatIsShared(LoadScopeScheduling):

@@ -18,6 +18,7 @@ from cloud.roles import Role
 from cloud.tokens import Tokens
 
 WAIT_S = 120.0
+ANSWER_S = 60.0  # a loaded machine's; a process that is gone is known at once
 TOKENS: dict[str, str] = {}
 """The operator's token of each cloud that `cloud_settings` has laid out, by the URL of its API."""
 
@@ -80,9 +81,9 @@ def cansight(*arguments: str | Path, log: Path) -> subprocess.Popen[bytes]:
 
 
 def get(url: str) -> Any:
-    """The API's JSON answer, None while it is not there."""
+    """The API's JSON answer, None while it is not there. One that comes late is an answer, too."""
     try:
-        with urllib.request.urlopen(asking(url), timeout=5) as answer:
+        with urllib.request.urlopen(asking(url), timeout=ANSWER_S) as answer:
             return json.loads(answer.read() or b"null")
     except OSError:
         return None

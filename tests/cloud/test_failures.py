@@ -207,7 +207,8 @@ def test_a_store_that_is_away_for_an_hour(
         drive.vehicle.finding(drive.ticks - 1)
         drive.send(0)
         drive.receipted()
-        processes.until(lambda: len(processes.get(f"{cloud.api}/api/tickets")["tickets"]) == 1, "the ticket, which does not wait either")
+        processes.until(lambda: cloud.sink("tickets")["behind"] == 0, "the ticket, which does not wait either")
+        assert len(processes.get(f"{cloud.api}/api/tickets")["tickets"]) == 1
         said, measured = cloud.sink("store"), cloud.metrics()
         assert "Connection refused" in said["error"]
         assert said["behind"] == measured["cansight_cloud_sink_behind", "store"] >= drive.ticks // 60

@@ -1,7 +1,6 @@
 """Aggregators as processes on a real PostgreSQL: two that share a mosquitto and an InfluxDB, and one whose database goes away."""
 
 import signal
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -173,6 +172,4 @@ def test_the_database_is_started_again_under_load(tmp_path: Path, pki: Path, mos
         (ticket,) = process.get("/api/tickets")["tickets"]
         assert (ticket["vehicle"], ticket["occurrences"]) == (old.id, 1)
         assert process.metric("cansight_cloud_database_away") == 0
-        began_s = time.monotonic()
         assert process.end(signal.SIGTERM) == 0
-        assert time.monotonic() - began_s < 30
