@@ -1,10 +1,10 @@
 """Running a pack: one tick in, score, p-value, contributions and expected values out. Light: onnxruntime and NumPy, nothing of training.
 
-One thread and no arenas: a telematics unit has few cores and little memory, and a detector of this size takes microseconds.
+A vehicle keeps only the part of the graph that decides whether there is a finding (models/brief_graph.py), and what the whole graph would
+say of a tick it asks when there is one.
 """
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,8 +12,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from models.brief_graph import part_of
 from models.errors import PackError, ScoreError
 from models.pack import Pack
+from models.session import Array, Bound, one_line, open_session
 
 __all__ = ["BASELINE", "INPUT", "LEARNED", "NEXT_STATE", "OFFSET", "OUTPUTS", "STATE", "PackRuntime", "Score"]
 
@@ -22,9 +24,11 @@ BASELINE, LEARNED, OFFSET = "baseline", "learned", "offset"
 """Two inputs and an output more, of packs that are judged against a vehicle's own baseline."""
 STATE, NEXT_STATE = "state", "next_state"
 """An input and an output more, of packs of the rung following: what one tick leaves for the next, zeros before the first."""
-SCORE, KNOWN = "score", "known"
-OUTPUTS = (SCORE, "p_value", "contributions", "expected", KNOWN)
+SCORE, P_VALUE, CONTRIBUTIONS, EXPECTED, KNOWN = "score", "p_value", "contributions", "expected", "known"
+OUTPUTS = (SCORE, P_VALUE, CONTRIBUTIONS, EXPECTED, KNOWN)
 _OUTSIDE = "outside the operating range of its training"
+_AGREEMENT = 1e-6
+"""Between the part and the whole, which onnxruntime may put together differently."""
 _ELEMENT: dict[str, type[np.float64] | type[np.float32]] = {"tensor(double)": np.float64, "tensor(float)": np.float32}
 
 
@@ -64,52 +68,52 @@ class PackRuntime:
         """Start onnxruntime on the bytes that `Pack.load` checked. Raises PackError if onnxruntime refuses them or they are no detector.
 
         brief: `score` runs only what decides whether there is a finding, and `explain` gives the rest of the newest tick: almost all ticks
-        are quiet, and p-values, contributions and expected values of quiet ticks are nobody's.
+        are quiet, and p-values, contributions and expected values of quiet ticks are nobody's. The whole graph is then started when it is
+        asked for, in some milliseconds, and left when the next tick comes.
         """
         self.pack = pack
         self.names: Sequence[str] = pack.manifest.names
         self.window = pack.manifest.window
         self._label = f"pack {pack.folder}"
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.enable_cpu_mem_arena = options.enable_mem_pattern = False
-        options.log_severity_level = 4  # what goes wrong is raised; onnxruntime would print it on stderr too
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = ort.InferenceSession(pack.model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions share no base but Exception
-            raise PackError(f"{self._label}: onnxruntime refuses model.onnx: {_one_line(error)}") from error
         self._follows = pack.manifest.rung == "following"
         self._outputs = [*OUTPUTS, *([OFFSET] if pack.manifest.baseline is not None else []), *([NEXT_STATE] if self._follows else [])]
-        self._brief = [name for name in self._outputs if name in (SCORE, KNOWN, OFFSET)] if brief and not self._follows else []
-        self._path = ort.RunOptions()
-        self._path.only_execute_path_to_fetches = True
-        self._dtype = self._check_interface()
-        self._own: dict[str, NDArray[np.floating]] = {}
-        self._state = self._next = np.zeros(self._state_size, self._dtype)
+        self._session: ort.InferenceSession | None = self._start()
+        self._dtype = self._check_interface(self._session)
+        count = len(self.names)
+        self._state, self._next = np.zeros(self._state_size, self._dtype), np.zeros(self._state_size, self._dtype)
+        self._rows = np.full((self.window, count), np.nan, self._dtype)
+        self._flat = self._rows.reshape(-1)  # which NumPy moves in place; of rows that overlap it would make a copy
+        self._inputs: dict[str, NDArray[np.floating]] = {INPUT: self._rows}
         if pack.manifest.baseline is not None:
-            self._own = {BASELINE: np.zeros(len(self.names), self._dtype), LEARNED: np.array(0, self._dtype)}
-        self._rows = np.full((self.window, len(self.names)), np.nan, self._dtype)
+            self._inputs |= {BASELINE: np.zeros(count, self._dtype), LEARNED: np.zeros((), self._dtype)}
+        if self._follows:
+            self._inputs[STATE] = self._state
         self._filled = 0
         self._last_ms: int | None = None
-        self._zeros, self._nans = np.zeros(len(self.names)), np.full(len(self.names), np.nan)
+        self._zeros, self._nans = np.zeros(count), np.full(count, np.nan)
         self._zeros.flags.writeable = self._nans.flags.writeable = False
-        self._check_outputs()
+        found = self._check_outputs()
+        self._brief: Bound | None = None
+        self._said: dict[str, Array] = {}
+        if brief:
+            self._session = None
+            self._said = {name: np.empty_like(found[name]) for name in self._outputs if name in (SCORE, KNOWN, OFFSET, NEXT_STATE)}
+            self._start_brief(float(found[SCORE].item()))
         self.reset()
 
     def set_baseline(self, baseline: NDArray[np.float64] | None) -> None:
         """The vehicle's own (m,), of the monitored signals in their order and units; None: the fleet's. Of packs with baselines alone."""
         if self.pack.manifest.baseline is None:
             return
-        values = np.zeros(len(self.names), self._dtype)
+        values = self._inputs[BASELINE]
+        values[:] = 0
         if baseline is not None:
             values[self.pack.manifest.monitored] = baseline
-        self._own = {BASELINE: values, LEARNED: np.array(baseline is not None, self._dtype)}
+        self._inputs[LEARNED][...] = baseline is not None
 
     def reset(self) -> None:
         """Forget the window, and the levels that follow: the next tick is the first. The baseline stays."""
-        self._state = self._next = np.zeros_like(self._state)
+        self._state[:] = self._next[:] = 0
         self._filled = 0
         self._last_ms = None
 
@@ -124,25 +128,30 @@ class PackRuntime:
             if self._last_ms is not None and not 0 < tick_ms - self._last_ms <= 1500:
                 self._filled = 0
             self._last_ms = tick_ms
-        if values.shape != (len(self.names),):
+        if values.shape != self._zeros.shape:
             raise ScoreError(f"{self._label}: expected {len(self.names)} values, found an array of shape {values.shape}")
-        invalid = np.flatnonzero(~np.isfinite(values))
-        if invalid.size:
+        finite = np.isfinite(values)
+        if not finite.all():
+            invalid = np.flatnonzero(~finite)
             self._filled = 0
             more = f" and {invalid.size - 1} more" if invalid.size > 1 else ""
             return self._nothing(f"no valid value of {self.names[invalid[0]]}{more}")
         if self.window > 1:
-            self._rows[:-1] = self._rows[1:]
+            self._flat[: -len(values)] = self._flat[len(values) :]
         self._rows[-1] = values
         self._filled = min(self._filled + 1, self.window)
         if self._filled < self.window:
             return self._nothing(f"{self._filled} of the {self.window} ticks that it looks back on")
-        self._state = self._next
-        return self._run_brief(self._rows) if self._brief else self._run(self._rows)
+        if self._follows:
+            self._state[:] = self._next
+        if self._brief is None:
+            return self._run(self._rows)
+        self._session = None  # that explained the tick before
+        return self._run_brief(self._brief)
 
     def explain(self, score: Score) -> Score:
         """All of a tick's score. score: of the tick that was scored last, and that had one. Raises ScoreError if onnxruntime fails."""
-        return self._run(self._rows) if self._brief else score
+        return score if self._brief is None else self._run(self._rows)
 
     def margins(self, score: Score) -> NDArray[np.float64]:
         """How far each signal may be from its expected value: (k,) in its unit, NaN where it has no part in the score.
@@ -167,37 +176,53 @@ class PackRuntime:
         return np.where(np.isfinite(margins) & (margins > 0), margins, np.nan)
 
     def _run(self, rows: NDArray[np.floating]) -> Score:
-        try:
-            inputs = {INPUT: rows, **self._own, **({STATE: self._state} if self._follows else {})}
-            found = dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
-        except Exception as error:  # onnxruntime's exceptions share no base but Exception
-            raise ScoreError(f"{self._label}: onnxruntime failed: {_one_line(error)}") from error
-        value = float(np.asarray(found["score"]).reshape(()))
-        if not np.isfinite(value):
+        found = self._ask(rows)
+        value = float(found[SCORE].item())
+        if not math.isfinite(value):
             return self._nothing("the score is not finite")
         if self._follows:
-            self._next = np.asarray(found[NEXT_STATE], self._dtype)
-        inside = bool(np.asarray(found["known"]).reshape(()))
+            self._next[:] = found[NEXT_STATE]
+        inside = bool(found[KNOWN].item())
         return Score(
             score=value,
-            p_value=float(np.asarray(found["p_value"]).reshape(())),
-            contributions=np.asarray(found["contributions"], np.float64).reshape(-1),
-            expected=np.asarray(found["expected"], np.float64).reshape(-1),
+            p_value=float(found[P_VALUE].item()),
+            contributions=np.asarray(found[CONTRIBUTIONS], np.float64).reshape(-1),
+            expected=np.asarray(found[EXPECTED], np.float64).reshape(-1),
             known=inside,
             reason="" if inside else _OUTSIDE,
             offset=np.asarray(found[OFFSET], np.float64).reshape(-1) if OFFSET in found else None,
         )
 
-    def _run_brief(self, rows: NDArray[np.floating]) -> Score:
+    def _ask(self, rows: NDArray[np.floating]) -> dict[str, Array]:
+        """Everything that the whole graph says."""
         try:
-            found = dict(zip(self._brief, self._session.run(self._brief, {INPUT: rows, **self._own}, self._path), strict=True))
+            if self._session is None:
+                self._session = self._start()
+            found = self._session.run(self._outputs, {**self._inputs, INPUT: rows})
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
-            raise ScoreError(f"{self._label}: onnxruntime failed: {_one_line(error)}") from error
-        value, inside = float(found[SCORE]), bool(found[KNOWN])
+            raise ScoreError(f"{self._label}: onnxruntime failed: {one_line(error)}") from error
+        return {name: np.asarray(one) for name, one in zip(self._outputs, found, strict=True)}
+
+    def _run_brief(self, brief: Bound) -> Score:
+        try:
+            brief.run()
+        except Exception as error:  # onnxruntime's exceptions share no base but Exception
+            raise ScoreError(f"{self._label}: onnxruntime failed: {one_line(error)}") from error
+        said = self._said
+        value = float(said[SCORE].item())
         if not math.isfinite(value):
             return self._nothing("the score is not finite")
-        offset = np.asarray(found[OFFSET], np.float64) if OFFSET in found else None
+        if self._follows:
+            self._next[:] = said[NEXT_STATE]
+        inside = bool(said[KNOWN].item())
+        offset = said[OFFSET].astype(np.float64).reshape(-1) if OFFSET in said else None
         return Score(value, None, self._zeros, self._nans, inside, "" if inside else _OUTSIDE, offset)
+
+    def _start(self) -> ort.InferenceSession:
+        try:
+            return open_session(self.pack.model)
+        except Exception as error:  # onnxruntime's exceptions share no base but Exception
+            raise PackError(f"{self._label}: onnxruntime refuses model.onnx: {one_line(error)}") from error
 
     @property
     def _state_size(self) -> int:
@@ -206,8 +231,8 @@ class PackRuntime:
     def _nothing(self, reason: str) -> Score:
         return Score(None, None, self._zeros, self._nans, False, reason)
 
-    def _check_interface(self) -> type[np.float64] | type[np.float32]:
-        inputs, outputs = self._session.get_inputs(), {output.name for output in self._session.get_outputs()}
+    def _check_interface(self, session: ort.InferenceSession) -> type[np.float64] | type[np.float32]:
+        inputs, outputs = session.get_inputs(), {output.name for output in session.get_outputs()}
         count = len(self.names)
         shapes: dict[str, list[int]] = {INPUT: [self.window, count]}
         if self.pack.manifest.baseline is not None:
@@ -225,27 +250,31 @@ class PackRuntime:
             raise PackError(f"{self._label}: model.onnx has no output {missing[0]}; a detector's outputs are {', '.join(self._outputs)}")
         return _ELEMENT[inputs[0].type]
 
-    def _check_outputs(self) -> None:
-        """One run on the middle of the trained ranges: what fails only when it runs is refused here and not on the road."""
+    def _check_outputs(self) -> dict[str, Array]:
+        """One run on the middle of the trained ranges: what fails only when it runs is refused here and not on the road. What it gives."""
         middle = [(signal.minimum + signal.maximum) / 2 for signal in self.pack.manifest.signals]
-        rows = np.tile(np.array(middle, self._dtype), (self.window, 1))
+        self._rows[:] = np.array(middle, self._dtype)
         try:
-            result = self._run(rows)
-        except (ScoreError, ValueError) as error:
-            raise PackError(f"{self._label}: model.onnx does not run: {_one_line(error)}") from error
-        vectors = {"contributions": result.contributions, "expected": result.expected}
-        if result.offset is not None:
-            vectors["offset"] = result.offset
-        if self._next.shape != self._state.shape:
-            raise PackError(f"{self._label}: model.onnx gives a next state of {self._next.shape}, expected {self._state.shape}")
-        for name, output in vectors.items():
-            if output.shape != (len(self.names),):
-                raise PackError(f"{self._label}: model.onnx gives {output.size} {name}, expected one for each of {len(self.names)} signals")
+            found = self._ask(self._rows)
+        except ScoreError as error:
+            raise PackError(f"{self._label}: model.onnx does not run: {one_line(error)}") from error
+        if self._follows and found[NEXT_STATE].shape != self._state.shape:
+            raise PackError(f"{self._label}: model.onnx gives a next state of {found[NEXT_STATE].shape}, expected {self._state.shape}")
+        sizes = dict.fromkeys((SCORE, P_VALUE, KNOWN), 1)
+        sizes |= {name: len(self.names) for name in (CONTRIBUTIONS, EXPECTED, OFFSET) if name in found}
+        for name, size in sizes.items():
+            if found[name].size != size:
+                wanted = f"one for each of {size} signals" if size > 1 else "one"
+                raise PackError(f"{self._label}: model.onnx gives {found[name].size} {name}, expected {wanted}")
+        return found
 
-
-_PLACE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (?:/\S+:\d+ .*?\) )?")
-"""onnxruntime names the file and function of its own source before it says what is wrong."""
-
-
-def _one_line(error: Exception) -> str:
-    return _PLACE.sub("", " ".join(str(error).split()))[:300]
+    def _start_brief(self, wanted: float) -> None:
+        """wanted: the score that the whole graph gives of the rows as they are."""
+        try:
+            self._brief = Bound(part_of(self.pack.model, list(self._said)), self._inputs, self._said)
+            self._brief.run()
+        except Exception as error:  # onnxruntime's exceptions share no base but Exception
+            raise PackError(f"{self._label}: the part of model.onnx that gives the score does not run: {one_line(error)}") from error
+        found = float(self._said[SCORE].item())
+        if not math.isclose(found, wanted, rel_tol=_AGREEMENT, abs_tol=_AGREEMENT) and math.isfinite(wanted):
+            raise PackError(f"{self._label}: the part of model.onnx that gives the score says {found:g}, the whole says {wanted:g}")
