@@ -122,7 +122,7 @@ def learn(packs: Sequence[Pack], stretches: Iterable[Rows], vehicle: Sequence[in
     for judge in judges:
         judge.finish()
         rule = judge.pack.manifest.baselines()
-        own = np.full((len(judge.detector.monitored), vehicles), np.nan)
+        own = np.full((judge.monitored, vehicles), np.nan)
         if rule is not None:
             states = [BaselineState()] * vehicles
             for lane, of in enumerate(vehicle):
@@ -181,7 +181,7 @@ def stitch(judge: StreamJudge, vehicle: Sequence[int]) -> list[Found]:
 
 
 def _run(judges: Sequence[StreamJudge], stretches: Iterable[Rows], lanes: int) -> None:
-    follow = Follow(lanes, max(judge.detector.window for judge in judges) - 1)
+    follow = Follow(lanes, max(judge.back for judge in judges))
     for rows in stretches:
         ticks = follow(rows)
         for judge in judges:

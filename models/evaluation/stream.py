@@ -2,8 +2,8 @@
 
 Every array has one column a lane; a lane is a stretch of one vehicle's ticks. Scores come from the constants of the pack's graph
 (models/evaluation/batch.py), means from running sums. Alarm, drives and baseline are stepped exactly, but only where something can happen:
-lanes that are judged throughout a stretch without a tick over the threshold take a few sums. What is left over are events, from which
-models/evaluation/stitched.py makes findings.
+lanes that are judged throughout a stretch without a tick over the threshold take a few sums. Scores of joint packs come from
+models/evaluation/stream_joint.py. What is left over are events, from which models/evaluation/stitched.py makes findings.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,9 @@ from models.baseline import BaselineState
 from models.calibrate import CLEAR
 from models.errors import TrainingDataError
 from models.evaluation.batch import detector_of
-from models.fit import LEAST_BASIS
+from models.evaluation.stream_joint import JointScores
+from models.fit import LEAST_BASIS, Detector
+from models.joint_graph import joint_of
 from models.pack import Pack
 
 __all__ = ["CLEARED", "EVIDENCE", "RAISED", "SURE", "Event", "StreamJudge", "Ticks"]
@@ -26,6 +28,8 @@ __all__ = ["CLEARED", "EVIDENCE", "RAISED", "SURE", "Event", "StreamJudge", "Tic
 RAISED, CLEARED, EVIDENCE, SURE = "raised", "cleared", "evidence", "sure"
 WIDTH = 4096
 """Lanes that are scored together, so that their ticks stay in the processor's cache."""
+
+NOTHING = np.zeros(0)
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.intp]
@@ -104,12 +108,13 @@ class StreamJudge:
     ) -> None:
         """signals: those of the values. learning: baselines are being learned; otherwise they are lane_baseline (m, lanes), NaN where the
         vehicle has none. floor: instead of the pack's threshold. Raises TrainingDataError where the pack's graph is of another make."""
-        detector = detector_of(pack.model)
-        if detector is None:
+        self._detector, joint = detector_of(pack.model), joint_of(pack.model)
+        if self._detector is None and joint is None:
             raise TrainingDataError(
                 f"pack {pack.folder}: its graph is of another make; only packs of `cansight models train` are judged in bulk"
             )
-        self.pack, self.detector = pack, detector
+        self.pack = pack
+        self._joint = JointScores(joint, lanes) if joint is not None else None
         manifest = pack.manifest
         self._alarm, self._sure = manifest.alarm(), manifest.sure()
         self._floor = floor
@@ -118,7 +123,7 @@ class StreamJudge:
         self._drives, self._rule = manifest.drive_rule(), manifest.baselines()
         self._learning = learning and self._rule is not None
         self._columns = np.array([list(signals).index(name) for name in manifest.names], np.intp)
-        m = len(detector.monitored)
+        self.monitored = m = len((joint or self.detector).monitored)
         whole, no = np.zeros(lanes, np.int64), np.zeros(lanes, np.bool_)
         baseline = np.full((m, lanes), np.nan) if lane_baseline is None else lane_baseline
         of = self._alarm.of
@@ -134,14 +139,31 @@ class StreamJudge:
         self.events: list[Event] = []
         self.peaks: list[tuple[int, int, float]] = []
 
+    @property
+    def detector(self) -> Detector:
+        """Of a pack that is not joint."""
+        assert self._detector is not None
+        return self._detector
+
+    @property
+    def back(self) -> int:
+        """Rows before a tick that must come with it. A joint detector keeps its own."""
+        return 0 if self._joint is not None else self.detector.window - 1
+
     def feed(self, ticks: Ticks) -> None:
         """The next ticks; each lane's come in order."""
+        if self._joint is not None:
+            score, judged = self._joint(ticks.lane, ticks.values[ticks.back :, self._columns], ticks.whole)
+            if judged.any():
+                self.state.judged[ticks.lane] += judged.sum(axis=0)
+                self._step(ticks.lane, ticks.time_s, judged, score, NOTHING, NOTHING)
+            return
         for first in range(0, len(ticks.lane), WIDTH):
             part = slice(first, first + WIDTH)
             self._feed(
                 ticks.lane[part],
                 ticks.time_s[:, part],
-                ticks.values[ticks.back - self.detector.window + 1 :, :, part],
+                ticks.values[ticks.back - self.back :, :, part],
                 ticks.whole[:, part],
             )
 
