@@ -241,7 +241,7 @@ class Aggregator:
     def rows(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:
         """tick_ms -> (raw, reason) over the schema's columns that any stream records."""
         found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        for (stream, _), (kind, body) in self.bodies.items():
+        for (stream, _), (kind, body) in list(self.bodies.items()):  # more may come meanwhile
             if kind is Kind.ROWS:
                 rows: Rows = decode_rows(body, self.streams[stream].baseline)
                 for number, tick_ms in enumerate(rows.tick_ms.tolist()):
@@ -249,7 +249,7 @@ class Aggregator:
         return found
 
     def messages(self, wanted: Kind) -> list[Message]:
-        return [decode_message(kind, body) for kind, body in self.bodies.values() if kind is wanted]
+        return [decode_message(kind, body) for kind, body in list(self.bodies.values()) if kind is wanted]
 
 
 MakeCar = Callable[..., Car]

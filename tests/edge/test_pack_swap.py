@@ -1,6 +1,7 @@
 """Packs that change while the agent runs: taken up between two ticks, tried in shadow, promoted or reverted, and remembered over an end."""
 
 import json
+import os
 import shutil
 import signal
 from collections.abc import Iterable
@@ -211,13 +212,20 @@ def test_a_running_agent_takes_up_a_pack_on_sighup_and_misses_no_tick_but_what_c
         sign(folder, key)
     (tmp_path / "pack.pub.pem").write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     packs = {"folders": [str(tmp_path / "packs")], "trusted_key": str(tmp_path / "pack.pub.pem"), "shadow_minutes": 0}
-    car = make_car(write_log(tmp_path / "drive.log", 120), source={"speed": 30.0}, packs=packs, consent={"withdrawn": ["driving"]})
+    seconds = write_log(tmp_path / "drive.log", 120).read_text().splitlines(keepends=True)
+    os.mkfifo(tmp_path / "bus")
+    car = make_car(tmp_path / "bus", packs=packs, consent={"withdrawn": ["driving"]})
     car.start()
-    until(lambda: car.status.get("ticks", 0) > 10, "the first ticks")
-    assert car.status["packs"] == []
-    (tmp_path / "pair").rename(tmp_path / "packs" / "pair")
-    assert car.process is not None
-    car.process.send_signal(signal.SIGHUP)
+    with (tmp_path / "bus").open("w") as bus:
+        bus.writelines(seconds[: len(seconds) // 2])
+        bus.flush()
+        until(lambda: car.status.get("ticks", 0) > 10, "the first ticks")
+        assert car.status["packs"] == []
+        (tmp_path / "pair").rename(tmp_path / "packs" / "pair")
+        assert car.process is not None
+        car.process.send_signal(signal.SIGHUP)
+        until(lambda: car.status["packs"] == ["pair"], "the pack")
+        bus.writelines(seconds[len(seconds) // 2 :])
     code, said = car.end()
     assert (code, said.count("pair 1.0.0 runs")) == (0, 1)
     assert car.status["packs"] == ["pair"]

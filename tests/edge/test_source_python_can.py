@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from can_bus import Collector, frames_of, until
 
+import servers
 from cansight import settings
 from cansight.errors import UsageError
 from dbc.compiler import CompiledDbc, compile_dbc
@@ -69,7 +70,7 @@ def test_every_kind_of_frame_comes_with_the_time_of_its_sending(interface: str, 
     options: dict[str, Any] = {"channel": "here"}
     if interface == "udp_multicast":
         pytest.importorskip("msgpack")
-        options = {"channel": "239.74.163.2", "port": 43299, "fd": True}
+        options = {"channel": "239.74.163.2", "port": servers.free_port(), "fd": True}
     try:
         source = opened(interface, options, stop)
     except SourceError as error:
