@@ -33,6 +33,7 @@ from wire.messages import Announcement, Clock
 GROUP = 256  # messages given to a sink at once
 SAVE_EVERY_S = 1.0
 LOOK_EVERY_S = 10.0
+PACE_S = 0.1  # between two groups that are not full: each costs several threads' waking, whatever is in it
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 30.0
 AWAY = (StoreUnavailable, TicketsUnusable, SegmentLogError, OSError, *TABLES_AWAY)  # worth trying again
 
@@ -46,6 +47,7 @@ class Sink(Protocol):
 
     name: str
     # May also have `save_every_s`: how long its cursor may stay behind what it was given, where `flush` is dear; default SAVE_EVERY_S.
+    # And `pace_s`: how long it may wait for a group to grow, where nobody waits for it; default PACE_S.
 
     def take(self, events: Sequence[Event]) -> None: ...
 
@@ -98,6 +100,7 @@ class HealthSink:
     """Each vehicle's newest status message is kept in the tables."""
 
     name = "health"
+    pace_s = 0.5
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -112,6 +115,8 @@ class HealthSink:
 
 class SeldomSink:
     """Sinks that keep what they are given for a while share a cursor, and so the work of reading and placing for them."""
+
+    pace_s = 1.0
 
     def __init__(self, name: str, sinks: Sequence[Sink], save_every_s: float) -> None:
         self.name = name
@@ -157,6 +162,8 @@ class Runner:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sink-{sink.name}")
         self._every_s: float = getattr(sink, "save_every_s", SAVE_EVERY_S)
         self._saved_s = 0.0 if self._every_s <= SAVE_EVERY_S else time.monotonic()
+        self._pace_s: float = getattr(sink, "pace_s", PACE_S)
+        self._stepped_s = 0.0
         self._looked_s = time.monotonic()
         self._saved = 0
         self._unplaced: list[tuple[int, str, bytes]] = []  # noted since the cursor was saved
@@ -197,6 +204,7 @@ class Runner:
             while True:
                 self._landed.clear()
                 while self.behind and not self._halted:
+                    await self._gather()
                     if not await self._step():
                         return  # stopped while the sink was away
                 if not await self._take_up_dated():
@@ -210,11 +218,17 @@ class Runner:
             await self._save()
             self._thread.shutdown()
 
+    async def _gather(self) -> None:
+        """Where little has come since the last group, wait for more, for a moment. What comes after a silence waits for nothing."""
+        pause_s = self._stepped_s + self._pace_s - time.monotonic()
+        if pause_s > 0 and self.behind < GROUP and not self._stopping.is_set():
+            await self._pause(pause_s)
+        self._stepped_s = time.monotonic()
+
     async def _step(self) -> bool:
         end = self._landing.next  # before reading: what lands meanwhile is not skipped
         try:
-            found = await self._in_thread(lambda: self._landing.read(self.position, GROUP))
-            work = await self._in_thread(lambda: self._prepare(found))
+            found, work = await self._in_thread(self._read)
         except AWAY as error:  # the tables or the disk, not the sink
             self._say_away(error)
             await self._pause(MAX_PAUSE_S / 10)
@@ -232,6 +246,10 @@ class Runner:
         if self._is_due():
             await self._save()
         return True
+
+    def _read(self) -> tuple[list[tuple[int, Opened | WireError]], _Work]:
+        found = self._landing.read(self.position, GROUP)
+        return found, self._prepare(found)
 
     def _is_due(self) -> bool:
         return bool(self._unplaced or self._placed) or time.monotonic() - self._saved_s >= self._every_s
