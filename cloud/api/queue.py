@@ -187,6 +187,7 @@ class SimilarTicket(msgspec.Struct, frozen=True):
     """`likeness`: 0..1, the cosine between the shares of their signals."""
 
     ticket: Brief
+    fault_words: str
     likeness: float
 
 
@@ -247,10 +248,10 @@ class Queue:
             next_handlings=ticket.next_handlings or [],
         )
 
-    def similar(self, path: TicketPath) -> SimilarShown:
+    def similar(self, path: TicketPath, query: Language) -> SimilarShown:
         """Tickets that look like this one: what was found there may be what is wrong here."""
         found = self._tickets.queue.similar(path.id, MOST_ALIKE)
-        return SimilarShown([SimilarTicket(one.ticket, one.likeness) for one in found])
+        return SimilarShown([SimilarTicket(one.ticket, one.fault_words[query.lang], one.likeness) for one in found])
 
     def groups(self, query: Language) -> GroupList:
         """The same fault over the fleet."""

@@ -216,7 +216,7 @@ export class Chart {
       ctx.fillStyle = css("red");
       ctx.textBaseline = "bottom";
       ctx.textAlign = "left";
-      ctx.fillText(line.limit.words, bbox.left + 6 * px, y - 3 * px);
+      written(ctx, css, line.limit.words, bbox.left + 6 * px, y - 3 * px);
     }
     for (const mark of this.view.marks ?? []) {
       const x = plot.valToPos(mark.ms, "x", true);
@@ -229,7 +229,7 @@ export class Chart {
       ctx.fillStyle = css("ink-2");
       ctx.textBaseline = "top";
       ctx.textAlign = right ? "left" : "right";
-      ctx.fillText(mark.words, x + (right ? 5 : -5) * px, bbox.top + 3 * px);
+      written(ctx, css, mark.words, x + (right ? 5 : -5) * px, bbox.top + 3 * px);
     }
     ctx.restore();
   }
@@ -245,6 +245,18 @@ function stroke(ctx, x0, y0, x1, y1) {
   ctx.moveTo(x0, y0);
   ctx.lineTo(x1, y1);
   ctx.stroke();
+}
+
+// Words with a rim in the ground's colour, so that a line under them does not run through them.
+function written(ctx, css, words, x, y) {
+  ctx.save();
+  ctx.setLineDash([]);
+  ctx.lineJoin = "round";
+  ctx.lineWidth = 4 * devicePixelRatio;
+  ctx.strokeStyle = css("surface");
+  ctx.strokeText(words, x, y);
+  ctx.restore();
+  ctx.fillText(words, x, y);
 }
 
 // The value axis: all values and limits, with a little room; a constant is not drawn as if it trembled.

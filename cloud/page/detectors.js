@@ -3,7 +3,7 @@
 import { get, part } from "./api.js";
 import { el, show, styled } from "./dom.js";
 import { count, percent } from "./format.js";
-import { card, empty, since, table, tierMark } from "./parts.js";
+import { empty, since, table, tierMark } from "./parts.js";
 import { language, named, t } from "./texts.js";
 
 export class DetectorsView {
@@ -22,9 +22,9 @@ export class DetectorsView {
     show(this.precision, precision, () => el("section", { class: "card", "aria-label": t("precision") },
       el("header", {}, el("h2", {}, t("precision")), el("span", { class: "note" }, t("precisionNote"))),
       precision.length ? table([[t("detector")], [t("tier")], [t("right"), "number"], [t("wrong"), "number"], [t("undecided"), "number"], [t("share"), "number"], [t("interval")]], precision.map(precisionRow), "folding") : empty(t("noVerdicts"), t("noVerdictsWhy"))));
-    show(this.groups, groups, () => card(t("groupsTitle"), groups.length
-      ? table([[t("fault")], [t("tier")], [t("vehicles"), "number"], [t("openTickets"), "number"], [t("firstSeen")], [t("lastSeen")]], groups.map(groupRow), "rows folding")
-      : el("p", { class: "note" }, t("noGroups"))));
+    show(this.groups, groups, () => el("section", { class: "card", "aria-label": t("groupsTitle") }, el("header", {}, el("h2", {}, t("groupsTitle"))), groups.length
+      ? table([[t("fault")], [t("tier")], [t("vehicles"), "number"], [t("openTickets"), "number"], [t("firstSeen"), "said"], [t("lastSeen"), "said"]], groups.map(groupRow), "rows folding")
+      : el("p", { class: "body note" }, t("noGroups"))));
   }
 }
 

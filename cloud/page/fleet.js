@@ -5,8 +5,7 @@ import { dayBars } from "./days.js";
 import { el, keep, say, show } from "./dom.js";
 import { count, duration, percent } from "./format.js";
 import { Rows } from "./keys.js";
-import { card, choice, empty, figures, meter, shareOf, since, table, tierMark } from "./parts.js";
-import { offers } from "./session.js";
+import { card, choice, empty, figures, labelCells, meter, shareOf, since, table, tierMark } from "./parts.js";
 import { language, named, t } from "./texts.js";
 
 const QUALITY_EVERY_MS = 60_000;
@@ -28,7 +27,8 @@ export class FleetView {
     this.none = el("div", { hidden: true });
     this.search = el("input", { type: "search", class: "field search", placeholder: t("searchVehicles"), "aria-label": t("searchVehicles"), value: query.get("q") ?? "", oninput: () => this.changed() });
     this.about = el("span", { class: "note" });
-    this.table = table([[t("vehicle")], [t("state")], [t("lastData")], [t("completenessToday"), "less"], [t("openTickets")], [t("model"), "less"]], [], "rows folding");
+    this.heads = [[t("vehicle")], [t("state")], [t("lastData"), "said"], [t("completenessToday"), "less"], [t("openTickets")]];
+    this.table = table(this.heads, [], "rows folding");
     this.table.querySelector("tbody").replaceWith(this.body);
     this.body.addEventListener("click", (event) => {
       const row = event.target.closest("tr");
@@ -40,7 +40,7 @@ export class FleetView {
       el("div", { class: "wide" },
         el("section", { class: "card", "aria-label": t("vehicles") },
           el("header", {}, el("h2", {}, t("vehicles")), this.about, el("span", { class: "grow" }),
-            choice(t("state"), [["", t("all")], ["silent", t("silent")], ["online", t("online")]], this.state, (state) => { this.state = state; this.changed(); }), this.search),
+            choice(t("state"), [["", t("all")], ["silent", t("silent")], ["online", t("onlineOnes")]], this.state, (state) => { this.state = state; this.changed(); }), this.search),
           el("div", { class: "flush" }, this.table, this.none)),
         el("div", { class: "stack" }, this.groups, this.quality)));
   }
@@ -81,9 +81,9 @@ export class FleetView {
   }
 
   row(one) {
-    return el("tr", {},
-      el("td", { class: "title" }, el("a", { class: "id", href: `#/vehicles/${part(one.vehicle)}` }, one.vehicle)),
-      el("td", {}), el("td", { class: "num" }), el("td", { class: "num less" }), el("td", {}), el("td", { class: "less" }, one.model));
+    return labelCells(el("tr", {},
+      el("td", { class: "title" }, el("a", { class: "id", href: `#/vehicles/${part(one.vehicle)}` }, one.vehicle), el("span", { class: "second" }, one.model)),
+      el("td", {}), el("td", { class: "num" }), el("td", { class: "num less" }), el("td", {})), this.heads);
   }
 
   update(row, one) {
@@ -116,7 +116,7 @@ export class FleetView {
     const now = Date.now();
     if (now < (this.qualityUntil ?? 0)) return;
     this.qualityUntil = now + QUALITY_EVERY_MS;
-    const [{ groups: all }, { days }] = await Promise.all([get("/api/groups", { lang: language }), (await offers("/api/quality")) ? get("/api/quality") : { days: [] }]);
+    const [{ groups: all }, { days }] = await Promise.all([get("/api/groups", { lang: language }), get("/api/quality")]);
     const groups = all.filter((one) => one.vehicles > 1);
     this.days = days;
     show(this.groups, groups, () => card(t("groupsTitle"), groups.length ? groupList(groups) : el("p", { class: "note" }, t("noGroups"))));

@@ -86,9 +86,16 @@ export function figures(row, all) {
   });
 }
 
+// `heads`: [words, kind]. A number, or what is of the kind "said", says its column's words where a phone has no heads.
 export function table(heads, rows, look = "") {
+  for (const row of rows) labelCells(row, heads);
   return el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": heads.map(([words]) => words).filter(Boolean).join(", ") },
     el("table", { class: look }, el("thead", {}, el("tr", {}, heads.map(([words, kind = ""]) => el("th", { scope: "col", class: kind }, words || el("span", { class: "unseen" }, t("actions")))))), el("tbody", {}, rows)));
+}
+
+export function labelCells(row, heads) {
+  heads.forEach(([words, kind = ""], i) => { if (/number|said/.test(kind)) row.children[i].dataset.label = words; });
+  return row;
 }
 
 export function empty(title, words = "") {

@@ -6,7 +6,7 @@ import { ask, labelled, toast } from "./dialogs.js";
 import { el, keep, say, show } from "./dom.js";
 import { count } from "./format.js";
 import { Rows } from "./keys.js";
-import { button, clockPill, conditionPill, empty, press, table, tierMark, time } from "./parts.js";
+import { button, clockPill, conditionPill, empty, labelCells, press, table, tierMark, time } from "./parts.js";
 import { may, me } from "./session.js";
 import { language, named, t } from "./texts.js";
 
@@ -41,7 +41,8 @@ export class QueueView {
     this.narrow = el("div", { class: "bar narrow" });
     this.all = el("input", { type: "checkbox", "aria-label": t("chooseAll"), onchange: () => this.chooseAll() });
     this.bulk = el("div", { class: "bar bulk", role: "region", "aria-label": t("bulkLabel"), hidden: true });
-    this.table = table([[""], [t("ticket")], [t("condition"), "less"], [t("handlingLabel")], [t("assignee"), "less"], [t("dueIn")], [t("opened")], [t("seenTimes"), "number less"]], [], "rows folding");
+    this.heads = [[""], [t("ticket")], [t("condition"), "less"], [t("handlingLabel")], [t("assignee"), "less"], [t("dueIn"), "said"], [t("opened"), "said"], [t("seenTimes"), "number less"]];
+    this.table = table(this.heads, [], "rows folding");
     const heads = this.table.querySelectorAll("th");
     if (may("work")) heads[0].replaceChildren(this.all);
     else heads[0].hidden = true;
@@ -131,10 +132,10 @@ export class QueueView {
 
   row(one) {
     const box = el("input", { type: "checkbox", "aria-label": t("chooseTicket", { id: one.id }), checked: this.chosen.has(one.id) });
-    return el("tr", {},
+    return labelCells(el("tr", {},
       el("td", { class: "box less", hidden: !may("work") }, box),
       el("td", { class: "title" }, el("span", { class: "marked wrap" }, tierMark(one.tier), el("span", {}, el("a", { href: `#/tickets/${one.id}` }, one.fault_words), el("span", { class: "second" }, `#${one.id} · `, el("span", { class: "id" }, one.vehicle), ` · ${one.model}`)))),
-      el("td", { class: "less" }), el("td", {}), el("td", { class: "less" }), el("td", {}), el("td", {}, time(one.opened_ms)), el("td", { class: "number less" }));
+      el("td", { class: "less" }), el("td", {}), el("td", { class: "less" }), el("td", {}), el("td", {}, time(one.opened_ms)), el("td", { class: "number less" })), this.heads);
   }
 
   update(row, one) {

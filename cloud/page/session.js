@@ -10,14 +10,6 @@ const MAY = {
   fleet: ["read-only", "service", "operator"], // everything but an owner's one vehicle
 };
 
-let offered = null;
-
-// Whether this cloud has such a route: a page may be newer than its cloud, and a part without its data is left out.
-export async function offers(path) {
-  offered ??= get("/api/openapi.json").then(({ paths }) => new Set(Object.keys(paths).map((one) => one.replace(/\{\w+\}/g, "*"))));
-  return (await offered).has(path);
-}
-
 export function may(what) {
   return MAY[what].includes(me.role);
 }

@@ -6,7 +6,7 @@ import { el, show, styled } from "./dom.js";
 import { count, duration } from "./format.js";
 import { button, card, fact, figures, since, table } from "./parts.js";
 import { may } from "./session.js";
-import { named, t } from "./texts.js";
+import { language, named, t } from "./texts.js";
 
 const PROMISE_S = 5; // from the frame to the query
 const COUNTS = ["landed", "receipts", "duplicates", "findings", "requests", "quarantined", "refused", "replayed", "unknown", "revoked", "landing_gaps"];
@@ -99,6 +99,6 @@ function latencyTable(delays) {
     return el("li", {}, el("span", { class: "small" }, `${named("delaySpans", span)}, ${named("percentiles", name)}`), el("span", { class: "track" }, bar, styled(el("b"), { left: `${(PROMISE_S / most) * 100}%` })), el("span", { class: "num" }, `${seconds.toFixed(2)} s`));
   }));
   if (!rows.length) return el("p", { class: "note" }, t("notMeasured"));
-  const late = delays.start.backlog ? ` ${t("backlogTicks", { count: count(delays.start.backlog) })}` : "";
+  const late = delays.start.backlog ? `${language === "zh" ? "" : " "}${t("backlogTicks", { count: count(delays.start.backlog) })}` : "";
   return [el("ul", { class: "latency" }, rows), el("p", { class: "small" }, t("latencyNote", { promise: duration(PROMISE_S * 1000) }) + late)];
 }

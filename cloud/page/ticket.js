@@ -65,7 +65,7 @@ export class TicketView {
     }
     if (Date.now() < (this.similarUntil ?? 0) || !may("fleet")) return;
     this.similarUntil = Date.now() + SIMILAR_EVERY_MS;
-    const { similar } = await get(`/api/tickets/${part(this.id)}/similar`);
+    const { similar } = await get(`/api/tickets/${part(this.id)}/similar`, { lang: language });
     show(this.similar, similar, () => card(t("similar"), similar.length ? el("ul", { class: "lines tall" }, similar.map(alike)) : el("p", { class: "note" }, t("noSimilar"))));
   }
 
@@ -124,7 +124,7 @@ export class TicketView {
       fact(t("opened"), time(one.opened_ms, when(one.opened_ms))),
       fact(t("began"), time(evidence.since_ms, when(evidence.since_ms))),
       fact(t("seenTimes"), one.occurrences === 1 ? t("once") : t("times", { n: one.occurrences })),
-      one.sla ? [fact(t("toAcknowledge"), this.clock(one.sla.acknowledge)), fact(t("toClose"), this.clock(one.sla.close))] : [],
+      one.sla ? [this.clock("toAcknowledge", "acknowledged", one.sla.acknowledge), this.clock("toClose", "closed", one.sla.close)] : [],
       fact(t("score"), t("scoreOf", { score: number(rounded(evidence.score)), threshold: number(rounded(evidence.threshold)) })),
       one.probability === null ? [] : fact(t("probability"), t("probabilityWithin", { share: percent(one.probability), duration: duration(one.within_ms) })),
       evidence.p_value === null ? [] : fact(t("pValue"), evidence.p_value.toPrecision(2)),
@@ -135,8 +135,8 @@ export class TicketView {
     one.tier === "unrated" ? el("p", { class: "small tier-why" }, t("tierWhy")) : null);
   }
 
-  clock(clock) {
-    return clock.done ? t("doneIn", { duration: duration(clock.elapsed_ms) }) : clockPill(clock);
+  clock(open, done, clock) {
+    return clock.done ? fact(named("tabs", done), t("doneIn", { duration: duration(clock.elapsed_ms) })) : fact(t(open), clockPill(clock));
   }
 
   // The vehicle's page with this ticket's signals, around the time when it began.
@@ -174,9 +174,9 @@ export class TicketView {
   }
 }
 
-function alike({ ticket: one, likeness }) {
+function alike({ ticket: one, fault_words: fault, likeness }) {
   const words = [one.vehicle.slice(0, 8), one.verdict ? named("verdict", one.verdict) : named("handling", one.handling), percent(likeness)].join(" · ");
-  return el("li", {}, el("span", { class: "marked wrap" }, tierMark(one.tier), el("a", { href: `#/tickets/${one.id}` }, `#${one.id} `, el("span", { class: "id" }, one.fault_code))), el("span", { class: "small" }, words));
+  return el("li", {}, el("span", { class: "marked wrap" }, tierMark(one.tier), el("a", { href: `#/tickets/${one.id}` }, `#${one.id} ${fault}`)), el("span", { class: "small" }, words));
 }
 
 // What was said with it; a verdict comes first, in its API's word.

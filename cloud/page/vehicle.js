@@ -7,7 +7,7 @@ import { el, keep, say, show } from "./dom.js";
 import { calendarDay, duration, localInput, number, percent, shortly, when } from "./format.js";
 import { Lanes } from "./lanes.js";
 import { button, card, choice, conditionPill, empty, fact, iconButton, press, since, table, tierMark } from "./parts.js";
-import { may, offers } from "./session.js";
+import { may } from "./session.js";
 import { Signals } from "./signals.js";
 import { language, named, t } from "./texts.js";
 
@@ -17,7 +17,7 @@ const POINTS = 1400; // about two for each pixel column
 const SHORTEST_MS = 20_000;
 const SLOW_MS = 30_000; // findings, tickets and quality change seldom
 const QUALITY_DAYS = 14;
-const MOST_GAPS = 2; // named in a day's row
+const MOST_TOLD = 2; // gaps, and sensors, in a day's row
 // What a newcomer wants to see move where neither the address nor a ticket says what to draw.
 const FIRST_CHOICE = [/vehicle.?speed|车速/, /state.of.charge|\bsoc/, /coolant.*temperature/, /speed/, /temp/];
 const FIRST_COUNT = 3;
@@ -124,7 +124,7 @@ export class VehicleView {
     const [tickets, findings, quality] = await Promise.all([
       get("/api/tickets", { vehicle: this.id, lang: language, limit: 50 }),
       may("fleet") ? get(`${this.path}/findings`, { from_ms: end - QUALITY_DAYS * 86_400_000, to_ms: end + 86_400_000 }) : { findings: [] },
-      !may("fleet") || !(await offers("/api/vehicles/*/quality")) ? { days: [], offered: false } : get(`${this.path}/quality`, { from_day: day(end - (QUALITY_DAYS - 1) * 86_400_000), to_day: day(end), lang: language }),
+      !may("fleet") ? { days: [], offered: false } : get(`${this.path}/quality`, { from_day: day(end - (QUALITY_DAYS - 1) * 86_400_000), to_day: day(end), lang: language }),
     ]);
     const words = new Map(tickets.tickets.map((one) => [one.fault_code, one.fault_words]));
     this.findings = findings.findings.filter((one) => one.raised_ms !== null).map((one) => ({ ...one, words: words.get(one.fault_code) ?? one.fault_code }));
@@ -132,7 +132,7 @@ export class VehicleView {
     const open = tickets.tickets.filter((one) => one.handling !== "closed");
     show(this.tickets, open, () => (open.length ? el("ul", { class: "banners" }, open.map((one) => el("li", {}, el("a", { href: `#/tickets/${one.id}` },
       tierMark(one.tier), el("span", { class: "words" }, one.fault_words), conditionPill(one.condition), el("span", { class: "small" }, `${named("handling", one.handling)} · ${shortly(one.opened_ms)}`))))) : null));
-    show(this.daily, [quality.offered, this.quality], () => (quality.offered === false ? null : qualityCard(this.quality)));
+    show(this.daily, [quality.offered, this.quality], () => (quality.offered === false ? null : qualityCard(this.quality, (signal) => this.signals.words(signal))));
     this.daily.hidden = quality.offered === false;
     show(this.facts, [vehicle.status?.facts, vehicle.status?.state, vehicle.status?.tick_ms], () => factsCard(vehicle.status));
     this.showLanes();
@@ -263,7 +263,7 @@ export class VehicleView {
   }
 }
 
-function qualityCard(days) {
+function qualityCard(days, wordsOf) {
   if (!days.length) return card(t("dataQuality"), empty(t("noQuality"), t("noQualityWhy")));
   const rows = days.toReversed().map((day) => el("tr", {},
     el("td", { class: "title num" }, calendarDay(day.day)),
@@ -272,17 +272,20 @@ function qualityCard(days) {
     el("td", { class: "number" }, day.latency_ms?.p99 == null ? "–" : `${(day.latency_ms.p99 / 1000).toFixed(1)} s`),
     el("td", { class: "number less" }, day.clock_offset_ms == null ? "–" : `${number(Math.round(day.clock_offset_ms))} ms`),
     el("td", {}, gapsOf(day)),
-    el("td", { class: "less id" }, day.implausible.map((one) => `${one.signal} ${percent(one.share)}`).join(", "))));
+    el("td", { class: "less" }, told(day.implausible.toSorted((a, b) => b.share - a.share).map((one) => `${wordsOf(one.signal)} ${percent(one.share)}`)))));
   return el("section", { class: "card", "aria-label": t("dataQuality") }, el("header", {}, el("h2", {}, t("dataQuality"))),
-    el("div", { class: "body" }, dayBars(days, (day) => day.completeness, { label: t("completeness"), floor: 0.95, width: 640 })),
+    el("div", { class: "body" }, dayBars(days, (day) => day.completeness, { label: t("completeness"), floor: 0.95, width: innerWidth < 820 ? 308 : 640 })),
     table([[t("day")], [t("completeness"), "number"], [t("upload"), "number"], [t("latencyP99"), "number"], [t("clockOffset"), "number less"], [t("gaps")], [t("implausible"), "less"]], rows, "tight folding"));
 }
 
 // What counts against the completeness, the longest first; a car that slept has lost nothing.
 function gapsOf(day) {
   const lost = day.gaps.filter((gap) => gap.lost).sort((a, b) => (b.to_ms - b.from_ms) - (a.to_ms - a.from_ms));
-  const told = lost.slice(0, MOST_GAPS).map((gap) => `${duration(gap.to_ms - gap.from_ms)} ${gap.cause}`);
-  return [...told, ...(lost.length > MOST_GAPS ? [`+${lost.length - MOST_GAPS}`] : [])].join("; ");
+  return told(lost.map((gap) => `${duration(gap.to_ms - gap.from_ms)} ${gap.cause}`));
+}
+
+function told(words) {
+  return [...words.slice(0, MOST_TOLD), ...(words.length > MOST_TOLD ? [`+${words.length - MOST_TOLD}`] : [])].map((one) => el("div", {}, one));
 }
 
 // What runs on the vehicle, as its agent says: "pack.0", "pack.1" ... are one line.
@@ -291,7 +294,7 @@ function factsCard(status) {
   const lines = new Map();
   for (const [name, value] of Object.entries(status.facts)) {
     const [kind, which] = [name.split(".")[0], name.slice(name.indexOf(".") + 1)];
-    const words = kind === "channel" ? `${which}: ${value}` : value;
+    const words = kind === "channel" ? `${which}: ${named("busStates", value)}` : value;
     lines.set(kind, [...(lines.get(kind) ?? []), words]);
   }
   return card(t("versions"), el("dl", { class: "facts" }, fact(t("agentState"), named("agentStates", status.state)), fact(t("saidAt"), since(status.tick_ms)),

@@ -149,7 +149,7 @@ class Queue:
     def similar(self, ticket_id: int, limit: int = 10, which: TicketFilter = EVERYTHING) -> list[Similar]:
         """Tickets of the same model whose evidence names the same signals in like shares, the most alike first: what was found there may
         be what is wrong here. Raises NoSuchTicket."""
-        columns = (*BRIEF, TicketRow.evidence)
+        columns = (*BRIEF, TicketRow.evidence, TicketRow.fault_words_en, TicketRow.fault_words_zh)
 
         def look(db: Connection) -> list[Similar]:
             mine = db.execute(
@@ -161,7 +161,10 @@ class Queue:
             others = select(*columns).where(TicketRow.model == mine.model, TicketRow.id != ticket_id, *_where(which))
             rows = db.execute(others.order_by(same_code, TicketRow.id.desc()).limit(LOOKED_AT)).all()
             shares = _shares(mine.evidence)
-            alike = [Similar(brief(row), round(_cosine(shares, _shares(row.evidence)), 3)) for row in rows]
+            alike = [
+                Similar(brief(row), round(_cosine(shares, _shares(row.evidence)), 3), {"en": row.fault_words_en, "zh": row.fault_words_zh})
+                for row in rows
+            ]
             kept = [one for one in alike if one.likeness >= LIKE]
             return sorted(kept, key=lambda one: (-one.likeness, -one.ticket.id))[:limit]
 

@@ -206,10 +206,11 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class Similar(msgspec.Struct, frozen=True):
-    """A ticket that looks like another: `likeness` 0..1, the cosine between the shares of their signals."""
+    """A ticket that looks like another: `likeness` 0..1, the cosine between the shares of their signals; its fault's words by language."""
 
     ticket: Brief
     likeness: float
+    fault_words: dict[str, str]
 
 
 class FindingView(msgspec.Struct, frozen=True):

@@ -117,7 +117,7 @@ def test_a_tickets_day_from_its_evidence_to_its_verdict(browser: Any, fleet: Fle
         )
         drawn(page, 4)  # the score and three signals
         expect(page.locator(".panels")).to_have_attribute("aria-label", re.compile("Anomaly score between"))
-        expect(page.locator(".lines.tall li")).to_contain_text([OTHER[:8]])  # a similar ticket
+        expect(page.locator(".lines.tall li")).to_contain_text([re.compile(f"#2 Coolant leak.*{OTHER[:8]}")])  # a similar ticket
 
         page.keyboard.press("e")
         expect(page.locator(".about")).to_contain_text("acknowledged")
