@@ -2,10 +2,13 @@
 
 A token is 256 random bits; the table holds its SHA-256 (a digest that need not be slow: nobody guesses 256 bits). A session stands for its
 token in a browser's cookie, with an end, and dies with the token. While the database is away, who was known within OUTAGE_MS still is:
-else nobody could look at a cloud whose database is away. All calls block; they may come from several threads and processes.
+else nobody could look at a cloud whose database is away. A session that the database has no room for is this process's alone, and one
+that it could not be made to forget is over in this process and deleted with the next write: people sign in to see what is wrong, and out,
+while the disk is full. All calls block; they may come from several threads and processes.
 """
 
 import hashlib
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -33,7 +36,7 @@ from sqlalchemy.exc import IntegrityError
 
 from cloud.errors import CloudError
 from cloud.roles import Principal, Role
-from cloud.tables import TABLES_AWAY, Tables
+from cloud.tables import TABLES_AWAY, Tables, one_line
 
 __all__ = ["SESSION_MS", "Token", "Tokens"]
 
@@ -42,6 +45,8 @@ OUTAGE_MS = 15 * 60_000
 MOST_KNOWN = 10_000
 PREFIX = "cansight_"  # so that a scanner of leaked secrets can tell what it found
 SESSION_MS = 7 * 24 * 3_600_000
+
+log = logging.getLogger(__name__)
 
 META = MetaData()
 TOKENS = Table(
@@ -85,6 +90,8 @@ class Tokens:
         self._tables = Tables(database_url, "the tokens")
         self._now_ms = now_ms
         self._known: dict[tuple[str, bytes], tuple[int, Principal]] = {}  # when each was found good
+        self._unwritten: dict[bytes, tuple[int, int]] = {}  # sessions of this process alone: digest -> (token, end)
+        self._over: set[bytes] = set()  # sessions that have ended and may still be in the database
 
     def __enter__(self) -> Self:
         """Open the database. Raises TablesUnusable."""
@@ -137,21 +144,48 @@ class Tokens:
     def begin_session(self, who: Principal) -> str:
         """A secret that stands for the token until SESSION_MS from now. Sessions that have ended are forgotten on the way."""
         secret, now_ms = secrets.token_urlsafe(SECRET_BYTES), self._now_ms()
-        with self._tables.writing() as db:
-            db.execute(delete(SESSIONS).where(SESSIONS.c.ends_ms <= now_ms))
-            db.execute(insert(SESSIONS).values(digest=_digest(secret), token_id=who.token, ends_ms=now_ms + SESSION_MS))
+        digest, ends_ms, over = _digest(secret), now_ms + SESSION_MS, set(self._over)
+        try:
+            with self._tables.writing() as db:
+                db.execute(delete(SESSIONS).where((SESSIONS.c.ends_ms <= now_ms) | SESSIONS.c.digest.in_(over)))
+                db.execute(insert(SESSIONS).values(digest=digest, token_id=who.token, ends_ms=ends_ms))
+        except TABLES_AWAY as error:
+            if len(self._unwritten) >= MOST_KNOWN:
+                self._unwritten.clear()
+            self._unwritten[digest] = who.token, ends_ms
+            self._known["session", digest] = now_ms, who  # where it cannot be read either
+            log.warning("a session is kept in memory alone, until this process ends: %s", one_line(error))
+        else:
+            self._over -= over
         return secret
 
     def visitor(self, session: str) -> Principal | None:
         """Whose session this is; None where it has ended, or its token has."""
-        query = select(TOKENS).join(SESSIONS, SESSIONS.c.token_id == TOKENS.c.id)
-        query = query.where(SESSIONS.c.digest == _digest(session), SESSIONS.c.ends_ms > self._now_ms(), TOKENS.c.revoked_ms.is_(None))
+        digest, now_ms = _digest(session), self._now_ms()
+        token, ends_ms = self._unwritten.get(digest, (None, now_ms))
+        if digest in self._over or (token is not None and ends_ms <= now_ms):
+            return None
+        query = select(TOKENS).where(TOKENS.c.revoked_ms.is_(None))
+        if token is not None:
+            query = query.where(TOKENS.c.id == token)
+        else:
+            query = query.join(SESSIONS, SESSIONS.c.token_id == TOKENS.c.id)
+            query = query.where(SESSIONS.c.digest == digest, SESSIONS.c.ends_ms > now_ms)
         return self._found("session", session, query)
 
     def end_session(self, session: str) -> None:
-        self._known.pop(("session", _digest(session)), None)
-        with self._tables.writing() as db:
-            db.execute(delete(SESSIONS).where(SESSIONS.c.digest == _digest(session)))
+        digest = _digest(session)
+        self._known.pop(("session", digest), None)
+        if self._unwritten.pop(digest, None) is not None:
+            return
+        try:
+            with self._tables.writing() as db:
+                db.execute(delete(SESSIONS).where(SESSIONS.c.digest == digest))
+        except TABLES_AWAY as error:
+            if len(self._over) >= MOST_KNOWN:
+                raise
+            self._over.add(digest)
+            log.warning("a session that has ended is still in the database, until something can be written: %s", one_line(error))
 
     def _found(self, kind: str, secret: str, query: Select[Any]) -> Principal | None:
         key, now_ms = (kind, _digest(secret)), self._now_ms()

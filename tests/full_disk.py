@@ -1,5 +1,6 @@
 """Disks that are full: one on which any call may fail, and a real one of one MiB."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -80,6 +81,15 @@ class FailingCalls:
         replaced |= {name: by_path(name) for name in ("unlink", "mkdir", "replace")}
         with patch.multiple(os, **replaced):
             yield
+
+
+def fill(disk: Path) -> Path:
+    """The file that fills it to the last byte."""
+    ballast = disk / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    return ballast
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from cloud.roles import Role
 from cloud.stores.embedded import EmbeddedStore
 from cloud.tickets.service import TicketService
 from cloud.tokens import SESSION_MS, Tokens
+from full_disk import fill, small_disk
 
 MANY = dict.fromkeys(Role, Rate(1e6, 1e6))
 
@@ -119,6 +120,26 @@ def test_a_session_ends_by_itself(tmp_path: Path) -> None:
         assert tokens.visitor(session) == who
         now[0] += 1
         assert tokens.visitor(session) is None
+
+
+def test_a_full_disk_keeps_nobody_from_signing_in_and_out() -> None:
+    with small_disk() as disk, Tokens(f"sqlite:///{disk / 'tokens.db'}") as tokens:
+        who = tokens.holder(tokens.create("reader", Role.READ_ONLY))
+        assert who is not None
+        before = tokens.begin_session(who)
+        ballast = fill(disk)
+        during = tokens.begin_session(who)
+        assert tokens.visitor(before) == tokens.visitor(during) == who
+        tokens.end_session(before)
+        tokens.end_session(during)
+        assert (tokens.visitor(before), tokens.visitor(during)) == (None, None)
+        kept = tokens.begin_session(who)
+        ballast.unlink()
+        tokens.begin_session(who)  # and what has ended is forgotten
+        with Tokens(f"sqlite:///{disk / 'tokens.db'}") as others:
+            assert others.visitor(before) is None
+        tokens.revoke("reader")
+        assert tokens.visitor(kept) is None
 
 
 def test_a_session_is_a_cookie_that_scripts_and_other_sites_cannot_use(api: Asker) -> None:
