@@ -74,7 +74,7 @@ def _landed(cloud_config: Path, books: Books) -> dict[str, set[int]]:
     seen: Counter[tuple[bytes, int]] = Counter()
     rows: dict[bytes, dict[int, list[int]]] = defaultdict(dict)
     ticks: dict[str, set[int]] = defaultdict(set)
-    for opened in _opened(cloud_config, books):
+    for opened in opened_messages(cloud_config, books):
         header = opened.header
         seen[header.stream, header.sequence] += 1
         books.gaps_said += isinstance(opened.message, Gap)
@@ -95,7 +95,8 @@ def _landed(cloud_config: Path, books: Books) -> dict[str, set[int]]:
     return ticks
 
 
-def _opened(cloud_config: Path, books: Books) -> Iterator[Opened]:
+def opened_messages(cloud_config: Path, books: Books) -> Iterator[Opened]:
+    """What the landing log holds, in the order in which it came. The cloud is stopped."""
     config = settings.load(cloud_config, CloudConfig)
     parts, state = Parts(config), Path(config.state)
     with Database(config.database_url) as database, SegmentLog(state / "quarantine") as quarantine:
