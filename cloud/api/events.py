@@ -1,14 +1,17 @@
 """What happens, as it happens: server-sent events (WHATWG HTML, 9.2) of tickets, vehicles and the system.
 
-Every event's id is the number of the newest change of a ticket before it, so that a reader that was cut off misses no ticket: it comes
-with Last-Event-ID and gets what has changed since. Vehicles and the system are told as they are.
+Every event's id is the number up to which every change of a ticket was told before it, so that a reader that was cut off misses none: it
+comes with Last-Event-ID and gets what has changed since. On PostgreSQL a change may be committed after one of a higher number: for LATE_S
+after that one was seen it is looked for, and ids stay below it. Vehicles and the system are told as they are.
 """
 
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
@@ -30,6 +33,8 @@ LOOK_S = 1.0
 SYSTEM_EVERY = 5  # looks
 HEARTBEAT_S = 15.0  # a comment that keeps proxies from closing; and the token is looked at again
 KEPT = 2000  # events for readers that are slow; one that is slower is cut off, and comes again with its id
+LATE_S = 60.0  # a transaction here takes milliseconds, and waits for a lock at most ten seconds
+MOST_LATE = 500  # numbers looked for; one that was given up by a rollback never comes
 MOST_READERS = 200
 BLOCK = 500
 SYSTEM = ("landed", "findings", "held", "connected", "waiting", "vehicles")
@@ -72,6 +77,7 @@ class Hub:
         self._task: asyncio.Task[None] | None = None
         self._round: asyncio.Future[None] | None = None
         self._states: dict[str, VehicleHeard] = {}
+        self._late: dict[int, float] = {}  # numbers below the newest that were not there -> until when they may come, monotonic s
         self.messages: deque[tuple[int, int, Message]] = deque(maxlen=KEPT)  # (number, id, message)
         self.number = 0
         self.newest = 0
@@ -83,12 +89,26 @@ class Hub:
         if self.readers >= MOST_READERS:
             raise TooOften(HEARTBEAT_S)
         if self._task is None:
-            newest = await asyncio.to_thread(self._backend.tickets.queue.changes, None)
-            self.newest = max(self.newest, newest[-1].id if newest else 0)
+            recent = await asyncio.to_thread(self._recent)
+            if self._task is None:  # nobody was faster
+                self._begin_after(recent)
         self.readers += 1
         if self._task is None:
             self._task = asyncio.create_task(self._look(), name="events")
         return self.number, self.newest
+
+    def _begin_after(self, recent: Sequence[Change]) -> None:
+        self.newest = max(self.newest, recent[-1].id if recent else 0)
+        since_ms = time.time_ns() / 1e6 - 1000 * LATE_S
+        self._late = {}
+        for before, after in pairwise(recent):
+            if after.at_ms >= since_ms:
+                self._miss(before.id, after.id)
+
+    @property
+    def told(self) -> int:
+        """The number up to which there is no change that has not been seen."""
+        return min(self._late) - 1 if self._late else self.newest
 
     def leave(self) -> None:
         self.readers -= 1
@@ -124,10 +144,15 @@ class Hub:
         count = 0
         while self.readers:
             try:
-                changes = await asyncio.to_thread(self._backend.tickets.queue.changes, self.newest, BLOCK)
+                changes = await asyncio.to_thread(self._backend.tickets.queue.changes, self.newest, BLOCK, tuple(self._late))
                 for change in changes:
-                    self.newest = change.id
+                    if change.id > self.newest:
+                        self._miss(self.newest, change.id)
+                        self.newest = change.id
+                    self._late.pop(change.id, None)
                     self._put(ticket_message(change))
+                now_s = time.monotonic()
+                self._late = {number: until_s for number, until_s in self._late.items() if now_s < until_s}
                 for message in self._vehicles():
                     self._put(message)
                 if count % SYSTEM_EVERY == 0:
@@ -140,6 +165,20 @@ class Hub:
             if len(changes) < BLOCK:
                 await asyncio.sleep(LOOK_S)
         self._task = None
+
+    def _recent(self) -> list[Change]:
+        """The newest changes, the newest last."""
+        changes = self._backend.tickets.queue.changes
+        newest = changes(None)
+        return changes(max(0, newest[-1].id - MOST_LATE), MOST_LATE) if newest else []
+
+    def _miss(self, before: int, after: int) -> None:
+        """Between two numbers there may be changes that are not committed yet."""
+        until_s = time.monotonic() + LATE_S
+        for number in range(max(before + 1, after - MOST_LATE), after):
+            self._late[number] = until_s
+        for number in sorted(self._late)[:-MOST_LATE]:
+            del self._late[number]
 
     def _vehicles(self) -> list[Message]:
         """Those that were heard: for all where the state has turned, else for who wants that vehicle."""
@@ -157,7 +196,7 @@ class Hub:
 
     def _put(self, message: Message) -> None:
         self.number += 1
-        self.messages.append((self.number, self.newest, message))
+        self.messages.append((self.number, self.told, message))
 
     def _turn(self) -> None:
         turned, self._round = self._round, None
@@ -200,11 +239,12 @@ class Events:
         while position < upto:
             changes = await asyncio.to_thread(self._backend.tickets.queue.changes, position, BLOCK)
             told = [one for one in changes if one.id <= upto]
-            await write(b"".join(_event(one.id, ticket_message(one)) for one in told))
+            await write(b"".join(_event(min(one.id, hub.told), ticket_message(one)) for one in told))
             position = told[-1].id if told else upto
-        await write(_event(upto, hub.system()))
+        begun = min(upto, hub.told)
+        await write(_event(begun, hub.system()))
         if (heard := hub.heard(vehicle)) is not None:
-            await write(_event(upto, Message("vehicle", msgspec.json.encode(heard))))
+            await write(_event(begun, Message("vehicle", msgspec.json.encode(heard))))
         while not hub.ending:
             if hub.messages and hub.messages[0][0] > number + 1:
                 return  # too slow: it comes again

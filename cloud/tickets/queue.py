@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, case, func, or_, select, text
@@ -187,8 +187,12 @@ class Queue:
         query = select(FindingRow.__table__).where(*mine).order_by(FindingRow.raised_ms, FindingRow.finding_id).limit(limit)
         return self._tables.read(lambda db: [_finding(row) for row in db.execute(query)])
 
-    def changes(self, after: int | None, limit: int = 500) -> list[Change]:
-        """What has happened to tickets since the change `after`, oldest first; None: only the newest one, to begin from."""
+    def changes(self, after: int | None, limit: int = 500, also: Collection[int] = ()) -> list[Change]:
+        """What has happened to tickets since the change `after`, oldest first, and those of `also` that are there; None: only the newest
+        one, to begin from.
+
+        PostgreSQL gives a change its number when it is written, not when it is committed: one of a lower number may come later.
+        """
         columns = (
             TicketEventRow.id,
             TicketEventRow.ticket_id,
@@ -201,7 +205,8 @@ class Queue:
         if after is None:
             query = query.order_by(TicketEventRow.id.desc()).limit(1)
         else:
-            query = query.where(TicketEventRow.id > after).order_by(TicketEventRow.id).limit(limit)
+            new = TicketEventRow.id > after
+            query = query.where(new | TicketEventRow.id.in_(also) if also else new).order_by(TicketEventRow.id).limit(limit)
         return self._tables.read(
             lambda db: [Change(row.id, row.ticket_id, row.vehicle, row.opened_ms, row.at_ms, row.action) for row in db.execute(query)]
         )

@@ -1,23 +1,28 @@
 """Every table on a real PostgreSQL: versions, what they keep, and what happens while it is started again."""
 
+import asyncio
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from example_fleet import finding
 from sqlalchemy import Connection, create_engine, inspect, text
 
 import servers
+from cloud.api import Backend, events
 from cloud.database import Database, StoredStream
 from cloud.errors import TablesUnusable
 from cloud.events import StatusEvent
 from cloud.migrations import bring_up
 from cloud.roles import Role
 from cloud.tables import parsed
+from cloud.tickets.service import TicketService
 from cloud.tokens import Tokens
 from cloud.versions import NEWEST, every_metadata
 from wire.messages import Clock, StatusMessage
@@ -163,3 +168,38 @@ def test_what_is_kept_is_each_replicas_own_or_everybodys(url: str) -> None:
         who = tokens.holder(secret)
         assert who is not None
         assert who.role is Role.SERVICE
+
+
+def test_a_change_that_is_committed_late_is_told_and_not_passed_over(
+    postgres: servers.Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "LOOK_S", 0.01)
+    url = postgres.make(f"t{next(_numbers)}")
+    bring_up(url)
+    slow = create_engine(parsed(url))
+
+    async def watch(tickets: TicketService) -> None:
+        hub = events.Hub(Backend(None, tickets, None))  # type: ignore[arg-type]  # the parts it stands on here
+
+        async def told(number: int) -> None:
+            while not any(f'"id":{number},' in message.data.decode() for _, _, message in hub.messages):
+                await hub.next_round()
+
+        with slow.connect() as db, db.begin() as transaction:
+            into = "INSERT INTO ticket_events (ticket_id, number, at_ms, actor, action, detail)"
+            late = db.execute(text(f"{into} VALUES (1, 99, 0, 'a', 'comment', '') RETURNING id")).scalar_one()
+            tickets.desk.comment(2, "before the first reader", "b")
+            await hub.enter()
+            tickets.desk.comment(2, "after it", "b")
+            await told(late + 2)
+            assert hub.told == late - 1  # who comes again is told of what comes late
+            transaction.commit()
+        await told(late)
+        assert hub.told == hub.newest == late + 2
+        await hub.stop(web.Application())
+
+    with TicketService(url, audit_folder=tmp_path / "audit") as tickets:
+        for number in (1, 2):
+            tickets.consume(finding(number, fault_code=f"fault_{number}"))
+        asyncio.run(asyncio.wait_for(watch(tickets), 60))
+    slow.dispose()
