@@ -4,7 +4,6 @@ import math
 import os
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -42,8 +41,7 @@ class Kept(msgspec.Struct):
     changed: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Tick:
+class _Tick(msgspec.Struct, frozen=True):
     """What a window is made of. values: (k,) float64, NaN = not valid."""
 
     tick_ms: int

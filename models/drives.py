@@ -7,9 +7,10 @@ it down.
 Pure: no clock, no state of its own. The vehicle, `cansight models score` and the training call the same rule.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,8 +25,7 @@ class Level(StrEnum):
     TICKET = "ticket"
 
 
-@dataclass(frozen=True, slots=True)
-class DriveState:
+class DriveState(msgspec.Struct, frozen=True):
     """The drive at hand and those before it."""
 
     last_ms: int | None = None
@@ -64,7 +64,7 @@ class Drives:
 
     def step(self, state: DriveState, tick_ms: int, evidence: bool) -> DriveState:
         """Take a judged tick. A clock that was set back ends no drive."""
-        return replace(state, last_ms=tick_ms, ticks=state.ticks + 1, evidence=state.evidence or evidence)
+        return DriveState(tick_ms, state.ticks + 1, state.evidence or evidence, state.before)
 
     def level(self, state: DriveState) -> Level:
         """Of a finding whose alarm is active now."""

@@ -1,7 +1,8 @@
 """A joint detector (models/joint.py) as an ONNX graph, in doubles: a window of values in, what every pack says of it out.
 
 Averages of what remains are what remains of averaged features, because the regression is linear: so the window is averaged first, and the
-large product is made once for each box and not for each tick.
+large product is made once for each box and not for each tick. Columns are picked where there are few rows, or after turning them into rows:
+onnxruntime copies rows at once and columns one number at a time.
 """
 
 import numpy as np
@@ -25,10 +26,13 @@ def build_joint(joint: Joint, knots: Knots) -> bytes:
     constant, node = graph.constant, graph.node
     k, m = len(joint.centre), len(joint.monitored)
     scaled = node("Sub", [INPUT, constant("centre", joint.centre)], "centred")
-    scaled = node("Div", [scaled, constant("spread", joint.spread)], "scaled_wide")
+    scaled = node("Mul", [scaled, node("Reciprocal", [constant("spread", joint.spread)], "per_spread")], "scaled_wide")
     scaled = node("Clip", [scaled, constant("least", np.array(-CLIP)), constant("most", np.array(CLIP))], "scaled")
-    own = node("Gather", [scaled, constant("monitored", joint.monitored)], "own", axis=1)
-    left = _remains(graph, joint, scaled, own) if len(joint.weights) else own if joint.judge == "still" else ""
+    constant("monitored", joint.monitored)
+    if len(joint.weights):
+        left = _remains(graph, joint, scaled)
+    else:
+        left = node("Gather", [scaled, "monitored"], "own", axis=1) if joint.judge == "still" else ""
     limits = constant("limits", joint.limits)
     if joint.judge in TESTS:
         tests = node("MatMul", [constant("apart", TESTS[joint.judge]), left], "tests")
@@ -69,8 +73,8 @@ def build_joint(joint: Joint, knots: Knots) -> bytes:
         excess = node("Gather", [node("Concat", [now, nothing], "remains_and_nothing", axis=0), place_of], "excess_scaled", axis=0)
         node("Sub", [last, node("Mul", [excess, "spread"], "excess")], "expected")
     p_value_nodes(graph, knots, score, "p_value", "healthy")
-    over = node("GreaterOrEqual", [INPUT, constant("low", joint.low)], "over_low")
-    under = node("LessOrEqual", [INPUT, constant("high", joint.high)], "under_high")
+    over = node("GreaterOrEqual", [node("ReduceMin", [INPUT], "lowest", axes=[0], keepdims=0), constant("low", joint.low)], "over_low")
+    under = node("LessOrEqual", [node("ReduceMax", [INPUT], "highest", axes=[0], keepdims=0), constant("high", joint.high)], "under_high")
     inside = node("Cast", [node("And", [over, under], "inside")], "inside_number", to=TensorProto.DOUBLE)
     node("Cast", [node("ReduceMin", [inside], "inside_all", keepdims=0)], "known", to=TensorProto.BOOL)
 
@@ -105,12 +109,15 @@ def joint_of(model: bytes) -> Joint | None:
     of = {one.name: numpy_helper.to_array(one) for one in graph.graph.initializer}
     whole = "weights_small" in of
     m = len(of["monitored"])
+    pairs = np.stack([of["pair_left"], of["pair_right"]], axis=1) if whole else np.zeros((0, 2), np.int64)
+    if "multiplied" in of:  # without it, as until November 2026, they are of the inputs themselves
+        pairs = of["multiplied"][pairs]
     return Joint(
         judge=judge,
         monitored=of["monitored"],
         centre=of["centre"],
         spread=of["spread"],
-        pairs=np.stack([of["pair_left"], of["pair_right"]], axis=1) if whole else np.zeros((0, 2), np.int64),
+        pairs=pairs,
         spans=tuple(sorted(int(name.removeprefix("boxes_")) for name in of if name.startswith("boxes_") and name != "boxes_recent")),
         weights=of["weights_small"].astype(np.float64) if whole else np.zeros((0, m)),
         bias=of["bias"] if whole else np.zeros(m),
@@ -120,17 +127,24 @@ def joint_of(model: bytes) -> Joint | None:
     )
 
 
-def _remains(graph: Graph, joint: Joint, scaled: str, own: str) -> str:
+def _remains(graph: Graph, joint: Joint, scaled: str) -> str:
     """Name of (b, m) what remains of the monitored signals, averaged over each box."""
     constant, node = graph.constant, graph.node
     boxes = _kernel(joint, 0)
     parts = [node("MatMul", [constant("boxes", boxes), scaled], "now")]
-    parts += [node("MatMul", [constant(f"boxes_{span}", _kernel(joint, span)), own], f"means_{span}") for span in joint.spans]
+    for span in joint.spans:
+        means = node("MatMul", [constant(f"boxes_{span}", _kernel(joint, span)), scaled], f"all_means_{span}")
+        parts.append(node("Gather", [means, "monitored"], f"means_{span}", axis=1))
     newest = int(np.flatnonzero(boxes.any(axis=0))[0])  # products are only needed where a box lies
-    recent = node("Gather", [scaled, constant("recent_ticks", np.arange(newest, joint.window))], "recent", axis=0)
-    left = node("Gather", [recent, constant("pair_left", joint.pairs[:, 0])], "left", axis=1)
-    right = node("Gather", [recent, constant("pair_right", joint.pairs[:, 1])], "right", axis=1)
-    parts.append(node("MatMul", [constant("boxes_recent", boxes[:, newest:]), node("Mul", [left, right], "products")], "product_means"))
+    multiplied, of_pairs = np.unique(joint.pairs, return_inverse=True)
+    of_pairs = of_pairs.reshape(joint.pairs.shape)
+    recent = node("Gather", [scaled, constant("multiplied", multiplied)], "multiplied_values", axis=1)
+    recent = node("Gather", [recent, constant("recent_ticks", np.arange(newest, joint.window))], "recent", axis=0)
+    recent = node("Transpose", [recent], "recent_rows", perm=[1, 0])
+    left = node("Gather", [recent, constant("pair_left", of_pairs[:, 0])], "left", axis=0)
+    right = node("Gather", [recent, constant("pair_right", of_pairs[:, 1])], "right", axis=0)
+    products = node("MatMul", [node("Mul", [left, right], "products"), constant("boxes_recent", boxes[:, newest:].T)], "product_columns")
+    parts.append(node("Transpose", [products], "product_means", perm=[1, 0]))
     features = node("Concat", parts, "features", axis=1)
     # Kept as floats: half of the file. onnxruntime makes doubles of them once, when it starts.
     weights = node("Cast", [constant("weights_small", joint.weights.astype(np.float32))], "weights", to=TensorProto.DOUBLE)

@@ -4,8 +4,6 @@ runtime (runtime.py) -> alarm (alarm.py) -> drives and level (drives.py) -> the 
 `cansight models score` call `PackJudge.step`; models/vehicle.py says the same of whole recordings at once.
 """
 
-from dataclasses import dataclass
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +18,7 @@ from models.runtime import PackRuntime, Score
 __all__ = ["Judgement", "PackJudge"]
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(msgspec.Struct, frozen=True):
     """What a pack says of one tick.
 
     transition: RAISED: a finding begins, of `level`. CONFIRMED: it reaches ticket level. CLEARED: it ends, of the `level` that it had.

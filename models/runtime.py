@@ -6,8 +6,8 @@ say of a tick it asks when there is one.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
@@ -32,8 +32,7 @@ _AGREEMENT = 1e-6
 _ELEMENT: dict[str, type[np.float64] | type[np.float32]] = {"tensor(double)": np.float64, "tensor(float)": np.float32}
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(msgspec.Struct, frozen=True):
     """What a pack says of one tick.
 
     score, p_value: None where there is none; `reason` then says why in a few words.
