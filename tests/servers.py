@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psutil
 import pytest
 
 from cansight.ports import free_port as free_port
@@ -198,6 +199,15 @@ class Postgres(Server):
     def stop(self) -> None:
         """At once, without waiting for clients ("fast shutdown")."""
         self._end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """With each connection's process: one that lived a moment longer would hold the shared memory, and the next start would fail."""
+        children = psutil.Process(self.process.pid).children(recursive=True) if self.process is not None else []
+        super().kill()
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(children, 30)
 
     def end(self) -> None:
         """For good."""

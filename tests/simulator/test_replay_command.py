@@ -65,7 +65,7 @@ def test_every_channel_to_one_bus(log: Path, listeners: dict[str, Listener], cap
     assert listeners["replay-a"].identifiers() == list(range(400))
     lines = dict(line.split(None, 1) for line in out.splitlines())
     assert lines["sent"] == "virtual:replay-a: 400 frames"
-    assert lines["time"].startswith("0.499 s of log in 0.0")
+    assert lines["time"].startswith("0.499 s of log in ")
     assert set(lines) == {"sent", "time", "late"}
 
 
