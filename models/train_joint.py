@@ -7,6 +7,7 @@ context: it helps to say what a signal ought to be, and it decides what is known
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from dbc.catalogue import Catalogue
 from models import manifest as manifests
 from models.calibrate import p_value_knots, thresholds
+from models.drives import first_ticks
 from models.errors import TrainingDataError
 from models.fit import Scored
 from models.joint import JUDGES, Joint, JudgeName, fit_joint, score_joint
@@ -44,7 +46,8 @@ class JointOptions:
     """What a training may be told.
 
     judge: models/joint.py. monitor: globs; none: whatever moves within a drive. gates: globs of signals that must be as in training.
-    late: the rows are instants, as simulated ticks are: make each message as late as a bus would.
+    late: the rows are instants, as simulated ticks are: make each message as late as a bus would. margin: the threshold is so many times
+    what the budget asks for.
     """
 
     pack_id: str
@@ -61,19 +64,24 @@ class JointOptions:
     gap_s: int = 5
     budget: float = 1e-4
     confirm: tuple[int, int] = (1, 1)
+    margin: float = 1.0
     catalogue: Catalogue | None = None
 
 
 def train_joint(table: Table, options: JointOptions, folder: str | Path) -> Pack:
-    """Train on healthy drives and write an unsigned pack into `folder`. Raises TrainingDataError or TrainingFailed."""
+    """Train on healthy drives and write an unsigned pack into `folder`. Raises TrainingDataError or TrainingFailed.
+
+    A recording with pauses is several drives of one vehicle, which all are fitted on, or all calibrate.
+    """
     check_size(table)
     if len(table.drives) < LEAST_DRIVES:
         raise TrainingDataError(
             f"{len(table.drives)} drives, expected at least {LEAST_DRIVES}: hundreds of coefficients must hold elsewhere, too"
         )
+    fitted, held = ([piece for drive in side for piece in _pieces(drive)] for side in split_drives(table.drives, options.seed))
     if options.late:
-        table = late(table, options.seed)
-    fitted, held = split_drives(table.drives, options.seed)
+        table = late(Table(table.names, table.units, (*fitted, *held), table.schema, table.columns), options.seed)
+        fitted, held = list(table.drives[: len(fitted)]), list(table.drives[len(fitted) :])
     gates = {at for at, name in enumerate(table.names) if _fits(name, options.gates)}
     keep, context, dropped = _roles(table, fitted, gates, options)
     usable = table.choose(keep)
@@ -94,7 +102,8 @@ def train_joint(table: Table, options: JointOptions, folder: str | Path) -> Pack
     judged = [one.score[one.known] for one in scored]
     if sum(len(one) >= options.warmup + options.of for one in judged) < len(judged) / 2:
         raise TrainingDataError(f"{held[0].source}: too few of its ticks can be judged; give drives of over {joint.window + options.of} s")
-    threshold, calibration, budget = thresholds(judged, persistence, options.budget, 1.0, None, options.confirm)
+    vehicle = np.unique([drive.source for drive in held], return_inverse=True)[1]
+    threshold, calibration, budget = thresholds(judged, persistence, options.budget, 1.0, vehicle, options.confirm, margin=options.margin)
     knots = p_value_knots(np.concatenate(judged))
     model = build_joint(joint, knots)
     names = [usable.names[at] for at in joint.monitored]
@@ -125,6 +134,12 @@ def train_joint(table: Table, options: JointOptions, folder: str | Path) -> Pack
     pack = Pack.load(folder)
     check_equal(pack, held[0], _first(joint, held[0]), knots, None)
     return pack
+
+
+def _pieces(recording: Drive) -> list[Drive]:
+    """Its drives: runs of rows without a pause."""
+    first = first_ticks(recording.tick_ms, 1000 * DriveRule().gap_s)
+    return [recording.rows(a, b) for a, b in pairwise([*first.tolist(), len(recording.tick_ms)])]
 
 
 def late(table: Table, seed: int) -> Table:

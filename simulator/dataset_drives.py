@@ -21,12 +21,9 @@ from simulator.months import Lane, Months
 
 __all__ = ["make_drives"]
 
-DAYS = 30  # of each vehicle, evenly over the duration
-CUT_S = 240  # of each drive
 MOST_S = 5400.0  # of driving on a day; what comes later is left out, as a few long journeys would take most of the time
 SETTLES_S = 10  # after the start, until pumps run
-AT_ONCE = 0.4  # of the drives are taken from their beginning on
-LATEST_S = 900.0  # others from some second until this one on, where they last so long
+AT_ONCE = 0.4  # of the drives are taken from their beginning on, others from some later second on, where they last so long
 MOST_DRIVES = 64
 
 
@@ -35,13 +32,13 @@ def make_drives(request: DatasetRequest, batch: Sequence[Member]) -> dict[int, d
     compiled = compile_dbc(DBC_FILES)
     columns = chosen(compiled, request.signals)
     names = [compiled.schema.names[at] for at in columns]
-    days = int(min(DAYS, max(1, request.duration_s // DAY_S)))
+    days = int(min(request.days, max(1, request.duration_s // DAY_S)))
     begins = np.floor(np.arange(days) * request.duration_s / days / DAY_S) * DAY_S
     lanes = [Lane(member.number, float(begin), float(begin) + DAY_S) for member in batch for begin in begins]
     months = Months(request.what, batch[0].seed, lanes, names, request.start_ns)
     dice = Dice(batch[0].seed, tuple(lane.vehicle for lane in lanes))
     shift = dice.uniforms("cut", MOST_DRIVES, np.array([lane.from_s for lane in lanes], np.int64))
-    shift = np.floor(np.where(shift < AT_ONCE, 0.0, (shift - AT_ONCE) / (1 - AT_ONCE) * LATEST_S))
+    shift = np.floor(np.where(shift < AT_ONCE, 0.0, (shift - AT_ONCE) / (1 - AT_ONCE) * request.latest_s))
     drive, second = np.full(len(lanes), -1), np.zeros(len(lanes), np.int64)
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for rows in months.stretches():
@@ -51,7 +48,7 @@ def make_drives(request: DatasetRequest, batch: Sequence[Member]) -> dict[int, d
             drive[lane] += ready & (second[lane] == 0)
             second[lane] = (second[lane] + 1) * ready
             since = second[lane] - shift[np.minimum(drive[lane], MOST_DRIVES - 1), lane]
-            take[at] = ready & (since > SETTLES_S) & (since <= CUT_S + SETTLES_S)
+            take[at] = ready & (since > SETTLES_S) & (since <= request.cut_s + SETTLES_S)
         months.drop(np.flatnonzero(months.driving_s > MOST_S))
         row, column = np.nonzero(take)
         parts.append((lane[column], rows.time_s[row, column], rows.values[row, :, column]))

@@ -39,7 +39,8 @@ class Member:
 @dataclass(frozen=True, slots=True)
 class DatasetRequest:
     """What is asked for. resolution: TICKS, MINUTES or DRIVES. signals: globs over Message.Signal; none: all. start_ns: instead of the
-    scenario's."""
+    scenario's. days, cut_s, latest_s: of DRIVES: of each vehicle, so many days, and of each drive so long a part, which begins within the
+    first latest_s of the drive."""
 
     what: Scenario
     seed: int
@@ -50,6 +51,9 @@ class DatasetRequest:
     signals: tuple[str, ...] = ()
     version: str = ""
     start_ns: int | None = None
+    days: int = 30
+    cut_s: int = 240
+    latest_s: int = 900
 
     def about(self, member: Member, start_ns: int) -> dict[str, str]:
         """Of a vehicle's file, in its metadata."""

@@ -16,7 +16,7 @@ from simulator.protection import Protection
 from simulator.signals import Traits, flashing
 from simulator.state import Array
 
-__all__ = ["FrameMaker"]
+__all__ = ["JITTER_MOST_US", "JITTER_US", "FrameMaker", "Timed"]
 
 Index = NDArray[np.intp]
 
@@ -41,6 +41,27 @@ class _Message:
     counter: int | None  # column of the alive counter within the message
     multiplexer: tuple[int, int] | None  # column, number of values
     phase_us: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """When a message is due. number: in the plan; period_ms 0: an event message, which is said as its bus wakes."""
+
+    number: int
+    name: str
+    channel: int
+    period_ms: int
+    phase_us: float
+
+    def due_us(self, woken: bool) -> Array:
+        """(k,) in a second through which its bus is awake. woken: it wakes as the second begins."""
+        if not self.period_ms:
+            return np.array([WAKE_S * 1e6]) if woken else np.zeros(0)
+        due = np.arange(0, 1000, self.period_ms).astype(np.float64) * 1000 + self.phase_us
+        if not woken:
+            return due
+        due = due[due >= 1e6 * WAKE_S]
+        return np.concatenate([WAKE_CYCLE_US * np.arange(WAKE_FRAMES), due]) if self.name.startswith(NETWORK) else due
 
 
 @dataclass(frozen=True)
@@ -99,6 +120,20 @@ class FrameMaker:
             self._group(compiled, [(n, encoders[n]) for n in numbers if periods[n] == period], period, phases)
             for period in sorted(set(periods))
         ]
+
+    def timetable(self) -> list[Timed]:
+        """Of all messages."""
+        return [
+            Timed(one.number, one.encoder.name, one.channel, group.period_ms, one.phase_us)
+            for group in self._groups
+            for one in group.messages
+        ]
+
+    def longest_us(self, message: int, tries: int, dice: np.random.Generator) -> float:
+        """How long a frame of this message keeps its bus busy at most, of so many payloads drawn at random, and of zeros."""
+        data = dice.integers(0, 256, (tries, self._width), np.uint8)
+        data[0] = 0
+        return float(np.ceil(self._times.us(np.full(tries, message), data).max()))
 
     def _phases(self, encoders: Sequence[MessageEncoder], periods: Sequence[int]) -> dict[int, float]:
         place = dict.fromkeys(self.channels, 0)

@@ -29,6 +29,7 @@ from simulator.ticks import BUS_COLUMNS, NOISE, POOL
 __all__ = ["Lane", "Months", "Stretch"]
 
 ROWS, CELLS = 256, 1_200_000  # of a stretch at most: rows, and rows times lanes
+EVERY_BUS = (1 << len(BUS_COLUMNS)) - 1
 LEFT, FEW = 0.9, 32  # when so many of the lanes are left they go on alone, unless they are few
 
 
@@ -46,14 +47,16 @@ class Stretch:
     """The next ticks of the lanes that are left; overwritten by the next ones.
 
     lane: (n,) which lanes. time_s: (t, n) since the scenario's start. tick: (t, n) whether there is a tick: the car is awake and does not
-    charge. ready: (t, n) whether the drive may turn the wheels. follows: (t, n) whether it comes a second after the row before. values:
-    (t, k, n) float32, of the chosen signals in their order, physical, in the steps of the DBC's integers; anything where there is no tick.
+    charge. ready: (t, n) whether the drive may turn the wheels. buses: (t, n) which are awake, a bit for each. follows: (t, n) whether it
+    comes a second after the row before. values: (t, k, n) float32, of the chosen signals in their order, physical, in the steps of the
+    DBC's integers; anything where there is no tick.
     """
 
     lane: NDArray[np.intp]
     time_s: NDArray[np.float64]
     tick: Mask
     ready: Mask
+    buses: NDArray[np.uint8]
     follows: Mask
     values: NDArray[np.float32]
 
@@ -158,6 +161,7 @@ class Months:
         values = np.empty((rows, len(self.columns), n), np.float32)
         time_s = np.empty((rows, n))
         tick, ready, follows = (np.empty((rows, n), np.bool_) for _ in range(3))
+        buses = np.empty((rows, n), np.uint8)
         until_s = self.until_s[self.lane]
         charging, driving = np.zeros(n), np.zeros(n)
         for row in range(rows):
@@ -166,7 +170,8 @@ class Months:
             now = state["time_s"]
             live = now <= until_s
             charges = journeys.phase >= Phase.CHARGING_AC
-            awake = np.logical_and.reduce([state[bus] > 0 for bus in BUS_COLUMNS])
+            buses[row] = sum((state[bus] > 0) * (1 << bit) for bit, bus in enumerate(BUS_COLUMNS))
+            awake = buses[row] == EVERY_BUS
             charging += steps * (charges & live)
             driving += steps * ((state["key"] > 0) & live)
             time_s[row] = now
@@ -177,4 +182,4 @@ class Months:
         self.charging_s[self.lane] += charging
         self.driving_s[self.lane] += driving
         self.ticks += int(np.count_nonzero(tick))
-        return Stretch(self.lane, time_s, tick, tick & ready, follows, values)
+        return Stretch(self.lane, time_s, tick, tick & ready, buses, follows, values)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "--confirm", default="1/1", show_default=True, metavar="K/M", help="Ticket level when K of the last M drives raise the alarm."
 )
+@click.option("--margin", default=1.0, show_default=True, type=click.FloatRange(1.0), metavar="X", help="Times the budget's threshold.")
 @rows_option
 @click.option("--seed", default=0, show_default=True, type=int, metavar="N", help="Decides which drives calibrate.")
 @click.option("-o", "--output", "pack_dir", required=True, metavar="PACK_DIR", type=click.Path(path_type=Path))
@@ -56,6 +57,7 @@ def train_joint(
     persistence: str,
     budget: float,
     confirm: str,
+    margin: float,
     rows: str,
     seed: int,
     pack_dir: Path,
@@ -86,6 +88,7 @@ def train_joint(
         of=of,
         budget=budget,
         confirm=_two("--confirm", confirm, 100),
+        margin=margin,
         catalogue=Catalogue.load(catalogue) if catalogue is not None else None,
     )
     pack = train_on(table, options, pack_dir)

@@ -27,7 +27,15 @@ from cansight.errors import UsageError
     help="Every second; or every minute, and every second of faults and of one healthy drive a week."
     "  [default: minutes for scenarios of days, ticks for others]",
 )
-@click.option("--drives", is_flag=True, help="Four minutes of every drive of thirty days, evenly over the duration; for scenarios of days.")
+@click.option("--drives", is_flag=True, help="A part of every drive of some days, evenly over the duration; for scenarios of days.")
+@click.option(
+    "--cut",
+    default="240/900",
+    show_default=True,
+    metavar="S/LATEST",
+    help="With --drives: the seconds of each drive, which begin within its first LATEST seconds.",
+)
+@click.option("--days", type=click.IntRange(1), default=30, show_default=True, help="With --drives: of each vehicle.")
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes; the bytes do not depend on it.")
 @click.option("-o", "--output", "folder", required=True, type=click.Path(file_okay=False, path_type=Path), help="The folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -39,6 +47,8 @@ def dataset(
     signals: tuple[str, ...],
     ticks: bool | None,
     drives: bool,
+    cut: str,
+    days: int,
     workers: int,
     folder: Path,
     as_json: bool,
@@ -64,7 +74,9 @@ def dataset(
         option = "--drives" if drives else "--minutes"
         raise UsageError(f'{option}: is for scenarios of days (plan = "calendar"), and {what.name} is none; leave it out, or give --ticks')
     form = DRIVES if drives else TICKS if ticks else MINUTES
-    request = DatasetRequest(what, seed, vehicles or what.vehicles, duration_s or what.duration_s, folder, form, globs, __version__)
+    request = DatasetRequest(
+        what, seed, vehicles or what.vehicles, duration_s or what.duration_s, folder, form, globs, __version__, None, days, *_cut(cut)
+    )
     began = time.monotonic()
     with click.progressbar(length=request.vehicles, label=what.name, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         manifest = make_dataset(request, workers, bar.update)
@@ -85,6 +97,13 @@ def dataset(
     click.echo(
         f"{folder}: {request.vehicles} vehicles, {length(request.duration_s)}, {_counted(rows)}, {size / 1e6:,.1f} MB, {took_s:,.0f} s"
     )
+
+
+def _cut(text: str) -> tuple[int, int]:
+    length_s, _, latest_s = text.partition("/")
+    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in (length_s, latest_s)):
+        raise UsageError(f"--cut {text}: expected S/LATEST, both whole seconds, e.g. 240/900")
+    return int(length_s), int(latest_s)
 
 
 def _counted(rows: dict[str, int]) -> str:

@@ -9,6 +9,7 @@ import pytest
 from dbc.compiler import compile_dbc
 from dbc.vehicles import DBC_FILES
 from simulator import scenario
+from simulator.bus_changes import AFTER_S, BEFORE_S, BusChanges
 from simulator.errors import DatasetError, ScenarioError
 from simulator.lives import BEGINS_S, FIRST_DRIVES, WEEK_S, first_drives, lives
 from simulator.months import Lane, Months
@@ -38,8 +39,10 @@ def test_a_few_signals_are_those_of_the_whole_car() -> None:
     whole = Ticks(play, schema, months.start_ns, (3,), np.float64, noise=0)
     out = np.empty((len(schema), len(lanes)))
     room = (6.5 * whole._signals.traits.deviation + 1.01 * schema.scale)[months.columns][:, None]
-    ticks = 0
+    ticks, watch, drives = 0, BusChanges(len(lanes)), 0
     for rows in months.stretches():
+        watch.see(rows)
+        drives += int((~rows.ready[:-1] & rows.ready[1:]).sum())
         for at in range(len(rows.time_s)):
             play.advance()
             np.testing.assert_array_equal(rows.time_s[at], play.state["time_s"])
@@ -53,6 +56,11 @@ def test_a_few_signals_are_those_of_the_whole_car() -> None:
             break
     assert months.driving_s.sum() > 1000
     assert ticks >= rows.ready.sum() > 0
+    changes = watch.changes()
+    wakes = [one for one in changes if (one.awake[BEFORE_S - 1], one.awake[BEFORE_S]) == (0, 7)]
+    assert len(wakes) >= drives > 0
+    assert all(len(one.awake) == BEFORE_S + AFTER_S and one.awake[BEFORE_S] != one.awake[BEFORE_S - 1] for one in changes)
+    assert all(one.until_s > one.time_s for one in changes)
     with pytest.raises(DatasetError, match=r"no signal 'TMS\.Nothing'"):
         Months(what, 3, lanes, ["TMS.Nothing"])
 
