@@ -1,45 +1,46 @@
-"""The benchmarks of `cansight bench`, by name: equal results checked first, the two sides in turns, a ratio of medians."""
+"""The benchmarks of `cansight bench`, by name: equal results checked first, the two sides in turns, a ratio of medians.
+
+Each is imported when it is asked for: the processes that some of them measure are started out of this package, and would have what all
+the others need in their memory.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from cansight.benchmarks.agent import agent
-from cansight.benchmarks.batch import batch
-from cansight.benchmarks.bulk import bulk
-from cansight.benchmarks.cloud_load import cloud
-from cansight.benchmarks.cloud_replicas import replicas
-from cansight.benchmarks.console import console
-from cansight.benchmarks.decode import decode
-from cansight.benchmarks.fleet import fleet
-from cansight.benchmarks.latency import latency
-from cansight.benchmarks.lines import lines
-from cansight.benchmarks.live import live
-from cansight.benchmarks.log_tables import log_parquet, mf4_parquet
-from cansight.benchmarks.material import Material
-from cansight.benchmarks.offline import offline
-from cansight.benchmarks.packs import packs
-from cansight.benchmarks.replay import replay
-from cansight.benchmarks.result import Result
-from cansight.benchmarks.simulate import sim_frames, sim_ticks
+if TYPE_CHECKING:
+    from cansight.benchmarks.material import Material
+    from cansight.benchmarks.result import Result
 
-BENCHMARKS: dict[str, Callable[[Material], list[Result]]] = {
-    "decode": decode,
-    "bulk": bulk,
-    "batch": batch,
-    "offline": offline,
-    "latency": latency,
-    "lines": lines,
-    "log-parquet": log_parquet,
-    "mf4-parquet": mf4_parquet,
-    "live": live,
-    "agent": agent,
-    "packs": packs,
-    "replay": replay,
-    "sim-ticks": sim_ticks,
-    "sim-frames": sim_frames,
-    "fleet": fleet,
-    "cloud": cloud,
-    "replicas": replicas,
-    "console": console,
+BENCHMARKS = {
+    "decode": "decode.decode",
+    "bulk": "bulk.bulk",
+    "batch": "batch.batch",
+    "offline": "offline.offline",
+    "latency": "latency.latency",
+    "lines": "lines.lines",
+    "log-parquet": "log_tables.log_parquet",
+    "mf4-parquet": "log_tables.mf4_parquet",
+    "live": "live.live",
+    "agent": "agent.agent",
+    "packs": "packs.packs",
+    "replay": "replay.replay",
+    "sim-ticks": "simulate.sim_ticks",
+    "sim-frames": "simulate.sim_frames",
+    "fleet": "fleet.fleet",
+    "cloud": "cloud_load.cloud",
+    "replicas": "cloud_replicas.replicas",
+    "console": "console.console",
 }
+"""Name -> module and function."""
 
-__all__ = ["BENCHMARKS", "Material", "Result"]
+__all__ = ["BENCHMARKS", "benchmark"]
+
+
+def benchmark(name: str) -> Callable[[Material], list[Result]]:
+    """The benchmark of this name, of BENCHMARKS."""
+    module, _, function = BENCHMARKS[name].partition(".")
+    found: Callable[[Material], list[Result]] = getattr(import_module(f"{__name__}.{module}"), function)
+    return found

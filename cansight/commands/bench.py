@@ -19,7 +19,8 @@ def bench(names: tuple[str, ...], log: str | None, dbc: tuple[str, ...], as_json
     the workbench     replay sim-ticks sim-frames fleet
     the cloud         cloud replicas console
     """
-    from cansight.benchmarks import BENCHMARKS, Material
+    from cansight.benchmarks import BENCHMARKS, benchmark
+    from cansight.benchmarks.material import Material
     from cansight.errors import UsageError
 
     unknown = [name for name in names if name not in BENCHMARKS]
@@ -30,7 +31,7 @@ def bench(names: tuple[str, ...], log: str | None, dbc: tuple[str, ...], as_json
     material = Material(log, tuple(dbc))
     results = []
     for name in names or BENCHMARKS:
-        found = BENCHMARKS[name](material)
+        found = benchmark(name)(material)
         results += found
         if not as_json:
             for result in found:
