@@ -131,12 +131,11 @@ def test_a_browser_draws_it_in_light_and_dark(reports: list[Path], chromium_path
         for report in reports if os.environ.get("CANSIGHT_SOAK") else reports[1:2]:
             sheet.emulate_media(color_scheme="light")
             sheet.goto(report.as_uri())
-            count = sheet.locator(".chart").count()
-            assert count >= 4
-            assert sheet.locator(".chart .main-svg").count() >= count
+            sync_api.expect(sheet.locator(".chart:has(.main-svg)").nth(3)).to_be_attached(timeout=30_000)
+            sync_api.expect(sheet.locator(".chart:not(:has(.main-svg))")).to_have_count(0, timeout=30_000)
             ink = sheet.locator(".xtitle").first.evaluate("text => getComputedStyle(text).fill")
             sheet.emulate_media(color_scheme="dark")
             sheet.wait_for_function("ink => getComputedStyle(document.querySelector('.xtitle')).fill !== ink", arg=ink)
-            assert sheet.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            sheet.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
         browser.close()
     assert complaints == []
