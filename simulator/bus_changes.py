@@ -23,7 +23,7 @@ from simulator.signals import Traits
 
 __all__ = ["AFTER_S", "BEFORE_S", "Around", "BusChanges", "BusTimes", "Change"]
 
-BEFORE_S, AFTER_S = 3, 6
+BEFORE_S, AFTER_S = 3, 4
 SECOND_US = 1e6
 PAYLOADS = 64  # tried, for the longest
 CHUNK = 250

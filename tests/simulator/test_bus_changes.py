@@ -20,7 +20,7 @@ from simulator.trip import Trip
 START_NS = 1_767_225_600 * 10**9
 
 
-@pytest.mark.parametrize("awake", [[0, 0, 0, 7, 7, 7, 7, 7, 7], [7, 7, 7, 6, 6, 6, 6, 6, 6], [2, 2, 0, 7, 7, 7, 7, 7, 7]])
+@pytest.mark.parametrize("awake", [[0, 0, 0, 7, 7, 7, 7], [7, 7, 7, 6, 6, 6, 6], [2, 2, 0, 7, 7, 7, 7]])
 def test_times_alone_give_the_figures_of_whole_frames(awake: list[int]) -> None:
     compiled = compile_dbc(DBC_FILES)
     times = BusTimes()
@@ -42,7 +42,7 @@ def test_times_alone_give_the_figures_of_whole_frames(awake: list[int]) -> None:
             if len(block.timestamp_ns):
                 for snapshot in sampler.feed(block, decoder.decode(block)):
                     seen[(snapshot.tick_ns - START_NS) // 10**9 - 1] = snapshot.network
-        assert len(seen) >= 5
+        assert len(seen) >= 3
         for tick, figures in seen.items():
             if tick < 2 or not any(awake[tick - 1 : tick + 1]):  # that the buses were awake before, the frames' maker cannot know
                 continue
