@@ -16,11 +16,14 @@ from cansight.errors import UsageError
 if TYPE_CHECKING:
     from models.evaluation.confidence import Figure
     from models.pack import Pack
+    from simulator.bus_changes import BusChanges, Change
+    from simulator.months import Months, Stretch
     from simulator.scenario import Scenario
 
 MONTH_DRIVING_S, MONTH_CHARGING_S = 40 * 3600.0, 60 * 3600.0
 WEEKS = 24  # that count of a healthy car's year
-CARS = 140  # healthy ones that are simulated together
+CARS, CARS_OF_MANY = 140, 24  # healthy ones that are simulated together; where hundreds of signals are judged at once
+MANY = 100
 GATE = "GW_Vehicle.IgnitionState"
 
 
@@ -29,7 +32,7 @@ class Part:
     """What cars that were simulated together came to.
 
     learning: alarms of each pack in first drives, while it learns its baselines. found: (vehicle, code, seen_s, ticket_s).
-    faults: vehicle -> (code, onset_s, failed_s).
+    faults: vehicle -> (code, onset_s, failed_s). changes: how often a bus woke or fell asleep, which packs over the network judged.
     """
 
     vehicles: list[int]
@@ -40,6 +43,7 @@ class Part:
     learning: list[int]
     found: list[tuple[int, str, float, float | None]]
     faults: dict[str, tuple[str, float, float | None]]
+    changes: int = 0
 
 
 def evaluate_simulated(
@@ -68,8 +72,12 @@ def evaluate_simulated(
 
 
 def _check_gates(packs: Sequence["Pack"]) -> None:
-    """While a car charges nothing is simulated tick by tick: no pack may then have an opinion."""
+    """While a car charges nothing is simulated tick by tick: no pack may then have an opinion, but those over the network's figures."""
+    from models.evaluation.bus import is_of_the_bus
+
     for pack in packs:
+        if is_of_the_bus(pack):
+            continue
         gate = next((signal for signal in pack.manifest.signals if signal.name == GATE and signal.role == "context"), None)
         if gate is None or gate.minimum <= 0:
             raise UsageError(
@@ -85,7 +93,9 @@ def _parts(packs: Sequence["Pack"], what: "Scenario", seed: int, months: float |
     }
     done = _kept(keep, about)
     everyone = list(range(what.vehicles))
-    step = CARS if months is not None else len(everyone)
+    step = len(everyone)
+    if months is not None:
+        step = CARS if all(len(pack.manifest.signals) < MANY or "#" in pack.manifest.names[0] for pack in packs) else CARS_OF_MANY
     total = 0.0
     for at, first in enumerate(range(0, len(everyone), step)):
         part = done[at] if at < len(done) else simulated(packs, what, seed, everyone[first : first + step])
@@ -114,34 +124,79 @@ def _kept(keep: Path | None, about: dict[str, Any]) -> list[Part]:
 
 
 def simulated(packs: Sequence["Pack"], what: "Scenario", seed: int, vehicles: Sequence[int]) -> Part:
-    """Learn these cars, then judge them."""
+    """Learn these cars, then judge them.
+
+    Packs over the network's figures judge what the buses say where they wake and fall asleep; the others every tick, and where a joint one
+    is among them, as late as a bus says the values.
+    """
+    from models.evaluation.bus import is_of_the_bus
+    from models.evaluation.lateness import Lateness
     from models.evaluation.months import judge, learn, signals_of
+    from simulator.bus_changes import BusChanges
     from simulator.lives import first_drives, lives, stretches
     from simulator.months import Months
 
-    signals = signals_of(packs)
+    of_ticks = [pack for pack in packs if not is_of_the_bus(pack)]
+    of_bus = [pack for pack in packs if is_of_the_bus(pack)]
+    signals = signals_of(of_ticks) or [GATE]
+
+    def rows(months: "Months", watch: "BusChanges", first: bool = False) -> "Iterator[Stretch]":
+        some = any(pack.manifest.rung == "joint" for pack in of_ticks)
+        late = Lateness(months.schema, months.columns, len(months.lanes), seed) if some else None
+        for stretch in stretches(months, first):
+            if of_bus:
+                watch.see(stretch)
+            if late is not None:
+                late(stretch)
+            yield stretch
+
     cars = lives(what, seed, vehicles, WEEKS)
     first = first_drives(vehicles)
     place = {vehicle: at for at, vehicle in enumerate(vehicles)}
     months = Months(what, seed, first, signals)
-    learned = learn(packs, stretches(months, first=True), [place[lane.vehicle] for lane in first], len(vehicles))
+    learned = learn(of_ticks, rows(months, BusChanges(len(first)), first=True), [place[lane.vehicle] for lane in first], len(vehicles))
     lanes = [lane for car in cars for lane in car.lanes]
-    months = Months(what, seed, lanes, signals)
-    judged = judge(packs, stretches(months), [place[lane.vehicle] for lane in lanes], learned.baselines)
+    months, watch = Months(what, seed, lanes, signals), BusChanges(len(lanes))
+    judged = judge(of_ticks, rows(months, watch), [place[lane.vehicle] for lane in lanes], learned.baselines)
+    found = [(int(vehicles[one.vehicle]), one.fault_code, one.seen_s, one.ticket_s) for one in judged.found]
+    ticks_of = dict(zip(map(id, of_ticks), judged.judged.sum(axis=1).tolist(), strict=True))
+    changes = watch.changes()
+    if of_bus:
+        bus_found, bus_ticks = _judged_bus(of_bus, changes, seed)
+        found += [(lanes[changes[at].lane].vehicle, code, seen_s, ticket_s) for at, code, seen_s, ticket_s in bus_found]
+        ticks_of |= dict(zip(map(id, of_bus), bus_ticks, strict=True))
+    learning = dict(zip(map(id, of_ticks), learned.raised, strict=True))
     return Part(
         vehicles=list(vehicles),
         driving_s=float(months.driving_s.sum()),
         charging_s=float(months.charging_s.sum()),
         ticks=int(months.ticks),
-        judged=[int(ticks) for ticks in judged.judged.sum(axis=1)],
-        learning=list(learned.raised),
-        found=sorted((int(vehicles[one.vehicle]), one.fault_code, one.seen_s, one.ticket_s) for one in judged.found),
+        judged=[int(ticks_of[id(pack)]) for pack in packs],
+        learning=[learning.get(id(pack), 0) for pack in packs],
+        found=sorted(found),
         faults={
             str(car.vehicle): (car.fault.code, car.fault.onset_s, car.fault.failed_s if car.fault.failed_s < float("inf") else None)
             for car in cars
             if car.fault is not None
         },
+        changes=len(changes),
     )
+
+
+def _judged_bus(
+    packs: Sequence["Pack"], changes: "Sequence[Change]", seed: int
+) -> tuple[list[tuple[int, str, float, float | None]], list[int]]:
+    """Findings (number of the change, code, seen, ticket) of packs over the network's figures, and the ticks that each judged."""
+    import numpy as np
+
+    from dbc.network import network_names
+    from models.evaluation.bus import judge_bus
+    from simulator.bus_changes import AFTER_S, BusTimes
+
+    times = BusTimes()
+    spans = np.array([(one.time_s, min(one.time_s + AFTER_S, one.until_s)) for one in changes]).reshape(-1, 2)
+    found, judged, _ = judge_bus(packs, network_names(times.schema), times.around(changes, seed), times.channel, times.period_ms, spans)
+    return found, judged.tolist()
 
 
 def _healthy_months(part: Part) -> float:
@@ -170,6 +225,7 @@ def summed(parts: Sequence[Part], spare_s: float) -> dict[str, Any]:
             "charging_hours": sum(part.charging_s for part in healthy) / 3600,
             "ticks": sum(part.ticks for part in healthy),
             "judged": [sum(ticks) for ticks in zip(*(part.judged for part in healthy), strict=True)],
+            "bus_changes": sum(part.changes for part in healthy),
             "while_learning": [sum(raised) for raised in zip(*(part.learning for part in healthy), strict=True)],
             "ticket_level": rate(len(ticket), months),
             "ticket_level_upper": poisson(len(ticket), months, 0.90)[1],
@@ -217,7 +273,8 @@ def lines(packs: Sequence["Pack"], summary: dict[str, Any]) -> list[str]:
         ticket, below = healthy["ticket_level"], healthy["below"]
         text += [
             f"{len(packs)} packs, {healthy['vehicles']} healthy cars, {healthy['months']:.1f} vehicle-months of 40 h driving "
-            f"(they charged {healthy['charging_hours']:.0f} h, when no pack judges)",
+            f"(they charged {healthy['charging_hours']:.0f} h, when no pack judges)"
+            + (f"; buses woke and slept {healthy['bus_changes']} times" if healthy["bus_changes"] else ""),
             f"while they were learned, in {FIRST_DRIVES} drives each: {sum(healthy['while_learning'])} alarms",
             f"ticket level  {ticket.of} findings: {_plain(ticket)} a month, one-sided 95 % upper bound {healthy['ticket_level_upper']:.4f}"
             + _by_code(healthy["ticket_level_by_code"]),

@@ -181,7 +181,7 @@ def stitch(judge: StreamJudge, vehicle: Sequence[int]) -> list[Found]:
 
 
 def _run(judges: Sequence[StreamJudge], stretches: Iterable[Rows], lanes: int) -> None:
-    follow = Follow(lanes, max(judge.back for judge in judges))
+    follow = Follow(lanes, max((judge.back for judge in judges), default=0))
     for rows in stretches:
         ticks = follow(rows)
         for judge in judges:
