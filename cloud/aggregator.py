@@ -20,7 +20,7 @@ from cloud.placing import credible
 from cloud.quarantine import Item, Kept, Quarantine, Source
 from cloud.refused import Refused
 from cloud.revocation import Revocations
-from cloud.streams import Opened, Over, Revoked, Stream, Streams, UnknownStream, Unreadable
+from cloud.streams import Opened, Over, Revoked, Stream, Streams, UnknownStream, Unsealed
 from wire.errors import FormatError, SegmentLogError, Unsupported, WireError
 from wire.header import Header
 from wire.messages import Announcement, Clock, Kind
@@ -69,6 +69,10 @@ class Counts:
 class _Group:
     """What is decided about a group before it is durable."""
 
+    authentic: list[tuple[Stream, Header, Arrival]] = field(default_factory=list)
+    unsealed: list[Unsealed | Opened | WireError] = field(default_factory=list)  # of each of these, to be decoded together
+    pending: set[tuple[bytes, int]] = field(default_factory=set)  # of these
+    repeats: list[tuple[Stream, Header]] = field(default_factory=list)  # of what is pending: answered as it is
     landed: list[tuple[Opened, bytes]] = field(default_factory=list)
     quarantined: list[tuple[Header, Kept]] = field(default_factory=list)
     receipts: list[tuple[Stream, Header, Status]] = field(default_factory=list)
@@ -153,6 +157,7 @@ class Aggregator:
         group = _Group()
         for arrival in arrivals:
             self._judge(arrival, group)
+        self._decode(group)
         try:
             self._commit(group)
         except BaseException:
@@ -264,31 +269,43 @@ class Aggregator:
         key = (header.stream, header.sequence)
         if (known := self._streams.find(header.stream)) is not None:
             self._permit(known, arrival.received_ms)
-        if status := self._status(key, group):
+        status = self._status(key, group)
+        if status or key in group.pending:
             if known is None:
                 raise UnknownStream(f"stream {header.stream.hex()}: no announcement is known")
             if known.vehicle != header.vehicle:
                 raise Swapped(f"vehicle {header.vehicle} sent in a stream of another's")
             group.duplicates += 1
-            group.receipts.append((known, header, status))
+            if status:
+                group.receipts.append((known, header, status))
+            else:
+                group.repeats.append((known, header))
             return
         if header.sequence == 0:
             stored = StoredStream(header.stream, header.vehicle, arrival.received_ms, arrival.data)
-            self._streams.admit(stored, lambda stream: self._permit(stream, arrival.received_ms))
+            self._streams.admit(stored, lambda stream: self._permit(stream, arrival.received_ms), is_new=known is None)
             self._new[header.stream] = stored
         try:
-            opened = self._streams.open(arrival.data, arrival.received_ms)
-        except (Unreadable, Unsupported) as error:
-            stream = self._streams.find(header.stream)
-            assert stream is not None  # an authentic message has one
-            group.quarantined.append((header, Kept(Source.ARRIVAL, arrival.received_ms, str(error), arrival.data)))
-            group.receipts.append((stream, header, Status.QUARANTINED))
-            group.seen[key] = Status.QUARANTINED
-            return
-        group.landed.append((opened, arrival.data))
-        group.receipts.append((opened.stream, header, Status.STORED))
-        group.seen[key] = Status.STORED
-        self._note_clock(opened, group)
+            group.unsealed.append(self._streams.unseal(arrival.data, arrival.received_ms))
+        except Unsupported as error:
+            group.unsealed.append(error)
+        stream = self._streams.find(header.stream)
+        assert stream is not None  # an authentic message has one
+        group.authentic.append((stream, header, arrival))
+        group.pending.add(key)
+
+    def _decode(self, group: _Group) -> None:
+        """What is authentic is landed where it can be read, else put into the quarantine."""
+        for (stream, header, arrival), opened in zip(group.authentic, self._streams.decode(group.unsealed), strict=True):
+            status = Status.STORED if isinstance(opened, Opened) else Status.QUARANTINED
+            group.receipts.append((stream, header, status))
+            group.seen[header.stream, header.sequence] = status
+            if isinstance(opened, Opened):
+                group.landed.append((opened, arrival.data))
+                self._note_clock(opened, group)
+            else:
+                group.quarantined.append((header, Kept(Source.ARRIVAL, arrival.received_ms, str(opened), arrival.data)))
+        group.receipts += [(stream, header, group.seen[header.stream, header.sequence]) for stream, header in group.repeats]
 
     def _permit(self, stream: Stream, now_ms: int) -> None:
         """Raises for who may not send any more; what had landed before stays."""

@@ -224,6 +224,13 @@ class Database:
         with self._tables.reading() as connection:
             return list(connection.execute(select(UNPLACED.c.position).where(*where).order_by(UNPLACED.c.position)).scalars())
 
+    def waiting(self, sink: str, vehicles: Iterable[str]) -> set[tuple[str, bytes]]:
+        """(vehicle, boot id) of these vehicles' boots of which something waits for its clock."""
+        where = (*self._my(UNPLACED), UNPLACED.c.sink == sink, UNPLACED.c.vehicle.in_(sorted(vehicles)))
+        with self._tables.reading() as connection:
+            rows = connection.execute(select(UNPLACED.c.vehicle, UNPLACED.c.boot_id).distinct().where(*where))
+            return {(row.vehicle, row.boot_id) for row in rows}
+
     def dated(self, sink: str) -> list[tuple[str, bytes]]:
         """(vehicle, boot id) of what waits for a clock that is known by now: another replica has been told it."""
         boot = (UNPLACED.c.vehicle, UNPLACED.c.boot_id)

@@ -46,17 +46,17 @@ class Delays:
             minute = now_ms // 60_000 * 60_000
             if not self._minutes or self._minutes[-1].start_ms != minute:
                 self._minutes.append(_Minute(minute))
-            for batch in rows:
-                if batch.replay or not len(batch.tick_ms):
-                    continue
-                late = batch.received_ms - int(batch.tick_ms[-1]) > BACKLOG_S * 1000
-                delay_ms = np.maximum(now_ms - batch.tick_ms + TICK_MS, 0)
-                for kept in (self._whole, self._minutes[-1]):
-                    if late:
-                        kept.backlog += len(delay_ms)
-                        continue
-                    np.add.at(kept.counts, np.minimum(delay_ms // BIN_MS, BINS - 1), 1)
-                    kept.greatest_ms = max(kept.greatest_ms, int(delay_ms.max()))
+            live = [batch for batch in rows if not batch.replay and len(batch.tick_ms)]
+            if not live:
+                return
+            ticks = np.array([len(batch.tick_ms) for batch in live])
+            late = np.array([batch.received_ms - int(batch.tick_ms[-1]) > BACKLOG_S * 1000 for batch in live])
+            delay_ms = np.maximum(now_ms - np.concatenate([batch.tick_ms for batch in live]) + TICK_MS, 0)[~late.repeat(ticks)]
+            counts = np.bincount(np.minimum(delay_ms // BIN_MS, BINS - 1), minlength=BINS)
+            for kept in (self._whole, self._minutes[-1]):
+                kept.backlog += int(ticks[late].sum())
+                kept.counts += counts
+                kept.greatest_ms = max(kept.greatest_ms, int(delay_ms.max(initial=0)))
 
     def summary(self, now_ms: int) -> dict[str, dict[str, float | int | None]]:
         """Of the last ten minutes and since the start: ticks, p50_s, p99_s, greatest_s (None: no ticks), backlog (ticks)."""

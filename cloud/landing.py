@@ -3,6 +3,7 @@
 record    u8 version=1 | u64 received_ms | the sealed message      (big-endian)
 """
 
+import itertools
 import struct
 import threading
 from collections import OrderedDict
@@ -13,10 +14,12 @@ from typing import Self
 
 from cloud.streams import Opened, Streams
 from wire.errors import WireError
+from wire.messages import Rows
 from wire.segment_log import SegmentLog
 
 SEGMENT_BYTES = 16 << 20
-RECENT = 4096  # messages kept opened for the sinks that keep up: they need not be read and opened again
+RECENT_BYTES = 64 << 20  # of messages kept opened for the sinks that keep up: they need not be read and opened again
+MESSAGE_BYTES = 2000  # of a message beside its rows, about
 _HEAD = struct.Struct(">BQ")
 _VERSION = 1
 
@@ -29,6 +32,7 @@ class Landing:
         self._streams = streams
         self._group: list[Opened] = []
         self._recent: OrderedDict[int, Opened] = OrderedDict()
+        self._recent_bytes = 0
         self._lock = threading.Lock()
         self._next = 0
 
@@ -71,8 +75,9 @@ class Landing:
         self._log.sync()
         with self._lock:
             self._recent.update(enumerate(group, first))
-            while len(self._recent) > RECENT:
-                self._recent.popitem(last=False)
+            self._recent_bytes += sum(map(_size, group))
+            while self._recent_bytes > RECENT_BYTES and len(self._recent) > 1:
+                self._recent_bytes -= _size(self._recent.popitem(last=False)[1])
         self._next = first + len(group)
 
     def abandon(self) -> None:
@@ -87,13 +92,9 @@ class Landing:
                 found.append((position, opened))
                 position += 1
         if not found:
-            for number, received_ms, data in self.raw(position):
-                try:
-                    found.append((number, self._streams.open(data, received_ms)))
-                except WireError as error:
-                    found.append((number, error))
-                if len(found) >= limit:
-                    break
+            records = list(itertools.islice(self.raw(position), limit))
+            opened_all = self._streams.open_all((data, received_ms) for _, received_ms, data in records)
+            found = [(number, one) for (number, _, _), one in zip(records, opened_all, strict=True)]
         return found
 
     def raw(self, position: int) -> Iterator[tuple[int, int, bytes]]:
@@ -111,3 +112,9 @@ class Landing:
     def drop_before(self, position: int) -> None:
         """Free whole segments before `position`."""
         self._log.drop_before(position)
+
+
+def _size(opened: Opened) -> int:
+    """About how much memory it takes."""
+    message = opened.message
+    return MESSAGE_BYTES + (message.raw.nbytes + message.reason.nbytes if isinstance(message, Rows) else 0)

@@ -28,7 +28,7 @@ from cloud.tickets.errors import TicketsUnusable
 from cloud.tickets.service import TicketService
 from cloud.windows import StaleWindows
 from wire.errors import SegmentLogError, WireError
-from wire.messages import Announcement, Clock
+from wire.messages import Announcement, Clock, FindingMessage, StatusMessage
 
 GROUP = 256  # messages given to a sink at once
 SAVE_EVERY_S = 1.0
@@ -48,6 +48,7 @@ class Sink(Protocol):
     name: str
     # May also have `save_every_s`: how long its cursor may stay behind what it was given, where `flush` is dear; default SAVE_EVERY_S.
     # And `pace_s`: how long it may wait for a group to grow, where nobody waits for it; default PACE_S.
+    # And `wants`: the messages whose events it takes; default all.
 
     def take(self, events: Sequence[Event]) -> None: ...
 
@@ -85,6 +86,7 @@ class TicketSink:
     """Findings become tickets."""
 
     name = "tickets"
+    wants = (FindingMessage,)
 
     def __init__(self, tickets: TicketService) -> None:
         self._tickets = tickets
@@ -100,6 +102,7 @@ class HealthSink:
     """Each vehicle's newest status message is kept in the tables."""
 
     name = "health"
+    wants = (StatusMessage,)
     pace_s = 0.5
 
     def __init__(self, database: Database) -> None:
@@ -163,6 +166,7 @@ class Runner:
         self._every_s: float = getattr(sink, "save_every_s", SAVE_EVERY_S)
         self._saved_s = 0.0 if self._every_s <= SAVE_EVERY_S else time.monotonic()
         self._pace_s: float = getattr(sink, "pace_s", PACE_S)
+        self._wants: type | tuple[type, ...] = getattr(sink, "wants", object)
         self._stepped_s = 0.0
         self._looked_s = time.monotonic()
         self._saved = 0
@@ -239,7 +243,7 @@ class Runner:
         if not await self._take(work.events):
             return False
         self._unplaced += work.unplaced
-        for boot in dict.fromkeys(work.dated):
+        for boot in work.dated:
             if not await self._take_up(boot):
                 return False
         self.position = found[-1][0] + 1
@@ -261,16 +265,27 @@ class Runner:
             if isinstance(opened, WireError):
                 self._leave(position, opened, work)
                 continue
+            dates = isinstance(opened.message, Clock | Announcement)
+            if not dates and not isinstance(opened.message, self._wants):
+                continue
             boot = (opened.header.vehicle, opened.stream.announcement.boot_id)
             clock = clock_for(opened, partial(self._clock, boot, work))
             if clock is None and needs_clock(opened):
                 work.unplaced.append((position, *boot))
                 continue
-            if isinstance(opened.message, Clock | Announcement) and self._clock(boot, work) is not None:
+            if dates and self._clock(boot, work) is not None:
                 work.dated.append(boot)
             self._place(position, opened, clock, work)
         self._quarantine.put_all(work.aside)
+        if work.dated:
+            work.dated = self._that_wait(work)
         return work
+
+    def _that_wait(self, work: _Work) -> list[tuple[str, bytes]]:
+        """Of the boots that said their clock, those of which something waits for it: hardly ever any, and a starting fleet says many."""
+        waiting = self._database.waiting(self.sink.name, {vehicle for vehicle, _ in work.dated})
+        waiting |= {(vehicle, boot_id) for _, vehicle, boot_id in (*self._unplaced, *work.unplaced)}
+        return [boot for boot in dict.fromkeys(work.dated) if boot in waiting]
 
     def _leave(self, position: int, error: WireError, work: _Work) -> None:
         """A message whose key or DBC is missing today is kept for the day when it is there."""

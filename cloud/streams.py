@@ -7,7 +7,7 @@ of the day it was received: a certificate that has expired since does not make l
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -19,12 +19,14 @@ from cloud.database import Database, StoredStream
 from cloud.vehicle_models import VehicleModel
 from wire.codec import decode_rows
 from wire.envelope import OpenedStream, StreamOpener, read_announcement
-from wire.errors import AuthenticationError, FormatError
+from wire.errors import AuthenticationError, FormatError, WireError
 from wire.header import Header
 from wire.messages import Announcement, Kind, Message, Rows, decode_message
 from wire.receipts import Status, receipt_key, tag_for
 from wire.recipients import RecipientKey
+from wire.together import decode_together
 
+TOGETHER = 4  # batches of rows from which on decoding them at once is cheaper than one by one
 REMEMBERED = 20_000  # streams in memory, ~2 kB each: a fleet of 10,000 with two classes; others are opened again from the table
 
 
@@ -73,6 +75,17 @@ class Opened:
     stream: Stream
     kind: Kind
     message: Rows | Message
+
+
+@dataclass(frozen=True)
+class Unsealed:
+    """An authentic message, not decoded yet."""
+
+    header: Header
+    received_ms: int
+    stream: Stream
+    kind: Kind
+    body: bytes
 
 
 class Streams:
@@ -127,12 +140,12 @@ class Streams:
                 return read_announcement(announcement, self._recipient_keys, ca, now)
         return read_announcement(announcement, self._recipient_keys, last, now)
 
-    def admit(self, stored: StoredStream, permit: Callable[[Stream], None] = lambda stream: None) -> Stream:
+    def admit(self, stored: StoredStream, permit: Callable[[Stream], None] = lambda stream: None, is_new: bool = False) -> Stream:
         """Open a new announcement and remember its stream. Raises WireError, also when the stream is another announcement's.
 
-        `permit` raises for a stream that is not to be remembered.
+        `permit` raises for a stream that is not to be remembered; `is_new`: `find` has just said that it is not known.
         """
-        known = self.find(stored.stream)
+        known = None if is_new else self.find(stored.stream)
         if known is None:
             new = self.read(stored.announcement, stored.received_ms)
             permit(new)
@@ -148,6 +161,23 @@ class Streams:
         Raises UnknownStream, AuthenticationError or FormatError (not what a vehicle sealed), and Unreadable for what is authentic
         and still cannot be read; wire's Unsupported likewise.
         """
+        (opened,) = self.decode([self.unseal(data, received_ms)])
+        if isinstance(opened, WireError):
+            raise opened
+        return opened
+
+    def open_all(self, messages: Iterable[tuple[bytes, int]]) -> list[Opened | WireError]:
+        """The same of many (data, received_ms), each as it is or what `open` raises."""
+        found: list[Unsealed | Opened | WireError] = []
+        for data, received_ms in messages:
+            try:
+                found.append(self.unseal(data, received_ms))
+            except WireError as error:
+                found.append(error)
+        return self.decode(found)
+
+    def unseal(self, data: bytes, received_ms: int) -> Unsealed | Opened:
+        """Decrypt a message; raises what `open` raises but Unreadable. An announcement is read already."""
         header = Header.unpack(data)
         stream = self.find(header.stream)
         if stream is None:
@@ -155,7 +185,26 @@ class Streams:
         if header.sequence == 0:
             return Opened(header, received_ms, stream, Kind.ANNOUNCEMENT, stream.announcement)
         _, kind, body = stream.opener.open(data)
-        return Opened(header, received_ms, stream, kind, _decode(stream, kind, body))
+        return Unsealed(header, received_ms, stream, kind, body)
+
+    def decode(self, messages: Sequence[Unsealed | Opened | WireError]) -> list[Opened | WireError]:
+        """Decode unsealed messages, rows of many at once; what cannot be read is Unreadable, an error stays what it is."""
+        rows = [one for one in messages if isinstance(one, Unsealed) and one.kind is Kind.ROWS]
+        together: dict[int, Rows | None] = {}
+        if len(rows) >= TOGETHER:
+            decoded = decode_together([one.body for one in rows], [one.stream.baseline for one in rows])
+            together = {id(one): found for one, found in zip(rows, decoded, strict=True)}
+        found: list[Opened | WireError] = []
+        for one in messages:
+            if not isinstance(one, Unsealed):
+                found.append(one)
+                continue
+            try:
+                message = _decode(one.stream, one.kind, one.body, together.get(id(one)))
+                found.append(Opened(one.header, one.received_ms, one.stream, one.kind, message))
+            except Unreadable as error:
+                found.append(error)
+        return found
 
     def _remember(self, stream: Stream) -> Stream:
         with self._lock:
@@ -165,11 +214,13 @@ class Streams:
             return kept
 
 
-def _decode(stream: Stream, kind: Kind, body: bytes) -> Rows | Message:
+def _decode(stream: Stream, kind: Kind, body: bytes, rows: Rows | None) -> Rows | Message:
+    """rows: where they are decoded already. Raises Unreadable."""
     try:
         if kind is not Kind.ROWS:
             return decode_message(kind, body)
-        rows = decode_rows(body, stream.baseline)
+        if rows is None:
+            rows = decode_rows(body, stream.baseline)
     except FormatError as error:
         raise Unreadable(str(error)) from error
     except Exception as error:  # authentic, so it is kept, for the program that can read it

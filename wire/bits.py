@@ -13,11 +13,11 @@ from wire.errors import FormatError
 Unsigned = NDArray[np.uint64]
 Bits = NDArray[np.uint8]  # one element a bit, 0 or 1
 _K_BITS = 6
-_UNARY = 4  # bits of a unary part per value, at most
+UNARY = 4  # bits of a unary part per value, at most
 _ONE = np.uint64(1)
-_WINDOW = 57  # bits that a 64-bit window holds wherever in a byte they begin
+WINDOW = 57  # bits that a 64-bit window holds wherever in a byte they begin
 _EIGHT, _SEVEN_BYTES = np.uint64(8), np.uint64(56)
-_MASKS = np.array([(1 << width) - 1 for width in range(65)], np.uint64)
+MASKS = np.array([(1 << width) - 1 for width in range(65)], np.uint64)
 _K_FIELDS = (np.arange(1 << _K_BITS)[:, None] >> np.arange(_K_BITS) & 1).astype(np.uint8)  # the bits of each k
 
 
@@ -79,9 +79,9 @@ class BitReader:
         if count == 0:
             return np.zeros(0, np.int64)
         k = self._small(_K_BITS, field)
-        ones = self._bits[self._at : self._at + _UNARY * count].nonzero()[0][:count]
+        ones = self._bits[self._at : self._at + UNARY * count].view(np.bool_).nonzero()[0][:count]
         if len(ones) < count:
-            raise FormatError(f"rows {field}: expected {count} values within {_UNARY * count} bits, found {len(ones)}")
+            raise FormatError(f"rows {field}: expected {count} values within {UNARY * count} bits, found {len(ones)}")
         self._at += int(ones[-1]) + 1
         values: NDArray[np.int64] = ones.copy()
         values[1:] -= ones[:-1]
@@ -108,9 +108,9 @@ class BitReader:
         place = start >> 3
         shift = (start & 7).view(np.uint64)
         values: Unsigned = self._windows[place] >> shift
-        if int(widths.max()) > _WINDOW:  # a field may reach into a ninth byte
+        if int(widths.max()) > WINDOW:  # a field may reach into a ninth byte
             values |= (self._windows[np.minimum(place + 1, len(self._windows) - 1)] >> _SEVEN_BYTES) << (_EIGHT - shift) << _SEVEN_BYTES
-        values &= _MASKS[widths]
+        values &= MASKS[widths]
         return values
 
     def end(self) -> None:

@@ -19,11 +19,11 @@ MAX_TICKS = 3600
 MAX_CELLS = 1 << 20  # ticks x columns of one batch: 9 MiB when decoded; 10,000 signals for 100 s
 MAX_BODY_BYTES = 1 << 20  # unpacked; MAX_CELLS of a real drive are 0.15 MB
 DEFAULT_WIDTHS = (5, 2)  # expected width of a first and of a following delta where the baseline says nothing
-_LEADING = np.array([0, *(1 << width for width in range(64))], np.uint64)  # the leading bit of an integer of each width
-_RELATIVE, _SECONDS, _REASONS, _WIDTHS = 1, 2, 4, 8
-_SECOND_MS = 1000
-_MAX_TICK = 1 << 53
-_MAX_STEP = _MAX_TICK // MAX_TICKS  # ms between two ticks of a batch: 79 years
+LEADING = np.array([0, *(1 << width for width in range(64))], np.uint64)  # the leading bit of an integer of each width
+RELATIVE, SECONDS, _REASONS, _WIDTHS = 1, 2, 4, 8
+SECOND_MS = 1000
+MAX_TICK = 1 << 53
+MAX_STEP = MAX_TICK // MAX_TICKS  # ms between two ticks of a batch: 79 years
 
 
 def encode_rows(rows: Rows, baseline: Rows | None) -> bytes:
@@ -42,8 +42,8 @@ def encode_rows(rows: Rows, baseline: Rows | None) -> bytes:
 
     start = int(rows.tick_ms[0]) - base_tick
     following = rows.tick_ms[1:] - rows.tick_ms[:-1]
-    unit = _SECOND_MS if start % _SECOND_MS == 0 and not (following % _SECOND_MS).any() else 1
-    flags = (_RELATIVE if baseline is not None else 0) | (_SECONDS if unit == _SECOND_MS else 0)
+    unit = SECOND_MS if start % SECOND_MS == 0 and not (following % SECOND_MS).any() else 1
+    flags = (RELATIVE if baseline is not None else 0) | (SECONDS if unit == SECOND_MS else 0)
     start //= unit
     unexpected = (changed ^ _expected(baseline)).nonzero()[0] if baseline is not None and baseline.widths is not None else index
     head = [varint(ticks), varint(start << 1 if start >= 0 else (-start << 1) - 1)]
@@ -74,10 +74,10 @@ def decode_rows(data: bytes, baseline: Rows | None) -> Rows:
     """The inverse of `encode_rows` with the same baseline; FormatError for anything else. Memory is bounded by MAX_CELLS."""
     plain = decompress(data, MAX_BODY_BYTES)
     flags = plain[0] if plain else 0xFF
-    if flags >= 16 or bool(flags & _RELATIVE) != (baseline is not None):
+    if flags >= 16 or bool(flags & RELATIVE) != (baseline is not None):
         raise FormatError(f"rows flags: found {flags:#x} for rows {'with' if baseline is not None else 'without'} a baseline")
     ticks, at = read_varint(plain, 1, MAX_TICKS, "ticks")
-    start, at = read_varint(plain, at, 2 * _MAX_TICK, "first tick")
+    start, at = read_varint(plain, at, 2 * MAX_TICK, "first tick")
     if baseline is None:
         columns, at = read_varint(plain, at, MAX_SIGNALS, "columns")
     else:
@@ -94,12 +94,12 @@ def decode_rows(data: bytes, baseline: Rows | None) -> Rows:
         widths, at = _take_widths(plain, at, columns)
     bits = BitReader(plain[at:])
 
-    unit = _SECOND_MS if flags & _SECONDS else 1
+    unit = SECOND_MS if flags & SECONDS else 1
     tick_ms = np.empty(ticks, np.int64)
     tick_ms[0] = base_tick + (start >> 1 if start % 2 == 0 else -(start >> 1) - 1) * unit
-    tick_ms[1:] = (bits.rice(ticks - 1, _MAX_STEP // unit, "ticks") + 1) * unit
+    tick_ms[1:] = (bits.rice(ticks - 1, MAX_STEP // unit, "ticks") + 1) * unit
     np.cumsum(tick_ms, out=tick_ms)
-    if not -_MAX_TICK < int(tick_ms[0]) <= int(tick_ms[-1]) < _MAX_TICK:
+    if not -MAX_TICK < int(tick_ms[0]) <= int(tick_ms[-1]) < MAX_TICK:
         raise FormatError(f"rows: expected ticks within 53 bits, found {int(tick_ms[0])} to {int(tick_ms[-1])}")
     changed = np.zeros(columns, np.bool_) if baseline is None or baseline.widths is None else _expected(baseline)
     if count:
@@ -140,8 +140,8 @@ def _check(rows: Rows, baseline: Rows | None) -> tuple[int, int]:
         raise FormatError(f"rows: expected at most {MAX_SIGNALS} columns and {MAX_CELLS} cells, found {ticks} x {columns}")
     if baseline is not None and baseline.raw.shape != (1, columns):
         raise FormatError(f"rows: expected a baseline of (1, {columns}), found {baseline.raw.shape}")
-    if max(-int(rows.tick_ms[0]), int(rows.tick_ms[-1])) >= _MAX_TICK or (
-        len(following := rows.tick_ms[1:] - rows.tick_ms[:-1]) and not 0 < int(following.min()) <= int(following.max()) <= _MAX_STEP
+    if max(-int(rows.tick_ms[0]), int(rows.tick_ms[-1])) >= MAX_TICK or (
+        len(following := rows.tick_ms[1:] - rows.tick_ms[:-1]) and not 0 < int(following.min()) <= int(following.max()) <= MAX_STEP
     ):
         raise FormatError("rows: expected ticks that increase, within 53 bits and at most 79 years apart")
     if rows.widths is not None and (rows.widths.shape != (2, columns) or ticks != 1 or baseline is not None):
@@ -217,7 +217,7 @@ def _take_deltas(bits: BitReader, ticks: int, expected: NDArray[np.int64]) -> ND
     if int(width.min()) < 0 or int(width.max()) > 64:
         raise FormatError(f"rows widths: expected 0 to 64 bits, found {int(width.min())} to {int(width.max())}")
     low = bits.fields(np.maximum(width - 1, 0).reshape(-1), "deltas").reshape(ticks, columns)
-    low |= _LEADING[width]
+    low |= LEADING[width]
     return unzigzag(low)
 
 

@@ -7,7 +7,10 @@ names none, those found by halving) go to the quarantine file and the rest is se
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from cloud.config import InfluxConfig
-from cloud.events import FindingEvent, GapEvent, TickRows
+from cloud.events import FindingEvent, GapEvent, TickRows, work_out_values
 from cloud.line_protocol import SignalLines, finding_lines, gap_lines
 from cloud.store import SIGNAL_AGE_MS, Series, SignalValue, StoreUnavailable, VehicleSummary, bucket_ms
 from cloud.stores.downsampled import HOUR_MS, MINUTE_MS, downsampled, lines
@@ -26,7 +29,8 @@ from cloud.stores.influx_http import InfluxServer, Refused, identifier, literal
 if TYPE_CHECKING:
     from cloud.vehicle_models import VehicleModel
 
-REQUEST_LINES = 2000  # wide lines of ~200 fields make about 8 MB, well below the servers' limits
+REQUEST_LINES = 200  # ~1 MB of wide lines: what a request makes stays in the server's caches, and 2,000 cost it a third more a value
+WRITERS = 2  # requests under way at once: the next lines are made while the server takes these
 PROBES = 8  # signals that are asked for when only the newest tick is wanted
 _TAGS = frozenset(("time", "vehicle", "model", "bus"))
 
@@ -44,21 +48,27 @@ class InfluxStore:
         self._lines = SignalLines()
         self._probes: dict[tuple[str, str], list[str]] = {}  # (database, vehicle) -> signals that lately had a value
         self._lock = threading.Lock()  # the encoder's memory is not for two threads
+        self._aside = threading.Lock()  # the quarantine file is written by several
+        self._writers: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Self:
         self._server.open()
+        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="influx")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._writers is not None:
+            self._writers.shutdown()
         self._server.close()
 
     # writing
 
     def write(self, rows: Sequence[TickRows]) -> None:
         for replay in (False, True):
+            some = sorted((batch for batch in rows if batch.replay == replay), key=_of_vehicle)  # a series' ticks in one request
             with self._lock:
-                lines = [line for batch in rows if batch.replay == replay for line in self._lines.encode(batch)]
-            self._send(replay, lines)
+                work_out_values(some)
+                self._send(replay, (line for batch in some for line in self._lines.encode(batch)))
 
     def write_findings(self, findings: Sequence[FindingEvent]) -> None:
         for replay in (False, True):
@@ -71,12 +81,28 @@ class InfluxStore:
     def flush(self) -> None:
         """The server's own write-ahead log has it before it answers."""
 
-    def _send(self, replay: bool, lines: list[str]) -> None:
+    def _send(self, replay: bool, lines: Iterable[str]) -> None:
         self._send_to(self._databases[replay], lines)
 
-    def _send_to(self, database: str, lines: list[str]) -> None:
-        for start in range(0, len(lines), REQUEST_LINES):
-            self._send_some(database, lines[start : start + REQUEST_LINES])
+    def _send_to(self, database: str, lines: Iterable[str]) -> None:
+        """Some lines at a time, the next of them made while the server takes those before. When it raises, nothing is under way."""
+        source = iter(lines)
+        first, second = list(islice(source, REQUEST_LINES)), list(islice(source, REQUEST_LINES))
+        if not second:
+            if first:
+                self._send_some(database, first)
+            return
+        assert self._writers is not None, "the store is used outside its `with`"
+        under_way = deque([self._writers.submit(self._send_some, database, some) for some in (first, second)])
+        try:
+            while some := list(islice(source, REQUEST_LINES)):
+                if len(under_way) > WRITERS:
+                    under_way.popleft().result()
+                under_way.append(self._writers.submit(self._send_some, database, some))
+            while under_way:
+                under_way.popleft().result()
+        finally:
+            wait(under_way)
 
     def _send_some(self, database: str, lines: list[str]) -> None:
         try:
@@ -98,15 +124,16 @@ class InfluxStore:
     def _put_aside(self, database: str, lines: list[str], reason: str) -> None:
         """Append the lines and the server's reason to the quarantine file, durably; they then can be mended and sent by hand."""
         text = f"# {database}: {' '.join(reason.split())}\n" + "".join(f"{line}\n" for line in lines)
-        try:
-            self.quarantine.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self.quarantine.open("a", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise StoreUnavailable(f"{self.quarantine}: refused lines cannot be put aside: {error.strerror or error}") from error
-        self.quarantined += len(lines)
+        with self._aside:
+            try:
+                self.quarantine.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                with self.quarantine.open("a", encoding="utf-8") as file:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise StoreUnavailable(f"{self.quarantine}: refused lines cannot be put aside: {error.strerror or error}") from error
+            self.quarantined += len(lines)
 
     # minutes and hours
 
@@ -236,6 +263,10 @@ class InfluxStore:
         axis = sorted(found)
         table = np.array([found[tick] for tick in axis], np.float64).reshape(len(axis), len(names))
         return Series(np.array(axis, np.int64), {name: table[:, column].copy() for column, name in enumerate(names)})
+
+
+def _of_vehicle(batch: TickRows) -> str:
+    return batch.vehicle
 
 
 def _merge(found: dict[int, list[float | None]], tick: int, row: list[float | None]) -> None:

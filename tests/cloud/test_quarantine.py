@@ -14,7 +14,7 @@ from test_sinks import Cloud, Memory, nothing, opened, until
 from cloud.aggregator import Aggregator
 from cloud.quarantine import Kept, Quarantine, Source, read_only
 from cloud.replays import AT_START, chunks, missing
-from cloud.streams import Opened, Streams
+from cloud.streams import Opened, Streams, Unsealed
 from wire.errors import SegmentLogError
 from wire.header import Header
 from wire.messages import Clock
@@ -239,14 +239,14 @@ def test_a_message_that_no_replay_can_judge_stays_and_stops_nobody(
     with aggregator(tmp_path / "cloud", pki, vehicle.schema) as place:
         place.give(vehicle.announcement)
         place.quarantine.put_all([Kept(source, place.now_ms, "for a later program", data) for data in kept])
-        open_ = Streams.open
+        unseal = Streams.unseal
 
-        def breaking(streams: Streams, data: bytes, received_ms: int) -> Opened:
+        def breaking(streams: Streams, data: bytes, received_ms: int) -> Unsealed | Opened:
             if data == kept[0]:
                 raise RecursionError("a fault of ours")
-            return open_(streams, data, received_ms)
+            return unseal(streams, data, received_ms)
 
-        monkeypatch.setattr(Streams, "open", breaking)
+        monkeypatch.setattr(Streams, "unseal", breaking)
         done = place.aggregator.replay(list(place.quarantine.items()))
         assert dict(done.still) == {"cannot be judged: RecursionError: a fault of ours": 1}
         assert [item.data for item in place.quarantine.items()] == kept[:1]
@@ -281,7 +281,8 @@ def test_the_quarantine_holds_what_was_put_and_not_released(
         expected = [(source, message(number)) for source, number in model]
         assert [(item.source, item.data) for item in quarantine.items()] == expected
         assert [(item.source, item.data) for item in read_only(folder)] == expected
-        assert quarantine.held == len(model)
+        assert [(item.source, item.data) for item in quarantine.listed()] == expected
+        assert quarantine.held == len(model) == sum(quarantine.reasons(1).values())
         assert quarantine.holds(Kept(Source(source), 0, "sink x: other words", message(number))) is ((source, number) in model)
     quarantine.__exit__(None, None, None)
 

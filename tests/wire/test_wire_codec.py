@@ -13,7 +13,8 @@ from wire.bits import bit_width, unzigzag, zigzag
 from wire.codec import MAX_CELLS, MAX_TICKS, decode_rows, encode_rows, with_expected_widths
 from wire.errors import FormatError, WireError
 from wire.messages import Rows
-from wire.packing import compress
+from wire.packing import compress, decompress
+from wire.together import decode_together
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 SMALL = st.integers(-20, 20)
@@ -162,6 +163,39 @@ def test_altered_bytes_never_crash_the_decoder(edits: list[tuple[int, int]], cut
         body[at % len(body)] = byte
     decodes(bytes(body if cut is None else body[: cut % (len(body) + 1)]), baseline if relative else None)
     decodes(b"\0" + bytes(body[1:]), baseline if relative else None)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_batches_decoded_together_are_as_one_by_one(data: st.DataObject) -> None:
+    """Of several shapes, with and without expected widths, whole and altered: the same rows, or left to `decode_rows`."""
+    bodies: list[bytes] = []
+    baselines: list[Rows | None] = []
+    for _ in range(data.draw(st.integers(1, 4))):
+        columns = data.draw(st.integers(1, 12))
+        baseline = data.draw(rows_of(columns, 1))
+        rows = data.draw(rows_of(columns))
+        steady = Rows(rows.tick_ms, rows.raw, baseline.reason.repeat(len(rows.raw), axis=0))
+        learned = with_expected_widths(baseline, rows)
+        for base, one in ((baseline, steady), (learned, steady), (baseline, rows), (None, rows)):
+            body = encode_rows(one, base)
+            plain = bytearray(decompress(body, 1 << 20))
+            plain[data.draw(st.integers(0, len(plain) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+            bodies += [body, compress(bytes(plain))]
+            baselines += [base, base]
+    for body, base, found in zip(bodies, baselines, decode_together(bodies, baselines), strict=True):
+        if found is not None:
+            assert same(found, decode_rows(body, base))
+
+
+def test_usual_batches_are_all_decoded_together() -> None:
+    rows = hour()
+    baseline = with_expected_widths(part(rows, 19, 20), part(rows, 0, 20))
+    bodies = [encode_rows(part(rows, at, at + ticks), baseline) for at in range(20, 50) for ticks in (1, 2, 5)]
+    found = decode_together(bodies, [baseline] * len(bodies))
+    for body, one in zip(bodies, found, strict=True):
+        assert one is not None
+        assert same(one, decode_rows(body, baseline))
 
 
 def test_a_compressed_bomb_is_refused_before_it_is_unpacked() -> None:
