@@ -34,7 +34,7 @@ from cloud.pki_files import load_certificates
 from cloud.quality.sink import QualitySink
 from cloud.quality.tables import QualityTables
 from cloud.quality.telling import fleet_now
-from cloud.quarantine import Quarantine, Source, read_only
+from cloud.quarantine import Quarantine, Source
 from cloud.refused import Refused
 from cloud.replays import AT_START, Outcome, chunks, missing
 from cloud.replica_names import share_group
@@ -342,9 +342,8 @@ class Cloud:
 
     async def _serve(self, stack: AsyncExitStack, store: Store, tickets: TicketService, tokens: Tokens, parts: "Parts") -> None:
         described = {name: (model.schema, model.catalogue) for name, model in parts.models.items()}
-        held = Path(self.config.state) / "quarantine"
         backend = Backend(
-            store, tickets, tokens, self.stats, described, self._database.heard, lambda: read_only(held), self._database, self._quality
+            store, tickets, tokens, self.stats, described, self._database.heard, self._quarantine, self._database, self._quality
         )
         server = web.AppRunner(make_app(backend, parts.api_tls is not None), access_log=None, max_line_size=MAX_LINE_BYTES)
         await server.setup()

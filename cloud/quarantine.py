@@ -10,6 +10,7 @@ landing log again, from which every sink takes it (twice is once), and then rele
 import os
 import struct
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -79,12 +80,14 @@ class Quarantine:
         self._lock = threading.Lock()
         self._done = Sequences()  # positions that hold nothing (any more)
         self._held: dict[str, Landed] = {}  # group -> what is held
+        self._reasons: Counter[str] = Counter()
         self.held = 0
 
     def __enter__(self) -> Self:
         self._log.__enter__()
         try:
             self._done, self.held = Sequences(), 0
+            self._held, self._reasons = {}, Counter()
             for position, record in self._log.read(0):
                 self._note(position, record)
             for item in self.items():
@@ -138,6 +141,7 @@ class Quarantine:
             self._note(self._log.synced - 1, record)
             for item in items:
                 self.held -= 1
+                self._count(item, -1)
                 if (header := item.header) is not None:
                     self._held[item.group].discard(header.stream, header.sequence)
             self._free()
@@ -148,8 +152,28 @@ class Quarantine:
             if position not in self._done and (item := _read(position, record)) is not None:
                 yield item
 
+    def listed(self, first: int = 0) -> Iterator[Item]:
+        """As `items`, from any thread."""
+        for position, record in self._log.read(first):
+            with self._lock:
+                done = position in self._done
+            if not done and (item := _read(position, record)) is not None:
+                yield item
+
+    def reasons(self, most: int) -> dict[str, int]:
+        """How many are held for which reason, those that hold most first; from any thread."""
+        with self._lock:
+            return dict(self._reasons.most_common(most))
+
+    def _count(self, item: Kept, by: int) -> None:
+        reason = item.reason[: MAX_REASON_BYTES // 4]  # what a record surely has of it
+        self._reasons[reason] += by
+        if self._reasons[reason] <= 0:
+            del self._reasons[reason]
+
     def _hold(self, item: Kept) -> None:
         self.held += 1
+        self._count(item, 1)
         if (header := item.header) is not None:
             self._held.setdefault(item.group, Landed()).add(header.stream, header.sequence)
 

@@ -1,6 +1,6 @@
 """What the API stands on: opened, owned and closed by its caller."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +19,27 @@ __all__ = ["Backend", "Models"]
 Models = Mapping[str, "tuple[Schema, Catalogue | None]"]
 
 
+class Quarantined(Protocol):
+    """`cloud.quarantine.Quarantine`, as far as it is needed here."""
+
+    @property
+    def held(self) -> int: ...
+    def reasons(self, most: int) -> dict[str, int]: ...
+    def listed(self, first: int = 0) -> Iterator[Item]: ...
+
+
+class NothingHeld:
+    """Of a cloud without a quarantine."""
+
+    held = 0
+
+    def reasons(self, most: int) -> dict[str, int]:
+        return {}
+
+    def listed(self, first: int = 0) -> Iterator[Item]:
+        return iter(())
+
+
 class Replays(Protocol):
     """`cloud.database.Database`, as far as it is needed here."""
 
@@ -30,7 +51,7 @@ class Replays(Protocol):
 class Backend:
     """`stats` may be called from any thread and must not block; its key "online_ms", if there is one, maps vehicles to the UTC ms at which
     they were last heard, "gone_ms" those whose connection broke since to when it did. `models` maps a vehicle model's name to schema and
-    catalogue. `heard` gives each vehicle's newest status message, `quarantine` what is held; they may block. `replays` takes requests to
+    catalogue. `heard` gives each vehicle's newest status message, `quarantine` is what is held; they may block. `replays` takes requests to
     replay the quarantine and has their answers.
     """
 
@@ -40,6 +61,6 @@ class Backend:
     stats: Callable[[], dict[str, Any]] = dict
     models: Models = field(default_factory=dict)
     heard: Callable[[], Mapping[str, Mapping[str, Any]]] = dict
-    quarantine: Callable[[], list[Item]] = list
+    quarantine: Quarantined = field(default_factory=NothingHeld)
     replays: Replays | None = None
     quality: "QualityTables | None" = None

@@ -19,6 +19,7 @@ from cloud.errors import CloudError
 from cloud.tables import TABLES_AWAY, one_line
 from cloud.tickets.errors import NoSuchTicket, TicketError
 from dbc.errors import DbcError
+from wire.errors import SegmentLogError
 
 __all__ = [
     "SECURE",
@@ -160,7 +161,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         return answer({"error": str(error)}, 404)
     except (BadRequest, TicketError, DbcError) as error:
         return answer({"error": str(error)}, 400 if error.exit_code == 2 else 503)
-    except CloudError as error:
+    except (CloudError, SegmentLogError) as error:
         return answer({"error": str(error)}, 503)
     except TABLES_AWAY as error:  # the tables: locked for too long, the disk full or gone
         log.warning("%s %s: the database: %s", request.method, request.path, one_line(error))

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import Counter
+from itertools import islice
 from typing import Annotated, Any
 
 import msgspec
@@ -19,6 +19,7 @@ from cloud.tokens import Token
 __all__ = ["System"]
 
 MOST_ITEMS = 500
+MOST_REASONS = 20
 MOST_POSITIONS = 1000
 ANSWER_S = 20.0  # for the running cloud to replay; it goes on all the same
 ASK_EVERY_S = 0.1
@@ -33,7 +34,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """Messages in the quarantine, and how many for which reason."""
+    """Messages in the quarantine, and how many for which reason, of the commonest reasons."""
 
     held: int
     reasons: dict[str, int]
@@ -66,7 +67,7 @@ class ItemShown(msgspec.Struct, frozen=True):
 
 
 class QuarantineQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Of which vehicle, from which position on."""
+    """Of which vehicle, from which position on: the `next` of the page before."""
 
     vehicle: Annotated[str, msgspec.Meta(max_length=128)] | None = None
     first: Annotated[int, msgspec.Meta(ge=0, le=(1 << 53) - 1)] = 0
@@ -127,17 +128,17 @@ class System:
             tickets=_tried(backend.tickets.open_counts),
             sinks=stats.get("sinks", {}),
             delays=stats.get("delays", {}),
-            quarantine=_held(backend.quarantine()),
+            quarantine=Held(backend.quarantine.held, backend.quarantine.reasons(MOST_REASONS)),
             stats=stats,
         )
 
     def quarantine(self, query: QuarantineQuery) -> QuarantineShown:
         """What is kept with a reason because it cannot be used today."""
-        items = self._backend.quarantine()
-        mine = [one for one in map(_shown, items) if one.position >= query.first and query.vehicle in (None, one.vehicle)]
-        following = mine[query.limit].position if len(mine) > query.limit else None
-        held = _held(items)
-        return QuarantineShown(mine[: query.limit], following, held.held, held.reasons)
+        quarantine = self._backend.quarantine
+        mine = (one for one in map(_shown, quarantine.listed(query.first)) if query.vehicle in (None, one.vehicle))
+        found = list(islice(mine, query.limit + 1))
+        following = found[query.limit].position if len(found) > query.limit else None
+        return QuarantineShown(found[: query.limit], following, quarantine.held, quarantine.reasons(MOST_REASONS))
 
     async def replay(self, body: Positions) -> Replayed:
         """Try it again: what opens today lands, and the sinks take it."""
@@ -167,11 +168,6 @@ def _tried(look: Any) -> Part:
     except SQLAlchemyError as away:
         error = str(getattr(away, "orig", away)).strip().partition("\n")[0]
     return Part(error is None, round((time.perf_counter() - began) * 1000, 3), error)
-
-
-def _held(items: list[Item]) -> Held:
-    reasons = Counter(item.reason for item in items)
-    return Held(len(items), dict(reasons.most_common(20)))
 
 
 def _shown(item: Item) -> ItemShown:

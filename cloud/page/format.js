@@ -50,6 +50,10 @@ export function count(value) {
   return value === null || value === undefined ? "–" : grouped.format(value);
 }
 
+export function bytes(size) {
+  return size < 10_000 ? `${count(size)} B` : `${count(Math.round(size / 1000))} kB`;
+}
+
 export function number(value) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);

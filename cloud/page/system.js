@@ -4,7 +4,8 @@ import { get, part, send } from "./api.js";
 import { toast } from "./dialogs.js";
 import { el, show, styled } from "./dom.js";
 import { count, duration } from "./format.js";
-import { button, card, fact, figures, since, table } from "./parts.js";
+import { button, card, fact, figures, table } from "./parts.js";
+import { Quarantine } from "./quarantine.js";
 import { may } from "./session.js";
 import { language, named, t } from "./texts.js";
 
@@ -19,25 +20,24 @@ export class SystemView {
     this.trouble = el("div", { class: "stack" });
     this.sinks = el("div");
     this.latency = el("div");
-    this.quarantine = el("div");
+    this.quarantine = new Quarantine();
     this.webhooks = el("div");
     this.counters = el("div");
     this.element = el("article", { class: "stack" },
       el("div", { class: "heading" }, el("div", { class: "words" }, el("h1", {}, t("systemTitle")))),
       this.trouble, this.figures,
-      el("div", { class: "wide" }, el("div", { class: "stack" }, this.latency, this.sinks, this.quarantine, this.webhooks), this.counters));
+      el("div", { class: "wide" }, el("div", { class: "stack" }, this.latency, this.sinks, this.quarantine.element, this.webhooks), this.counters));
   }
 
   async refresh() {
-    const [{ stats, sinks: readers, delays, store, tickets }, quarantine, hooks, dead] = await Promise.all([
-      get("/api/system"), get("/api/quarantine"),
+    const [{ stats, sinks: readers, delays, store, tickets }, held, hooks, dead] = await Promise.all([
+      get("/api/system"), this.quarantine.refresh(),
       may("operate") ? get("/api/webhooks") : { webhooks: [] }, may("operate") ? get("/api/webhooks/deliveries", { state: "dead" }) : { deliveries: [] },
     ]);
     this.shown = true;
     const sinks = Object.entries(readers);
     const behind = sinks.reduce((most, [, sink]) => Math.max(most, sink.behind), 0);
     const p99 = delays.recent?.p99_s ?? null;
-    const { held } = quarantine;
     const parts = [["broker", { error: stats.connected === false ? t("brokerAway") : null, answer_ms: null }], ["store", store], ["database", { ...tickets, error: tickets.error || stats.database_error || null }]];
     const troubles = [...(stats.landing_error ? [`${named("platform", "landing")}: ${t("landingAway", { error: stats.landing_error })}`] : []), ...parts.filter(([, one]) => one.error).map(([name, one]) => `${named("platform", name)}: ${one.error}`), ...sinks.filter(([, sink]) => sink.error).map(([name, sink]) => `${named("sinks", name)}: ${sink.error}`)];
     show(this.trouble, troubles, () => troubles.map((words) => el("p", { class: "notice bad", role: "alert" }, words)));
@@ -53,19 +53,10 @@ export class SystemView {
       table([[t("sink")], [t("state")], [t("behind"), "number"], [t("position"), "number less"], [t("unreadable"), "number less"]], sinks.map(([name, sink]) => el("tr", {},
         el("td", { class: "title" }, named("sinks", name)), el("td", {}, el("span", { class: "marked wrap" }, el("span", { class: `mark ${sink.error ? "warn" : "good"}` }), sink.error || t("fine"))),
         el("td", { class: "number" }, count(sink.behind)), el("td", { class: "number less" }, count(sink.position)), el("td", { class: "number less" }, count(sink.unreadable)))), "tight folding")));
-    show(this.quarantine, quarantine, () => this.quarantineCard(quarantine));
     show(this.webhooks, [hooks, dead], () => (hooks.webhooks.length ? this.webhooksCard(hooks.webhooks, dead.deliveries) : null));
     show(this.counters, [COUNTS.map((name) => stats[name]), stats.refusals], () => card(t("countersTitle"), el("dl", { class: "facts" },
       COUNTS.filter((name) => stats[name] !== undefined).map((name) => fact(named("counters", name), count(stats[name]))),
       Object.entries(stats.refusals ?? {}).map(([why, n]) => fact(t("refusedFor", { why }), count(n)))), el("p", { class: "small tier-why" }, t("sinceStart"))));
-  }
-
-  quarantineCard({ reasons, items }) {
-    const oldest = (reason) => items.find((one) => one.reason === reason); // they come oldest first
-    const rows = Object.entries(reasons).map(([reason, n]) => el("tr", {}, el("td", { class: "title" }, reason), el("td", { class: "number" }, count(n)), el("td", {}, oldest(reason) ? since(oldest(reason).received_ms) : "")));
-    return el("section", { class: "card", "aria-label": t("quarantine") },
-      el("header", {}, el("h2", {}, t("quarantine")), el("span", { class: "note" }, t("quarantineNote")), el("span", { class: "grow" }), rows.length && may("operate") ? button(t("replay"), () => this.replay()) : null),
-      rows.length ? table([[t("reason")], [t("messages"), "number"], [t("oldest")]], rows, "tight") : el("p", { class: "body note" }, t("quarantineEmpty")));
   }
 
   webhooksCard(hooks, dead) {
@@ -73,15 +64,6 @@ export class SystemView {
       el("td", { class: "number" }, button(t("tellAgain"), () => this.tellAgain(one.id), { look: "bare" }))));
     return el("section", { class: "card", "aria-label": t("webhooks") }, el("header", {}, el("h2", {}, t("webhooks")), el("span", { class: "note" }, hooks.map((one) => one.name).join(", "))),
       rows.length ? table([[t("webhook")], [t("ticket")], [t("lastAnswer")], [t("attempts"), "number"], [""]], rows, "tight folding") : el("p", { class: "body note" }, t("noDeadLetters")));
-  }
-
-  async replay() {
-    try {
-      const done = await send("POST", "/api/quarantine/replay", {});
-      toast(done.done ? t("replayed", { count: done.released }) : t("replayAsked"));
-    } catch (error) {
-      toast(error.message, "bad");
-    }
   }
 
   async tellAgain(id) {

@@ -5,6 +5,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -15,8 +16,10 @@ from example_fleet import FLOW, INLET, MODEL, OTHER, START_MS, TOKENS, VEHICLE, 
 
 from cloud.api import Backend
 from cloud.api.guard import api_tls_context
+from cloud.api.system import QuarantineQuery, System
 from cloud.config import ApiConfig
 from cloud.errors import CloudError
+from cloud.quarantine import Kept, Quarantine, Source
 from cloud.store import Series, SignalValue, Store, VehicleSummary
 from cloud.tickets.policy import Handling
 from cloud.tickets.service import TicketService
@@ -297,6 +300,23 @@ def faulty(tmp_path: Path) -> Iterator[tuple[str, FaultyStore]]:
     database = f"sqlite:///{tmp_path / 't.db'}"
     with TicketService(database) as tickets, Tokens(database) as tokens, served(Backend(store, tickets, tokens)) as url:  # type: ignore[arg-type]
         yield url, store
+
+
+def test_the_quarantine_is_listed_page_by_page(tmp_path: Path) -> None:
+    with Quarantine(tmp_path / "quarantine") as quarantine:
+        quarantine.put_all(
+            [Kept(Source.ARRIVAL, 5, f"no {'key' if number % 3 else 'DBC'}", bytes([1, *bytes(8), number])) for number in range(9)]
+        )
+        quarantine.release(list(islice(quarantine.items(), 2, 4)))
+        api = System(Backend(None, None, None, quarantine=quarantine))  # type: ignore[arg-type]  # what it stands on here
+        pages, first = [], 0
+        while first is not None:
+            page = api.quarantine(QuarantineQuery(first=first, limit=3))
+            assert (page.held, page.reasons) == (7, {"no key": 5, "no DBC": 2})
+            pages.append([item.position for item in page.items])
+            first = page.next
+        assert pages == [[0, 1, 4], [5, 6, 7], [8]]
+        assert api.quarantine(QuarantineQuery(vehicle="f" * 16)).items == []
 
 
 def test_a_slow_store_holds_up_nobody_else(faulty: tuple[str, FaultyStore]) -> None:

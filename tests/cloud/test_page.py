@@ -11,6 +11,7 @@ from console import DESK, chromium, drawn, expect, visit
 from example_fleet import FLOW, INLET, OTHER, START_MS, TOKENS, VEHICLE, Drive, example_fleet, finding, served
 
 from cloud.api import Backend
+from cloud.quarantine import Kept, Quarantine, Source
 from cloud.roles import Role
 from cloud.store import Series, SignalValue, Store, VehicleSummary
 from cloud.tickets.policy import Handling, Verdict
@@ -212,13 +213,21 @@ def test_the_system_page_says_what_is_wrong(browser: Any, tmp_path: Path) -> Non
     with (
         TicketService(url) as tickets,
         Tokens(url) as tokens,
-        served(Backend(HostileStore(), tickets, tokens, lambda: stats)) as url,  # type: ignore[arg-type]
+        Quarantine(tmp_path / "quarantine") as quarantine,
+        served(Backend(HostileStore(), tickets, tokens, lambda: stats, quarantine=quarantine)) as url,  # type: ignore[arg-type]
         visit(browser, f"{url}/#/system") as page,
     ):
         alerts = page.locator(".notice.bad")
         expect(alerts).to_have_text([re.compile("Broker: not connected"), "time series: InfluxDB: no answer"])
         expect(page.locator(".figure.warn", has_text="Latency")).to_contain_text("6.2")
         expect(page.locator(".figure", has_text="Behind")).to_contain_text("201")
+        quarantine.put_all([Kept(Source.LATER, START_MS, "a later version", bytes([9, *bytes(7), number])) for number in range(25)])
+        expect(page.locator(".quarantine td", has_text="25")).to_be_visible()
+        page.get_by_text("Each message").click()
+        expect(page.locator("details tbody tr")).to_have_count(20)
+        page.get_by_role("button", name="Next page").click()
+        expect(page.locator("details tbody tr")).to_have_count(5)
+        expect(page.locator("details tbody tr").last).to_contain_text("0000000000000018")
 
 
 def test_an_owner_sees_one_vehicle_and_no_more(browser: Any, tmp_path: Path) -> None:
