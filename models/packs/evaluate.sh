@@ -1,6 +1,6 @@
 #!/bin/sh
 # Evaluate the shipped packs together on simulated cars that nothing was trained or chosen on: 2,000 healthy vehicle-months, and 32 cars with
-# each fault of the car, from onset to failure. Some 40 and 20 minutes of one core; what is done is kept in KEEP, and begun from there.
+# each fault of the car, from onset to failure. Some 40 and 12 minutes of one core; what is done is kept in KEEP, and begun from there.
 # Usage: models/packs/evaluate.sh [KEEP_FOLDER]
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
