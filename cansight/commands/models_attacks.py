@@ -53,6 +53,13 @@ class ValueFigures:
     "--events", default=400, show_default=True, type=click.IntRange(10, 100_000), metavar="N", help="Attacks of each kind on values."
 )
 @click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice((*VALUE_ATTACKS, *VALUE_FAULTS)),
+    help="On values, these.  [default: the attacks, or the sensor's fault that the pack names]",
+)
+@click.option(
     "--seconds", default=120, show_default=True, type=click.IntRange(10, 480), metavar="S", help="How long an attack on values lasts."
 )
 @click.option(
@@ -60,7 +67,9 @@ class ValueFigures:
 )
 @click.option("--seed", default=800_001, show_default=True, type=int, metavar="N", help="Of vehicles and attacks; no training has it.")
 @json_option
-def attacks(pack_dir: Path, scenario: str, drives: int, events: int, seconds: int, frames: int, seed: int, as_json: bool) -> None:
+def attacks(
+    pack_dir: Path, scenario: str, drives: int, events: int, kinds: tuple[str, ...], seconds: int, frames: int, seed: int, as_json: bool
+) -> None:
     """Forge values and frames of simulated drives, and count what the packs say.
 
     PACK_DIR is a pack, or a folder of packs. A pack over signals is given the attacks on single values (its event AUROC), or, where it
@@ -74,7 +83,7 @@ def attacks(pack_dir: Path, scenario: str, drives: int, events: int, seconds: in
     packs = [Pack.load(folder) for folder in _folders(pack_dir)]
     on_frames = [pack for pack in packs if any("#" in name for name in pack.manifest.names)]
     on_values = [pack for pack in packs if pack not in on_frames]
-    values = {pack.manifest.pack_id: _values(pack, what, drives, events, seconds, seed) for pack in on_values}
+    values = {pack.manifest.pack_id: _values(pack, what, drives, events, seconds, seed, kinds) for pack in on_values}
     network: dict[str, Any] = {}
     if on_frames:
         from cansight.commands.models_attacks_frames import judge_frames
@@ -119,13 +128,15 @@ def _share(figure: "Figure") -> str:
     return f"{100 * figure.value:.1f} %{interval}"
 
 
-def _values(pack: "Pack", what: "Scenario", drives: int, events: int, seconds: int, seed: int) -> list[ValueFigures]:
-    """Attacks, or the sensor's fault that the pack names, on its monitored signals."""
+def _values(
+    pack: "Pack", what: "Scenario", drives: int, events: int, seconds: int, seed: int, kinds: tuple[str, ...]
+) -> list[ValueFigures]:
+    """These; by default attacks, or the sensor's fault that the pack names; on its monitored signals."""
     from models.evaluation.attacks import auroc, highest, rises, trials
     from models.evaluation.confidence import share
 
     manifest = pack.manifest
-    kinds = (manifest.fault_code,) if manifest.fault_code in VALUE_FAULTS else VALUE_ATTACKS
+    kinds = kinds or ((manifest.fault_code,) if manifest.fault_code in VALUE_FAULTS else VALUE_ATTACKS)
     table = simulated(pack, what, drives, seed)
     score = scorer(pack)
     rule, back = manifest.alarm(), manifest.window + 10
