@@ -4,7 +4,7 @@ import { styled } from "./dom.js";
 import { calendarDay, percent } from "./format.js";
 import { t } from "./texts.js";
 
-const HEIGHT = 92, LEFT = 38, BOTTOM = 16, TOP = 4;
+const HEIGHT = 92, LEFT = 38, BOTTOM = 16, TOP = 8;
 const NS = "http://www.w3.org/2000/svg";
 
 function svg(tag, attributes, ...children) {

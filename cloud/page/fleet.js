@@ -93,7 +93,7 @@ export class FleetView {
     show(state, [silent, words], () => el("span", { class: "marked" }, el("span", { class: `mark ${silent ? "warn" : "good"}` }), words));
     show(last, [Math.round((Date.now() - one.last_tick_ms) / 1000), one.last_tick_ms], () => since(one.last_tick_ms));
     show(complete, one.completeness ?? null, (share) => (share === null ? el("span", { class: "small" }, "–") : [meter(share, COMPLETE_ENOUGH), ` ${shareOf(share)}`]));
-    show(tickets, [one.open_tickets, one.tiers ?? null], () => openTickets(one));
+    show(tickets, one.tiers, () => openTickets(one));
   }
 
   showFigures(fleet, tickets, system) {
@@ -132,10 +132,8 @@ function heard(one) {
 }
 
 function openTickets(one) {
-  if (!one.open_tickets) return "";
-  const tiers = TIERS.filter((tier) => one.tiers?.[tier]);
-  if (!tiers.length) return el("span", { class: "num" }, t(one.open_tickets === 1 ? "ticketOne" : "ticketsOf", { count: one.open_tickets }));
-  return el("span", { class: "marks" }, tiers.map((tier) => el("span", { class: "marked num" }, tierMark(tier), `${one.tiers[tier]} ${named("tier", tier)}`)));
+  const tiers = TIERS.filter((tier) => one.tiers[tier]);
+  return tiers.length && el("span", { class: "marks" }, tiers.map((tier) => el("span", { class: "marked num" }, tierMark(tier), `${one.tiers[tier]} ${named("tier", tier)}`)));
 }
 
 export function groupList(groups) {

@@ -5,7 +5,7 @@ import { el } from "./dom.js";
 import { button } from "./parts.js";
 import { named, t } from "./texts.js";
 
-const KEYS = ["/", "Ctrl K", "j  k", "Enter", "x", "e", "[  ]", "g f", "g t", "g d", "g s", "?", "Esc"];
+const KEYS = ["/", "Ctrl K", "j  k", "Enter", "x", "e", "[  ]", "g f", "g t", "g d", "g n", "g s", "?", "Esc"];
 
 export function showKeys() {
   const keys = KEYS.flatMap((key) => [

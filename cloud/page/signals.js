@@ -4,6 +4,7 @@ import { breakable, el, keep, say } from "./dom.js";
 import { ago, number } from "./format.js";
 import { named, t } from "./texts.js";
 
+const GUARDS = /(alive|rolling).?(counter|cnt)|check.?sum|chksum|crc\d*$/i;
 const OLD_MS = 5000; // a value that has not come for so long is marked
 
 export class Signals {
@@ -37,11 +38,11 @@ export class Signals {
 
   // `items` of /signals, `newest` the vehicle's newest tick.
   show(items, newest) {
-    const sorted = items.toSorted((a, b) => a.signal.localeCompare(b.signal));
+    const sorted = items.toSorted(inOrder);
     const now = new Set(items.map((item) => item.signal));
     const gone = [...this.rows.values()].filter((row) => !now.has(row.item.signal)).map((row) => row.item);
     const before = this.rows.size;
-    const all = gone.length ? [...sorted, ...gone].sort((a, b) => a.signal.localeCompare(b.signal)) : sorted;
+    const all = gone.length ? [...sorted, ...gone].sort(inOrder) : sorted;
     keep(this.list, all, (item) => item.signal, (item) => this.row(item), (_, item) => {
       const row = this.rows.get(item.signal);
       row.item = item;
@@ -85,6 +86,11 @@ export class Signals {
     this.none.hidden = shown > 0;
     say(this.none, this.rows.size ? t("noMatch", { query: this.search.value.trim() }) : t("noSignals"));
   }
+}
+
+// By name; what only guards a message comes after everything that says something of the car.
+function inOrder(a, b) {
+  return GUARDS.test(a.signal) - GUARDS.test(b.signal) || a.signal.localeCompare(b.signal);
 }
 
 // The catalogue's words; where it has none, the signal's name without its message's.

@@ -26,9 +26,10 @@ export function chooseLanguage(name) {
   location.reload();
 }
 
-// t("signalsOf", {count: 3}) -> "3 signals"
+// t("signalsOf", {count: 3}) -> "3 signals"; where one is said otherwise, "signalsOfOne" says it.
 export function t(key, values = {}) {
-  return words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  const one = String(values.count) === "1" ? words[`${key}One`] : undefined;
+  return (one ?? words[key]).replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
 // named("condition", "active"); a value this page does not know yet is shown as it came.

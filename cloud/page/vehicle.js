@@ -60,7 +60,7 @@ export class VehicleView {
     this.facts = el("div");
     this.element = el("article", { class: "vehicle" },
       el("div", { class: "heading" }, el("div", { class: "words" },
-        el("nav", { class: "crumbs", "aria-label": t("whereLabel") }, el("a", { href: may("fleet") ? "#/fleet" : "#/" }, t("fleetTitle"))),
+        may("fleet") ? el("nav", { class: "crumbs", "aria-label": t("whereLabel") }, el("a", { href: "#/fleet" }, t("fleetTitle"))) : null,
         el("h1", { class: "id" }, this.id), this.about)),
       this.tickets,
       el("div", { class: "board" },
@@ -134,7 +134,7 @@ export class VehicleView {
       tierMark(one.tier), el("span", { class: "words" }, one.fault_words), conditionPill(one.condition), el("span", { class: "small" }, `${named("handling", one.handling)} · ${shortly(one.opened_ms)}`))))) : null));
     show(this.daily, [quality.offered, this.quality], () => (quality.offered === false ? null : qualityCard(this.quality, (signal) => this.signals.words(signal))));
     this.daily.hidden = quality.offered === false;
-    show(this.facts, [vehicle.status?.facts, vehicle.status?.state, vehicle.status?.tick_ms], () => factsCard(vehicle.status));
+    if (may("fleet")) show(this.facts, [vehicle.status?.facts, vehicle.status?.state, vehicle.status?.tick_ms], () => factsCard(vehicle.status));
     this.showLanes();
   }
 

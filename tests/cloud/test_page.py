@@ -192,7 +192,7 @@ def test_a_silence_says_what_it_would_hide_and_hides_it(browser: Any, fleet: Fle
     with visit(browser, f"{fleet[0]}/#/silences") as page:
         page.get_by_role("button", name="New silence…").click()
         page.fill("dialog [name=fault_code]", "coolant_*")
-        expect(page.locator(".preview")).to_contain_text("It would hide 1 open tickets now")
+        expect(page.locator(".preview")).to_contain_text("It would hide 1 open ticket now")
         page.fill("dialog [name=reason]", "known fault of this software")
         page.get_by_role("button", name="Hide").click()
         expect(page.locator("tbody tr")).to_contain_text(["known fault of this software"])
