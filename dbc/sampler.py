@@ -51,8 +51,8 @@ class Snapshot:
     def inputs(self, columns: NDArray[np.int64]) -> NDArray[np.float64]:
         """What a detector looks at. columns: (k,) signals of the schema, and behind them the network's figures."""
         if not len(self.network) or columns.max(initial=0) < len(self.value):
-            return self.value[columns]
-        return np.concatenate([self.value, self.network])[columns]
+            return self.value.take(columns)
+        return np.concatenate([self.value, self.network]).take(columns)
 
 
 class Sampler:

@@ -57,7 +57,7 @@ class Surroundings:
         if self._last_ms is not None and tick_ms - self._last_ms > self._drives.gap_ms:
             self._end_drive()
         self._last_ms = tick_ms
-        self._total += values[self._columns]
+        self._total += values.take(self._columns)
         self._ticks += 1
         self._ill = self._ill or ill
 

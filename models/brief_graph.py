@@ -7,7 +7,7 @@ keeps in memory what only the others need.
 
 from collections.abc import Sequence
 
-from models.protobuf import as_message, encode_field, fields
+from models.protobuf import Part, as_message, encode_field, fields
 
 __all__ = ["part_of"]
 
@@ -24,29 +24,35 @@ def part_of(model: bytes, outputs: Sequence[str]) -> bytes:
     model: an ONNX file that `check_operators` has passed, so without subgraphs; its nodes stand in the order in which they run, as ONNX
     asks. Raises PackError if it is not protobuf.
     """
-    kept = []
+    kept: list[Part] = []
     for field, value in fields(memoryview(model)):
-        kept.append(encode_field(field, _part(as_message(value), outputs) if field == _MODEL_GRAPH else value))
+        if field == _MODEL_GRAPH:
+            kept += encode_field(field, _part(as_message(value), outputs))
+        else:
+            kept += encode_field(field, value if isinstance(value, int) else [value])
     return b"".join(kept)
 
 
-def _part(graph: memoryview, outputs: Sequence[str]) -> bytes:
+def _part(graph: memoryview, outputs: Sequence[str]) -> list[Part]:
     every = [(field, value) for field, value in fields(graph) if not isinstance(value, int)]
-    needed = {name.encode() for name in outputs}
-    nodes = []
+    wanted = {name.encode() for name in outputs}
+    needed = set(wanted)
+    nodes: list[memoryview] = []
     for node in reversed([value for field, value in every if field == _GRAPH_NODE]):
         if needed & set(_names(node, _NODE_OUTPUT)):
             needed.update(_names(node, _NODE_INPUT))
-            nodes.append(encode_field(_GRAPH_NODE, node))
-    others = []
+            nodes.append(node)
+    kept: list[Part] = []
+    for node in reversed(nodes):
+        kept += encode_field(_GRAPH_NODE, [node])
     for field, value in every:
         if (
             field in (_GRAPH_NAME, _GRAPH_INPUT)
             or (field == _GRAPH_INITIALIZER and needed & set(_names(value, _TENSOR_NAME)))
-            or (field == _GRAPH_OUTPUT and set(_names(value, _VALUE_NAME)) <= {name.encode() for name in outputs})
+            or (field == _GRAPH_OUTPUT and wanted & set(_names(value, _VALUE_NAME)))
         ):
-            others.append(encode_field(field, value))
-    return b"".join((*reversed(nodes), *others))
+            kept += encode_field(field, [value])
+    return kept
 
 
 def _names(message: memoryview, number: int) -> list[bytes]:

@@ -115,7 +115,7 @@ class PackJudge:
         memory.drive = self._drives.step(memory.drive, tick_ms, evidence)
         memory.held = memory.held or hold or evidence or memory.alarm.active or transition is not None
         if self._rule is not None and score.offset is not None:
-            self._total += score.offset[self._monitored]
+            self._total += score.offset.take(self._monitored)
         level = memory.level
         if transition is Transition.CLEARED:
             memory.level = None

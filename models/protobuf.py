@@ -3,13 +3,15 @@
 https://protobuf.dev/programming-guides/encoding/: a message is a run of fields, each a key (number << 3 | wire type) and a value.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from models.errors import PackError
 
-__all__ = ["as_message", "as_text", "encode_field", "fields"]
+__all__ = ["Part", "as_message", "as_text", "encode_field", "fields"]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+Part = bytes | memoryview
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
@@ -35,11 +37,14 @@ def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         raise PackError("model.onnx is not an ONNX model: it ends in the middle of a field")
 
 
-def encode_field(field: int, value: int | bytes | memoryview) -> bytes:
-    """A field as `fields` gives it, as bytes again."""
+def encode_field(field: int, value: int | Sequence[Part]) -> list[Part]:
+    """A field as `fields` gives it, in the pieces that its bytes are joined of: a model's weights are copied once, at the end.
+
+    value: a number, or the pieces of its bytes.
+    """
     if isinstance(value, int):
-        return _encoded(field << 3 | _VARINT) + _encoded(value)
-    return b"".join((_encoded(field << 3 | _BYTES), _encoded(len(value)), value))
+        return [_encoded(field << 3 | _VARINT), _encoded(value)]
+    return [_encoded(field << 3 | _BYTES), _encoded(sum(map(len, value))), *value]
 
 
 def as_message(value: int | memoryview) -> memoryview:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.brief_graph import part_of
 from models.errors import PackError, ScoreError
 from models.pack import Pack
-from models.session import Array, Bound, one_line, open_session
+from models.session import Array, Bound, give_back, one_line, open_session
 
 __all__ = ["BASELINE", "INPUT", "LEARNED", "NEXT_STATE", "OFFSET", "OUTPUTS", "STATE", "PackRuntime", "Score"]
 
@@ -24,6 +24,8 @@ BASELINE, LEARNED, OFFSET = "baseline", "learned", "offset"
 """Two inputs and an output more, of packs that are judged against a vehicle's own baseline."""
 STATE, NEXT_STATE = "state", "next_state"
 """An input and an output more, of packs of the rung following: what one tick leaves for the next, zeros before the first."""
+_MOST_STATE = 16
+"""Numbers of it for each signal, and as many more."""
 SCORE, P_VALUE, CONTRIBUTIONS, EXPECTED, KNOWN = "score", "p_value", "contributions", "expected", "known"
 OUTPUTS = (SCORE, P_VALUE, CONTRIBUTIONS, EXPECTED, KNOWN)
 _OUTSIDE = "outside the operating range of its training"
@@ -77,6 +79,7 @@ class PackRuntime:
         self._follows = pack.manifest.rung == "following"
         self._outputs = [*OUTPUTS, *([OFFSET] if pack.manifest.baseline is not None else []), *([NEXT_STATE] if self._follows else [])]
         self._session: ort.InferenceSession | None = self._start()
+        self._state_size = 0
         self._dtype = self._check_interface(self._session)
         count = len(self.names)
         self._state, self._next = np.zeros(self._state_size, self._dtype), np.zeros(self._state_size, self._dtype)
@@ -96,8 +99,10 @@ class PackRuntime:
         self._said: dict[str, Array] = {}
         if brief:
             self._session = None
+            give_back()
             self._said = {name: np.empty_like(found[name]) for name in self._outputs if name in (SCORE, KNOWN, OFFSET, NEXT_STATE)}
             self._start_brief(float(found[SCORE].item()))
+            give_back()
         self.reset()
 
     def set_baseline(self, baseline: NDArray[np.float64] | None) -> None:
@@ -223,10 +228,6 @@ class PackRuntime:
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
             raise PackError(f"{self._label}: onnxruntime refuses model.onnx: {one_line(error)}") from error
 
-    @property
-    def _state_size(self) -> int:
-        return 3 * len(self.names) if self._follows else 0
-
     def _nothing(self, reason: str) -> Score:
         return Score(None, None, self._zeros, self._nans, False, reason)
 
@@ -237,6 +238,9 @@ class PackRuntime:
         if self.pack.manifest.baseline is not None:
             shapes |= {BASELINE: [count], LEARNED: []}
         if self._follows:
+            sizes = [entry.shape[0] for entry in inputs if entry.name == STATE and len(entry.shape) == 1]
+            fits = bool(sizes) and isinstance(sizes[0], int) and 0 < sizes[0] <= _MOST_STATE * (count + 1)
+            self._state_size = sizes[0] if fits else 4 * count + 4
             shapes |= {STATE: [self._state_size]}
         kinds = {entry.type for entry in inputs}
         if {entry.name: list(entry.shape) for entry in inputs} != shapes or len(kinds) != 1 or not kinds <= set(_ELEMENT):

@@ -4,6 +4,8 @@ A telematics unit has few cores and little memory, and a detector takes microsec
 has to be fetched from memory that a second of frames has gone through since; so there is as little as possible to go through.
 """
 
+import contextlib
+import ctypes
 import re
 from collections.abc import Mapping
 
@@ -11,7 +13,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-__all__ = ["Bound", "one_line", "open_session"]
+__all__ = ["Array", "Bound", "give_back", "one_line", "open_session"]
 
 PROVIDERS = ["CPUExecutionProvider"]
 
@@ -29,12 +31,19 @@ def open_session(model: bytes) -> ort.InferenceSession:
     return ort.InferenceSession(model, options, providers=PROVIDERS)
 
 
+def give_back() -> None:
+    """Return to the system what starting a model took and has freed. glibc keeps it, several times a large model's size."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library, without malloc_trim(3)
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 class Bound:
     """A model whose inputs are read from, and outputs written to, the same arrays at every run: finding them costs as much as a model."""
 
     def __init__(self, model: bytes, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
         """inputs, outputs: C-contiguous arrays by name; whoever runs the model fills and reads them. Raises whatever onnxruntime raises."""
         self._session = open_session(model)
+        vars(self._session)["_model_bytes"] = None  # kept for another try on other hardware; as large as the weights themselves
         self._binding = self._session.io_binding()
         self._arrays = dict(inputs), dict(outputs)  # an OrtValue is no more than a view of its array, which has to live
         for name, array in inputs.items():
