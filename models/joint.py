@@ -62,6 +62,8 @@ PRODUCTS = 18
 CLIP = 20.0
 """Standard deviations; a forged value may be anything, and must not blind the rest."""
 RIDGE = 1e-4
+LEAST_DEVIATION = 1e-2
+"""Of a feature, in spreads: what hardly ever moved where it was fitted on says nothing of what it means when it does."""
 STRIDE = 2
 """Every second tick is fitted on: neighbours say the same."""
 BLOCK = 120
@@ -151,7 +153,9 @@ def fit_joint(
     )
     if judge == "still":
         return _with(base, limits=rounded(_still_limits(base, drives)))
-    drivers = _drivers(np.corrcoef(everything[:: 4 * STRIDE, m].T), min(PRODUCTS, len(m)))
+    with np.errstate(invalid="ignore"):  # of what stood still there
+        correlation = np.corrcoef(everything[:: 4 * STRIDE, m].T)
+    drivers = _drivers(correlation, min(PRODUCTS, len(m)))
     pairs = np.array([(m[i], m[j]) for at, i in enumerate(drivers) for j in drivers[at:]], np.int64).reshape(-1, 2)
     base = _with(base, pairs=pairs)
     weights, bias, explained = _regress(base, drives)
@@ -257,6 +261,8 @@ def _regress(joint: Joint, drives: Sequence[Drive]) -> tuple[NDArray[np.float64]
     mean = total / rows
     covariance = gram / rows - np.outer(mean, mean)
     deviation = np.sqrt(np.maximum(np.diag(covariance), 1e-12))
+    idle = deviation < LEAST_DEVIATION
+    covariance[idle], covariance[:, idle], deviation[idle] = 0.0, 0.0, 1.0
     inverse = np.linalg.inv(covariance / deviation / deviation[:, None] + RIDGE * np.eye(count))
     weights, left = np.zeros((count, m)), np.zeros(m)
     for at, column in enumerate(joint.monitored.tolist()):
@@ -265,6 +271,7 @@ def _regress(joint: Joint, drives: Sequence[Drive]) -> tuple[NDArray[np.float64]
         block = inverse[np.ix_(part_of, part_of)]
         weights[:, at] = np.linalg.solve(block, inverse[part_of])[0] / deviation * deviation[column]
         left[at] = np.linalg.inv(block)[0, 0]
+    weights[idle] = 0.0
     weights = rounded(weights).astype(np.float32).astype(np.float64)
     return weights, rounded(mean @ weights), 1 - np.minimum(left, 1.0)
 

@@ -37,6 +37,7 @@ STATES = ("switch", "enumeration", "enumeration by its behaviour")
 LATENESS = 1.2
 """Of its period: what a bus last said of a signal is between nothing and a period old, and a little more where it waited."""
 LEAST_DRIVES = 20
+RARE_DRIVES, USUAL_SHARE = 20, 0.8
 STATE_STEPS = 16
 """A signal of which the DBC declares fewer raw steps is a state, and not between two of them."""
 
@@ -84,6 +85,7 @@ def train_joint(table: Table, options: JointOptions, folder: str | Path) -> Pack
         fitted, held = list(table.drives[: len(fitted)]), list(table.drives[len(fitted) :])
     gates = {at for at, name in enumerate(table.names) if _fits(name, options.gates)}
     keep, context, dropped = _roles(table, fitted, gates, options)
+    fitted = _usual(fitted, sorted(context - gates))
     usable = table.choose(keep)
     fitted, held = [drive.choose(keep) for drive in fitted], [drive.choose(keep) for drive in held]
     monitored = [at for at, column in enumerate(keep) if column not in context]
@@ -191,6 +193,17 @@ def _roles(table: Table, fitted: Sequence[Drive], gates: set[int], options: Join
         context &= gates
     keep = [at for at in sorted({*keep, *context}) if table.names[at] not in dropped]
     return keep, context, dropped
+
+
+def _usual(drives: list[Drive], context: Sequence[int]) -> list[Drive]:
+    """Those in which no context is as in fewer than RARE_DRIVES: what so few show holds for none, so it is to be not known here."""
+    first = np.concatenate([drive.values[:, context] for drive in drives[::10]])
+    usual = np.nanmedian(first, axis=0) if len(context) else np.zeros(0)
+    with np.errstate(invalid="ignore"):
+        other = np.array([(drive.values[:, context] != usual).any(axis=0) for drive in drives])
+    rare = (other.sum(axis=0) < RARE_DRIVES) & other.any(axis=0)
+    left = [drive for drive, odd in zip(drives, (other & rare).any(axis=1), strict=True) if not odd]
+    return left if len(left) >= USUAL_SHARE * len(drives) else drives
 
 
 def _step(columns: Sequence[NDArray[np.float64]]) -> float:
