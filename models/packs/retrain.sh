@@ -3,6 +3,7 @@
 # spread over a year, each of another driver, place and age.
 # The same simulator, DBC files and seeds give the same bytes. Usage: models/packs/retrain.sh [FOLDER [PACK...]]   (default: models/packs, all)
 set -eu
+export OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 # with more, sums are made in another order, and the last digits differ
 root=$(cd "$(dirname "$0")/../.." && pwd)
 cansight=${CANSIGHT:-cansight}
 vehicle=$root/dbc/vehicles/cansight_ev
