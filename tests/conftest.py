@@ -35,6 +35,15 @@ def _shares(file: Path) -> bool:
     return 'scope="module"' in file.read_text(encoding="utf-8")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hypothesis judges no time: by itself it fails an example that takes 0.2 s, and data that take a second, of whatever machine."""
+    if config.pluginmanager.hasplugin("hypothesispytest"):  # the virtual machine's suite runs without: it would take seconds to import
+        from hypothesis import HealthCheck, settings
+
+        settings.register_profile("untimed", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        settings.load_profile("untimed")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     return ByWhatIsShared(config, log)

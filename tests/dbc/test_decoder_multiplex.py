@@ -20,6 +20,7 @@ from dbc.frames import FrameBlock
 from dbc.validity import Reason
 
 SOAK = bool(os.environ.get("CANSIGHT_SOAK"))  # then a million frames
+SUPPRESSED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +55,7 @@ def random_dbc(random: np.random.Generator) -> str:
     return 'VERSION ""\n\nBU_: ECU\n\nBO_ 256 Made: 16 ECU\n' + "\n".join(lines) + "\n\n" + "\n".join(ranges) + "\n"
 
 
-@settings(max_examples=5_000 if SOAK else 150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5_000 if SOAK else 150, deadline=None, suppress_health_check=SUPPRESSED)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_random_multiplexing_gives_cantools_signals_and_values(tmp_path: Path, seed: int) -> None:
     random = np.random.default_rng(seed)
@@ -95,7 +96,7 @@ def reference(message: Any, payload: bytes, codec: Any = None) -> dict[str, floa
     return found
 
 
-@settings(max_examples=4_000 if SOAK else 60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4_000 if SOAK else 60, deadline=None, suppress_health_check=SUPPRESSED)
 @given(seed=st.integers(0, 2**32 - 1), width=st.sampled_from([1, 8, 12, 64, 100]))
 def test_frames_of_any_kind_do_no_harm(tmp_path: Path, seed: int, width: int) -> None:
     """Any identifier, flag, channel, length and stamp: a value is valid, or has a reason and is not a number."""
