@@ -17,6 +17,9 @@ from models.runtime import PackRuntime, Score
 
 __all__ = ["Judgement", "PackJudge"]
 
+FOLLOWED_TICKS = 600
+"""Levels that follow are worth keeping so often: a vehicle whose agent dies loses ten minutes of them."""
+
 
 class Judgement(msgspec.Struct, frozen=True):
     """What a pack says of one tick.
@@ -31,7 +34,7 @@ class Judgement(msgspec.Struct, frozen=True):
     since_ms: int | None
 
 
-class _Memory(msgspec.Struct, forbid_unknown_fields=True):
+class _Memory(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """What `PackJudge` remembers; a few kilobytes at most."""
 
     model: str
@@ -47,6 +50,8 @@ class _Memory(msgspec.Struct, forbid_unknown_fields=True):
     total: list[float] = []
     """(m,) sum of the offsets over the judged ticks of the drive at hand."""
     baseline: BaselineState = BaselineState()
+    levels: list[float] = []
+    """What a pack of the rung following hands from tick to tick."""
 
 
 class PackJudge:
@@ -63,7 +68,8 @@ class PackJudge:
         self._memory = self._fresh()
         self._total = np.zeros(len(self._monitored))
         self.revision = 0
-        """Counts what is worth keeping over a restart: an ended drive, a finding's transition, a reset. Ticks are not."""
+        """Counts what is worth keeping: a drive's end, a finding's transition, a reset, ten minutes of levels. Ticks are not."""
+        self._follows = manifest.rung == "following"
         runtime.set_baseline(None)
 
     @property
@@ -128,7 +134,7 @@ class PackJudge:
                 memory.level = level
         else:
             level = None
-        if transition is not None:
+        if transition is not None or (self._follows and memory.drive.ticks % FOLLOWED_TICKS == 0):
             self.revision += 1
         return Judgement(score, transition, level, since if transition is Transition.CLEARED else memory.alarm.since_ms)
 
@@ -159,7 +165,7 @@ class PackJudge:
 
     def state(self) -> bytes:
         """What `restore` takes, as JSON: a few hundred bytes, 30 drives' means of each monitored signal at most."""
-        self._memory.total = self._total.tolist()
+        self._memory.total, self._memory.levels = self._total.tolist(), self.runtime.state.tolist()
         return msgspec.json.encode(self._memory)
 
     def restore(self, data: bytes) -> bool:
@@ -173,10 +179,14 @@ class PackJudge:
             return False
         if len(memory.total) != count or any(len(drive) != count for drive in memory.baseline.drives):
             raise StateError(f"pack {self.pack.folder}: the state that was kept of it is not of {count} signals; it begins anew")
+        if memory.levels and len(memory.levels) != len(self.runtime.state):
+            raise StateError(f"pack {self.pack.folder}: the levels that were kept of it are not {len(self.runtime.state)}; it begins anew")
         self._memory = memory
         self._total = np.array(memory.total, np.float64)
         self.runtime.reset()
         self.runtime.set_baseline(self.baseline)
+        if memory.levels:
+            self.runtime.go_on(memory.levels)
         if memory.axis != self._axis:
             memory.axis = self._axis
             self.restart()

@@ -121,6 +121,15 @@ class PackRuntime:
         self._filled = 0
         self._last_ms = None
 
+    @property
+    def state(self) -> NDArray[np.float64]:
+        """(s,) what the newest tick leaves for the next: of packs of the rung following, of others empty."""
+        return self._next.astype(np.float64)
+
+    def go_on(self, state: Sequence[float]) -> None:
+        """Take a state (s,) that this model has left."""
+        self._next[:] = state
+
     def score(self, values: NDArray[np.float64], tick_ms: int | None = None) -> Score:
         """Score one tick.
 

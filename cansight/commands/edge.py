@@ -37,7 +37,11 @@ def edge() -> None:
 def run(config_file: Path, verbose: bool) -> None:
     """Run the agent until SIGTERM, Ctrl-C, or (with run.stop_when_drained) the receipted end of the log."""
     import logging
+    import os
+    import signal
 
+    if not os.isatty(0):  # of a closed terminal it means the end; from elsewhere new packs, which a start reads anyway
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     config = _load(config_file)
     from cansight.service import Service
     from edge.agent import run as run_agent

@@ -19,7 +19,9 @@ from edge.pack_keeper import PackKeeper
 from edge.pack_record import PackRecord
 from edge.surroundings import STEADY_TICKS, ChangeWatch
 from models.drift import LEARN, RECENT, Changes, Drift, DriftState
+from models.judge import FOLLOWED_TICKS
 from models.pack import Pack
+from models.runtime import PackRuntime
 from models.tables import Drive, Table
 from models.train import Options, train_pca
 from wire.messages import FindingMessage
@@ -169,3 +171,38 @@ def test_other_operating_points_are_noticed_and_then_known() -> None:
     assert winter.index(True) < RECENT
     assert winter[winter.index(True) :].index(False) == LEARN
     assert state.drifted == ()
+
+
+def test_levels_that_follow_go_on_in_the_same_boot_and_begin_anew_in_the_next(tmp_path: Path) -> None:
+    values = np.concatenate([ticks(np.random.default_rng(seed), 0.0) for seed in (1, 2, 3)])
+    learned = Table(NAMES, UNITS, (Drive("run", 1000 * np.arange(TICKS), values[:TICKS]),))
+    pack = train_pca(learned, Options("loop", "coolant_leak", rung="following"), tmp_path / "loop")
+    cut = FOLLOWED_TICKS + 100
+
+    def scores(detector: Detector, first: int, last: int) -> list[float]:
+        found = []
+        for row in range(first, last):
+            value = np.array([0.0, *values[row]])
+            detector.step(Snapshot(1000 * (row + 1) * 1_000_000, 0, np.zeros(3, np.int64), np.zeros(3, np.uint8), value))
+            found.append(detector._history[-1].score or 0.0)
+        return found
+
+    def fresh(boot: str) -> Detector:
+        return Detector(pack, schema(NAMES), boot)
+
+    through = scores(fresh("boot 1"), 0, len(values))
+    whole = PackRuntime(pack)  # a vehicle runs the part of the graph that gives the score
+    np.testing.assert_allclose(through, [whole.score(row).score or 0.0 for row in values], rtol=1e-9)
+
+    before = fresh("boot 1")
+    scores(before, 0, cut)
+    assert before.revision  # now and then, so that a power cut costs minutes
+    states = DetectorStates(tmp_path)
+    states.write([before], {})
+    after, later = fresh("boot 1"), fresh("boot 2")
+    kept = DetectorStates(tmp_path)
+    kept.read()
+    kept.restore(after)
+    kept.restore(later)
+    assert scores(after, cut, len(values)) == through[cut:]
+    assert scores(later, cut, cut + 5) == scores(fresh("boot 3"), cut, cut + 5) != through[cut : cut + 5]

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -231,3 +232,16 @@ def test_every_setting_is_in_the_reference_and_nothing_else() -> None:
         else:
             found.add(field.name)
     assert documented == found
+
+
+def test_a_hangup_before_the_agent_is_ready_does_not_end_it(tmp_path: Path) -> None:
+    settings = tmp_path / "edge.toml"
+    os.mkfifo(settings)
+    command = [sys.executable, "-m", "cansight", "edge", "run", "-c", str(settings)]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as agent:
+        with settings.open("w") as said:  # opens when the agent reads it
+            agent.send_signal(signal.SIGHUP)
+            said.write("vehicle = 1\n")
+        _, errors = agent.communicate(timeout=PATIENCE_S)
+    assert agent.returncode == 2
+    assert "vehicle" in errors
