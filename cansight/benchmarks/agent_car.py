@@ -94,10 +94,11 @@ def frames(messages: Wanted) -> Iterator[tuple[int, bytes]]:
         yield bus, next(next(in_turn[bus]))
 
 
-def manifests() -> list[Path]:
+def manifests(of: str = "packs") -> list[Path]:
+    """Of the shipped packs in a folder of `models`: `packs`, or `network_packs`, which look at every message of the car."""
     import models
 
-    return sorted((Path(models.__file__).parent / "packs").glob("*/manifest.json"))
+    return sorted((Path(models.__file__).parent / of).glob("*/manifest.json"))
 
 
 def _pack_signals() -> set[str]:
