@@ -98,7 +98,7 @@ def evaluate(
 
     DATA: tables (.csv, .parquet), CAN logs (with --dbc), or folders of `cansight sim dataset`, of which the test vehicles' ticks are taken;
     or a SCENARIO.toml of days: its cars are simulated while they are judged, each after its first drives.
-    PACK_DIR may be a folder of packs: then their findings together are evaluated, and whether the first one names the right fault.
+    PACK_DIR may be a folder of packs, or of such folders: then their findings together are evaluated, and whether the first one names the right fault.
     What is faulty: --labels, --truth, --healthy, or the truth files beside DATA. Intervals are 95 %, two-sided.
     """
     from models.evaluation.judging import Request, run
@@ -188,7 +188,7 @@ def _packs(folder: Path) -> list[Path] | None:
     """The packs of a folder of packs; None where the folder is a pack itself, or nothing."""
     if (folder / "manifest.json").exists() or not folder.is_dir():
         return None
-    return sorted(one.parent for one in folder.glob("*/manifest.json")) or None
+    return sorted(one.parent for one in (*folder.glob("*/manifest.json"), *folder.glob("*/*/manifest.json"))) or None
 
 
 def _together(requests: Sequence["Request"], spare_s: float, as_json: bool) -> None:
