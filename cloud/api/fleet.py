@@ -1,5 +1,6 @@
 """Vehicles: which there are, and what each of them says now."""
 
+import dataclasses
 import time
 from collections import Counter
 from typing import Annotated, Any, Literal
@@ -25,10 +26,15 @@ SILENT_MS = 120_000  # heard of longer ago than this, a vehicle counts as silent
 
 
 class VehiclesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`q`: part of a vehicle's id or model. `cursor`: the `next` of the answer before."""
+    """`q`: part of a vehicle's id or model. `cursor`: the `next` of the answer before.
+
+    `order`: by id, or those first that want attention: the silent ones, who fell silent last before the others, then those with open
+    tickets.
+    """
 
     q: Annotated[str, msgspec.Meta(max_length=100)] = ""
     state: Literal["online", "silent"] | None = None
+    order: Literal["vehicle", "attention"] = "vehicle"
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)] = MAX_LIMIT
     cursor: Annotated[str, msgspec.Meta(max_length=500)] | None = None
 
@@ -43,7 +49,6 @@ class VehicleRow(msgspec.Struct, frozen=True):
     vehicle: str
     model: str
     last_tick_ms: int | None
-    signals: int
     open_tickets: int
     online_ms: int | None
     gone_ms: int | None
@@ -53,16 +58,21 @@ class VehicleRow(msgspec.Struct, frozen=True):
 
 
 class VehicleShown(VehicleRow, frozen=True):
-    """A vehicle with what its agent last said of itself; `status` is null where it has not, and for an owner."""
+    """A vehicle with what its agent last said of itself; `status` is null where it has not, and for an owner.
 
+    `signals`: those with a value now.
+    """
+
+    signals: int = 0
     status: dict[str, Any] | None = None
 
 
 class VehicleList(msgspec.Struct, frozen=True):
-    """Vehicles by id. `next`: the cursor of the next page. `counts`: of the whole fleet, by state."""
+    """A page of vehicles. `next`: the cursor of the next one. `found`: how many the question finds. `counts`: the whole fleet by state."""
 
     vehicles: list[VehicleRow]
     next: str | None
+    found: int
     counts: dict[str, int]
 
 
@@ -90,6 +100,17 @@ def state_of(online_ms: int | None, gone_ms: int | None) -> Literal["online", "s
     return "online" if time.time_ns() // 1_000_000 - online_ms < SILENT_MS else "silent"
 
 
+def _by_name(row: VehicleRow) -> tuple[int, int, str]:
+    return 0, 0, row.vehicle
+
+
+def _wanting(row: VehicleRow) -> tuple[int, int, str]:
+    """What has just stopped can still be helped."""
+    if row.state == "silent":
+        return 0, -(row.gone_ms or row.online_ms or row.last_tick_ms or 0), row.vehicle
+    return 1, -row.open_tickets, row.vehicle
+
+
 class Fleet:
     """Lists and newest values."""
 
@@ -109,23 +130,28 @@ class Fleet:
 
     def vehicles(self, who: Principal, query: VehiclesQuery) -> VehicleList:
         """Every vehicle that has values."""
-        after = position_of(query.cursor, str) if query.cursor is not None else ""
+        place = _wanting if query.order == "attention" else _by_name
+        after = position_of(query.cursor, tuple[int, int, str]) if query.cursor is not None else None
         rows = self._rows(who, [one for one in self._models.summaries() if who.sees(one.vehicle)])
         counts = {"online": 0, "silent": 0}
         for row in rows:
             counts[row.state] += 1
         part = query.q.casefold()
         rows = [row for row in rows if query.state in (None, row.state) and part in f"{row.vehicle} {row.model}".casefold()]
-        left = sorted((row for row in rows if row.vehicle > after), key=lambda row: row.vehicle)
+        left = sorted((row for row in rows if after is None or place(row) > after), key=place)
         page = self._with_quality(who, left[: query.limit])
-        return VehicleList(page, cursor_at(page[-1].vehicle) if len(left) > len(page) else None, counts)
+        return VehicleList(page, cursor_at(place(page[-1])) if len(left) > len(page) else None, len(rows), counts)
 
     def vehicle(self, who: Principal, path: VehiclePath) -> VehicleShown:
         """One vehicle."""
-        for row in self._with_quality(who, self._rows(who, [one for one in self._models.summaries() if one.vehicle == path.vehicle])):
-            said = None if who.is_owner else self._backend.heard().get(path.vehicle)
-            return VehicleShown(**msgspec.structs.asdict(row), status=dict(said) if said is not None else None)
-        raise unknown(path.vehicle)
+        newest = self._backend.store.newest(path.vehicle)
+        if newest is None:
+            raise unknown(path.vehicle)
+        one = dataclasses.replace(self._models.summary(path.vehicle), last_tick_ms=newest)
+        [row] = self._with_quality(who, self._rows(who, [one]))
+        said = None if who.is_owner else self._backend.heard().get(path.vehicle)
+        status = dict(said) if said is not None else None
+        return VehicleShown(**msgspec.structs.asdict(row), signals=self._count(path.vehicle), status=status)
 
     def _rows(self, who: Principal, summaries: list[VehicleSummary]) -> list[VehicleRow]:
         stats = self._backend.stats()
@@ -140,10 +166,9 @@ class Fleet:
                 online_ms = online_ms if online_ms is not None and who.covers(online_ms) else None
                 gone_ms = gone_ms if gone_ms is not None and who.covers(gone_ms) else None
                 tiers = self._open_of(who)
-            count = self._count(one.vehicle)
             state = state_of(online_ms, gone_ms)
             by_tier = {tier.value: tiers[tier] for tier in Tier if tier in tiers}
-            row = VehicleRow(one.vehicle, one.model, last_tick_ms, count, sum(tiers.values()), online_ms, gone_ms, state, by_tier, None)
+            row = VehicleRow(one.vehicle, one.model, last_tick_ms, sum(tiers.values()), online_ms, gone_ms, state, by_tier, None)
             rows.append(row)
         return rows
 

@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import web
 
 from cloud.api.backend import Backend
+from cloud.api.models import probe
 from cloud.api.route import Route
 from cloud.metrics import CONTENT_TYPE, exposition
 from cloud.roles import Role
@@ -40,7 +41,7 @@ class Health:
 
     async def readyz(self) -> Healthy:
         """Queries are answered too; 503 with the reason where not."""
-        await asyncio.to_thread(self._backend.store.vehicles)
+        await asyncio.to_thread(probe, self._backend.store)
         await asyncio.to_thread(self._backend.tickets.open_counts)
         return Healthy(True)
 

@@ -1,5 +1,7 @@
 """What a vehicle is: its model's schema and catalogue, by what the store says of it; and how far its values reach into a period."""
 
+import threading
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,11 +15,16 @@ if TYPE_CHECKING:
     from dbc.catalogue import Catalogue
     from dbc.schema import Schema
 
-__all__ = ["VehicleModels", "last_values", "newest_within", "unknown"]
+__all__ = ["VehicleModels", "last_values", "newest_within", "probe", "unknown"]
 
 STEP_MS = 3_600_000
 STEPS = 24
 """A period's last tick is looked for this far before its end; a car that stood for longer has none to show."""
+
+
+NOBODY = "0" * 16  # a vehicle's id that is nobody's: the chance is 2 to the -64
+FRESH_S = 2.0
+"""Who asks for all vehicles within this time gets the same answer: for thousands of them the store works for tenths of a second."""
 
 
 class VehicleModels:
@@ -26,14 +33,18 @@ class VehicleModels:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._of: dict[str, VehicleSummary] = {}
+        self._good_until_s = 0.0
+        self._asking = threading.Lock()
 
     def summaries(self) -> list[VehicleSummary]:
-        there = self._backend.store.vehicles()
-        self._of = {one.vehicle: one for one in there}
-        return there
+        with self._asking:
+            if time.monotonic() >= self._good_until_s:
+                self._of = {one.vehicle: one for one in self._backend.store.vehicles()}
+                self._good_until_s = time.monotonic() + FRESH_S
+            return list(self._of.values())
 
     def summary(self, vehicle: str) -> VehicleSummary:
-        """A vehicle as it was when the store was last asked. Raises NotFound."""
+        """A vehicle as it was when the store was last asked for all. Raises NotFound."""
         if vehicle not in self._of:
             self.summaries()
         if vehicle not in self._of:
@@ -49,6 +60,11 @@ class VehicleModels:
 
     def named(self, model: str) -> "tuple[Schema | None, Catalogue | None]":
         return self._backend.models.get(model, (None, None))
+
+
+def probe(store: Store) -> None:
+    """One small question, whatever the fleet's size. Raises as the store's queries do."""
+    store.newest(NOBODY)
 
 
 def unknown(vehicle: str) -> NotFound:

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cloud.api.backend import Backend
 from cloud.api.guard import BadRequest
+from cloud.api.models import probe
 from cloud.api.route import Route
 from cloud.errors import CloudError
 from cloud.quarantine import Item
@@ -20,6 +21,7 @@ __all__ = ["System"]
 
 MOST_ITEMS = 500
 MOST_REASONS = 20
+BY_VEHICLE = frozenset({"online_ms", "gone_ms"})  # in /api/vehicles
 MOST_POSITIONS = 1000
 ANSWER_S = 20.0  # for the running cloud to replay; it goes on all the same
 ASK_EVERY_S = 0.1
@@ -41,8 +43,9 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class SystemShown(msgspec.Struct, frozen=True):
-    """`stats`: the aggregator's counters since its start; `delays`: from the bus to the store's query, in seconds; `sinks`: how far behind
-    the landing log each is, and what it says of its store."""
+    """`stats`: the aggregator's counters since its start, without what it says of each vehicle; `delays`: from the bus to the store's query,
+    in seconds; `sinks`: how far behind the landing log each is, and what it says of its store.
+    """
 
     now_ms: int
     store: Part
@@ -124,12 +127,12 @@ class System:
         stats = backend.stats()
         return SystemShown(
             now_ms=time.time_ns() // 1_000_000,
-            store=_tried(backend.store.vehicles),
+            store=_tried(lambda: probe(backend.store)),
             tickets=_tried(backend.tickets.open_counts),
             sinks=stats.get("sinks", {}),
             delays=stats.get("delays", {}),
             quarantine=Held(backend.quarantine.held, backend.quarantine.reasons(MOST_REASONS)),
-            stats=stats,
+            stats={name: value for name, value in stats.items() if name not in BY_VEHICLE},
         )
 
     def quarantine(self, query: QuarantineQuery) -> QuarantineShown:

@@ -58,7 +58,7 @@ export class FleetView {
   async refresh() {
     const asked = `${this.state} ${this.search.value}`;
     const [fleet, tickets, system] = await Promise.all([
-      get("/api/vehicles", { q: this.search.value.trim(), state: this.state, limit: 1000 }),
+      get("/api/vehicles", { q: this.search.value.trim(), state: this.state, order: "attention", limit: MOST }),
       get("/api/tickets", { limit: 1 }),
       get("/api/system"),
       this.refreshQuality(),
@@ -66,12 +66,9 @@ export class FleetView {
     if (asked !== `${this.state} ${this.search.value}`) return;
     this.shown = true;
     this.showFigures(fleet, tickets, system);
-    // the silent ones first, the one that has been silent for longest last among them: what has just stopped can still be helped
-    const silence = (one) => (one.state === "silent" ? heard(one) : Infinity);
-    const vehicles = [...fleet.vehicles].sort((a, b) => (a.state === "silent") === (b.state === "silent")
-      ? (a.state === "silent" ? silence(b) - silence(a) : b.open_tickets - a.open_tickets || a.vehicle.localeCompare(b.vehicle)) : a.state === "silent" ? -1 : 1);
-    say(this.about, vehicles.length > MOST ? t("firstOf", { count: MOST, all: vehicles.length }) : count(vehicles.length));
-    keep(this.body, vehicles.slice(0, MOST), (one) => one.vehicle, (one) => this.row(one), (row, one) => this.update(row, one));
+    const { vehicles, found } = fleet;
+    say(this.about, found > vehicles.length ? t("firstOf", { count: count(vehicles.length), all: count(found) }) : count(found));
+    keep(this.body, vehicles, (one) => one.vehicle, (one) => this.row(one), (row, one) => this.update(row, one));
     this.rows.mark();
     this.table.classList.toggle("no-quality", !vehicles.some((one) => one.completeness != null));
     this.table.hidden = vehicles.length === 0;

@@ -73,7 +73,6 @@ def test_vehicles_are_listed_with_what_is_known_of_them(fleet: tuple[str, Store,
         "vehicle": VEHICLE,
         "model": MODEL,
         "last_tick_ms": START_MS + 1000 * (TICKS - 1),
-        "signals": len(store.signals(VEHICLE)),
         "open_tickets": 1,
         "online_ms": first["online_ms"],
         "gone_ms": None,
@@ -82,6 +81,12 @@ def test_vehicles_are_listed_with_what_is_known_of_them(fleet: tuple[str, Store,
         "completeness": None,
     }
     assert (second["vehicle"], second["open_tickets"], second["online_ms"]) == (OTHER, 0, None)
+    shown = get(url, f"/api/vehicles/{VEHICLE}")
+    assert shown == first | {"signals": len(store.signals(VEHICLE)), "status": None, "online_ms": shown["online_ms"]}
+    pages = [get(url, "/api/vehicles?order=attention&limit=1")]
+    pages.append(get(url, f"/api/vehicles?order=attention&limit=1&cursor={pages[0]['next']}"))
+    assert [(one["vehicles"][0]["vehicle"], one["found"]) for one in pages] == [(OTHER, 2), (VEHICLE, 2)]  # who is silent comes first
+    assert pages[1]["next"] is None
 
 
 def test_signals_have_value_unit_and_words(fleet: tuple[str, Store, TicketService]) -> None:
@@ -170,7 +175,7 @@ SERIES = f"/api/vehicles/{VEHICLE}/series"
         ),
         ("/api/tickets?handling=lost", "handling: expected one of new, acknowledged, scheduled, in workshop, closed, found 'lost'"),
         ("/api/tickets?lang=de", "lang: expected one of en, zh, found 'de'"),
-        ("/api/vehicles?x=%0d%0aSet-Cookie:a", "there is no such parameter here; expected only q, state, limit, cursor"),
+        ("/api/vehicles?x=%0d%0aSet-Cookie:a", "there is no such parameter here; expected only q, state, order, limit, cursor"),
         ("/api/stats?x=1", "there is no such parameter here; expected none"),
         ("/api/tickets?cursor=e30", "cursor: expected the `next` of an answer to the same question, found 'e30'"),
     ],
@@ -285,6 +290,8 @@ class FaultyStore:
         if vehicle == "slow":
             self.hanging.set()
             assert self.go.wait(60)
+        if self.error is not None:
+            raise self.error
         return START_MS
 
     def signals(self, vehicle: str) -> list[SignalValue]:

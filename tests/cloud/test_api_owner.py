@@ -54,8 +54,9 @@ ASKED: dict[str, list[str]] = {
     "hidden": ["1", "0"],
     "q": ["code", "the-assignee", OTHER],
     "state": ["online", "silent"],
+    "order": ["attention"],
     "limit": ["1", "500"],
-    "cursor": ["OTk5", "IiI"],  # 999, ""
+    "cursor": ["OTk5", "WzAsMCwiIl0"],  # 999, [0,0,""]
     "lang": ["zh"],
     "from_day": ["2025-10-09", "1970-01-01"],
     "to_day": ["2025-10-09"],
