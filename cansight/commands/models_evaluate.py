@@ -98,7 +98,8 @@ def evaluate(
 
     DATA: tables (.csv, .parquet), CAN logs (with --dbc), or folders of `cansight sim dataset`, of which the test vehicles' ticks are taken;
     or a SCENARIO.toml of days: its cars are simulated while they are judged, each after its first drives.
-    PACK_DIR may be a folder of packs, or of such folders: then their findings together are evaluated, and whether the first one names the right fault.
+    PACK_DIR may be a folder of packs, or of such folders: then their findings together are evaluated, and whether the first one names the
+    right fault.
     What is faulty: --labels, --truth, --healthy, or the truth files beside DATA. Intervals are 95 %, two-sided.
     """
     from models.evaluation.judging import Request, run
