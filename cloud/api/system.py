@@ -43,7 +43,7 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class SystemShown(msgspec.Struct, frozen=True):
-    """`stats`: the aggregator's counters since its start, without what it says of each vehicle; `delays`: from the bus to the store's query,
+    """`stats`: the aggregator's counters since its start, without what is of one vehicle; `delays`: from the bus to the store's query,
     in seconds; `sinks`: how far behind the landing log each is, and what it says of its store.
     """
 
