@@ -381,6 +381,7 @@ class Cloud:
             "database_error": self._database_error,
             "replica": self.config.broker.replica,
             "delays": self._delays.summary(_now_ms()),
+            "within": self._delays.within(),
             "lake": dict(self._lake),
             "quality": self._fleet,
             "windows_made": self._windows.done if self._windows is not None else 0,

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from cloud.events import TickRows
 
-__all__ = ["BACKLOG_S", "Delays"]
+__all__ = ["BACKLOG_S", "WITHIN_S", "Delays"]
 
 BACKLOG_S = 60.0
 BIN_MS = 20
 BINS = 6000  # two minutes
+WITHIN_BINS = 5
+WITHIN_S = WITHIN_BINS * BIN_MS / 1000
 KEPT_MINUTES = 10
 TICK_MS = 1000
 
@@ -63,6 +65,13 @@ class Delays:
         with self._lock:
             recent = [minute for minute in self._minutes if minute.start_ms > now_ms - KEPT_MINUTES * 60_000]
             return {"recent": _told(recent), "start": _told([self._whole])}
+
+    def within(self) -> list[int]:
+        """Since the start: ticks that were less than WITHIN_S, 2 WITHIN_S … late, to where all were. Of two such lists the difference says
+        how late what came between was. Without backlogs."""
+        with self._lock:
+            sums = np.cumsum(self._whole.counts)[WITHIN_BINS - 1 :: WITHIN_BINS]
+        return sums[: int(np.searchsorted(sums, sums[-1])) + 1].tolist() if sums[-1] else []
 
 
 def _told(parts: list[_Minute]) -> dict[str, float | int | None]:

@@ -71,7 +71,7 @@ class SignalLines:
         changed = value[1:].view(np.int64) != value[:-1].view(np.int64)
         for number, tick in enumerate(ticks):
             places = changed[number - 1].nonzero()[0] if number else None
-            if places is None or len(places) > len(layout.prefixes) // 4:
+            if places is None or len(places) > len(layout.prefixes) * 0.6:
                 fields = [prefix + text for prefix, text in zip(layout.prefixes, _texts(value[number]), strict=True)]
             elif len(places):
                 for place, text in zip(places.tolist(), _texts(value[number].take(places)), strict=True):

@@ -37,8 +37,9 @@ def clock_for(opened: Opened, of_its_boot: Callable[[], Clock | None]) -> Clock 
 
 def _fits(opened: Opened, clock: Clock) -> bool:
     newest = _newest_ms(opened.message)
-    said = clock if newest is None else Clock(boot_ms=newest, utc_ms=newest - clock.boot_ms + clock.utc_ms, source=clock.source)
-    return credible(said, opened.received_ms)
+    if newest is None:
+        return credible(clock, opened.received_ms)
+    return clock.source == "log" or newest - clock.boot_ms + clock.utc_ms <= opened.received_ms + AHEAD_MS
 
 
 def _newest_ms(message: object) -> int | None:

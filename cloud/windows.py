@@ -31,7 +31,11 @@ def hours_of(rows: Iterable[TickRows]) -> set[tuple[str, str, int]]:
     found = set()
     for batch in rows:
         if not batch.replay:
-            found |= {(batch.vehicle, batch.model, hour) for hour in set((batch.tick_ms // HOUR_MS * HOUR_MS).tolist())}
+            ticks = batch.tick_ms.tolist()
+            if ticks and ticks[0] // HOUR_MS == ticks[-1] // HOUR_MS:  # they ascend
+                found.add((batch.vehicle, batch.model, ticks[0] // HOUR_MS * HOUR_MS))
+            else:
+                found |= {(batch.vehicle, batch.model, tick // HOUR_MS * HOUR_MS) for tick in ticks}
     return found
 
 

@@ -1,6 +1,7 @@
 """`cansight cloud`: the aggregator with its sinks, API and page; what is wrong with its settings; a broker for trying it out."""
 
 import asyncio
+import gc
 import json
 import sys
 from pathlib import Path
@@ -40,6 +41,9 @@ def run(config_file: Path, verbose: bool, as_json: bool) -> None:
     service = Service()
 
     def ready(url: str) -> None:
+        # Thousands of messages are kept for the sinks, none of them in a cycle: the collector need not walk over them so often.
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
         service.ready()
         click.echo(json.dumps({"url": url}) if as_json else f"the page is at {url}")
         sys.stdout.flush()

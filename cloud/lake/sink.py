@@ -15,7 +15,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from cloud.events import Event, FindingEvent, GapEvent, StatusEvent, TickRows
-from cloud.lake.folders import EVENTS, REPLAYS, TICKS, Folders, day_of, new_name, write, writing
+from cloud.lake.folders import DAY_MS, EVENTS, REPLAYS, TICKS, Folders, day_of, new_name, write, writing
 from cloud.lake.rows import KEYS, Layout, event_table, signal_fields
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class LakeSink:
 
 def _keys(batches: Sequence[TickRows]) -> list[tuple[str, str]]:
     """(day, vehicle) of the file's rows: what else is read for these is laid over it."""
-    found: dict[str, set[str]] = defaultdict(set)
+    found: dict[str, set[int]] = defaultdict(set)
     for batch in batches:
-        found[batch.vehicle] |= {day_of(int(batch.tick_ms.min())), day_of(int(batch.tick_ms.max()))}
-    return [(day, vehicle) for vehicle, days in found.items() for day in sorted(days)]
+        found[batch.vehicle].update(tick // DAY_MS for tick in batch.tick_ms[[0, -1]].tolist())  # they ascend
+    return [(day_of(day * DAY_MS), vehicle) for vehicle, days in found.items() for day in sorted(days)]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from cloud.events import VALID, Event, FindingEvent, GapEvent, StatusEvent, TickRows
+from cloud.events import Event, FindingEvent, GapEvent, StatusEvent, TickRows
 from cloud.lake.folders import DAY_MS
 from cloud.quality.day import Day, Dropped
 from cloud.quality.figures import figures
@@ -67,7 +67,7 @@ class QualitySink:
         self._touched = set()
 
     def _take_rows(self, rows: TickRows) -> None:
-        stream, valid = rows.stream.hex(), rows.reason.size - int(np.count_nonzero(rows.reason != VALID))
+        stream, valid = rows.stream.hex(), rows.reason.size - int(np.count_nonzero(rows.reason))  # 0 is VALID
         ticks = rows.tick_ms.tolist()
         first, last = ticks[0] // DAY_MS, ticks[-1] // DAY_MS
         for number in range(first, last + 1) if first != last else (first,):

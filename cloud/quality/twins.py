@@ -72,8 +72,16 @@ def far_apart(values: NDArray[np.float64], floor: float) -> tuple[NDArray[np.int
         none = np.zeros(values.shape[1], np.int64)
         return none, none
     rows = judged.any(axis=1)
-    middle = np.nanmedian(values[rows], axis=1)[:, None]
+    middle = _medians(values[rows])[:, None]
     # of two the median is their mean, and each is half as far from it as from the other
     pair = np.where(there[rows].sum(axis=1) == 2, 2.0, 1.0)[:, None]
     apart = pair * np.abs(values[rows] - middle) > TWIN_RULE * np.maximum(np.abs(middle), floor)
     return judged.sum(axis=0), (apart & judged[rows]).sum(axis=0)
+
+
+def _medians(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """values (t, k), at least one in each row not NaN -> (t,). np.nanmedian takes ten times as long for a few rows."""
+    ordered = np.sort(values, axis=1)  # NaN last
+    there, row = np.isfinite(values).sum(axis=1), np.arange(len(values))
+    middle: NDArray[np.float64] = (ordered[row, (there - 1) // 2] + ordered[row, there // 2]) / 2
+    return middle

@@ -49,6 +49,8 @@ CUTS_IN_A_ROW = 16  # batches cut before the sockets are looked at again
 ANNOUNCE_S = 0.002  # processor time of an announcement, with room
 PATIENCE_S = 120.0  # for the whole fleet to connect
 POLL_S = 0.2
+GRAIN_S = 0.02  # between two looks at the sockets of thousands of vehicles: one waking is for many of them, and a batch is late by no more
+GRAIN_OF_S = 1e-5  # of a vehicle's: a small fleet looks at once
 
 
 @dataclass
@@ -118,7 +120,8 @@ class Fleet:
         self._source: Source | None = None
         self._block: NDArray[np.int64] | None = None
         self._start_utc_ms = 0
-        self._looked_s = self._saved_s = self._started_s = 0.0
+        self._looked_s = self._saved_s = self._started_s = self._turned_s = 0.0
+        self._grain_s = min(GRAIN_S, GRAIN_OF_S * plan.vehicles)
         self._steps = np.arange(plan.ticks_per_batch, dtype=np.int64) * TICK_MS
         self._stop = False
 
@@ -306,6 +309,11 @@ class Fleet:
 
     def _turn(self, now_s: float, wait_s: float) -> None:
         """Look at the sockets, connect who is due, and now and then at every vehicle."""
+        if wait_s > 0 and (rest_s := self._turned_s + self._grain_s - now_s) > 0:
+            time.sleep(rest_s)
+            now_s = time.monotonic()
+            wait_s = max(0.0, wait_s - rest_s)
+        self._turned_s = now_s
         connects = self._connects
         if connects:
             wait_s = max(0.0, min(wait_s, connects[0][0] - now_s))

@@ -5,12 +5,13 @@ import dataclasses
 import numpy as np
 from cloud_samples import START_MS, make_rows
 
-from cloud.delays import Delays
+from cloud.delays import WITHIN_S, Delays
 
 
 def test_percentiles_are_those_of_the_ticks_and_a_backlog_is_apart() -> None:
     delays = Delays()
     assert delays.summary(START_MS)["start"]["p99_s"] is None
+    assert delays.within() == []
     rng = np.random.default_rng(1)
     expected = []
     for number in range(500):
@@ -20,6 +21,8 @@ def test_percentiles_are_those_of_the_ticks_and_a_backlog_is_apart() -> None:
         delays.add([batch], now_ms)
     late = make_rows(range(4))
     delays.add([dataclasses.replace(late, received_ms=START_MS + 90_000), dataclasses.replace(late, replay=True)], START_MS + 1_000_000)
+    assert delays.within() == [sum(one < edge * round(1000 * WITHIN_S) for one in expected) for edge in range(1, len(delays.within()) + 1)]
+    assert delays.within()[-1] == len(expected)
     told = delays.summary(START_MS + 1_000_000)["start"]
     assert (told["ticks"], told["backlog"]) == (1000, 4)
     assert told["greatest_s"] == max(expected) / 1000
