@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from cloud.events import VALID, FindingEvent, GapEvent, StatusEvent, TickRows
 from dbc.catalogue import Catalogue
@@ -87,7 +88,7 @@ class Layout:
             wrong |= ~np.isfinite(values)
             at = int(ticks[:first].sum())
             by_signal[:, at : at + len(values)], missing[:, at : at + len(values)] = values.T, wrong.T
-        whole = [not some for some in missing.any(axis=1).tolist()]
+        lacking: NDArray[np.bool_] = np.any(missing, axis=1)
         columns: list[pa.Array] = [
             pa.array(np.concatenate([batch.tick_ms for batch in batches])).cast(TIME.type),
             _repeated([batch.vehicle for batch in batches], ticks),
@@ -95,7 +96,7 @@ class Layout:
             _repeated([batch.stream.hex() for batch in batches], ticks),
             pa.array(np.repeat(np.array([batch.sequence for batch in batches], np.uint32), ticks)),
         ]
-        columns += [pa.array(by_signal[at], mask=None if whole[at] else missing[at]) for at in range(len(by_signal))]
+        columns += [pa.array(by_signal[at], mask=missing[at] if lacking[at] else None) for at in range(len(by_signal))]
         return pa.Table.from_arrays(columns, schema=self.arrow)
 
 
