@@ -144,7 +144,7 @@ class PackRuntime:
         if values.shape != self._zeros.shape:
             raise ScoreError(f"{self._label}: expected {len(self.names)} values, found an array of shape {values.shape}")
         finite = np.isfinite(values)
-        if not finite.all():
+        if not np.logical_and.reduce(finite):
             invalid = np.flatnonzero(~finite)
             self._filled = 0
             more = f" and {invalid.size - 1} more" if invalid.size > 1 else ""
