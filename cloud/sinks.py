@@ -30,7 +30,7 @@ from cloud.windows import StaleWindows
 from wire.errors import SegmentLogError, WireError
 from wire.messages import Announcement, Clock, FindingMessage, StatusMessage
 
-GROUP = 256  # messages given to a sink at once
+GROUP = 256  # messages given to a sink at once, at most
 SAVE_EVERY_S = 1.0
 LOOK_EVERY_S = 10.0
 PACE_S = 0.1  # between two groups that are not full: each costs several threads' waking, whatever is in it
@@ -48,7 +48,7 @@ class Sink(Protocol):
     name: str
     # May also have `save_every_s`: how long its cursor may stay behind what it was given, where `flush` is dear; default SAVE_EVERY_S.
     # And `pace_s`: how long it may wait for a group to grow, where nobody waits for it; default PACE_S.
-    # And `wants`: the messages whose events it takes; default all.
+    # And `wants`: the messages whose events it takes; default all. And `group`: how many it may be given at once; default GROUP.
 
     def take(self, events: Sequence[Event]) -> None: ...
 
@@ -60,6 +60,7 @@ class StoreSink:
     """Everything with a time goes to the time-series store; `windows` notes which minutes that makes stale, `delays` how late it was."""
 
     name = "store"
+    group = 1024  # several requests of which are under way at once, and a group ends with the last of them
 
     def __init__(self, store: Store, windows: StaleWindows | None = None, delays: Delays | None = None) -> None:
         self._store = store
@@ -166,6 +167,7 @@ class Runner:
         self._every_s: float = getattr(sink, "save_every_s", SAVE_EVERY_S)
         self._saved_s = 0.0 if self._every_s <= SAVE_EVERY_S else time.monotonic()
         self._pace_s: float = getattr(sink, "pace_s", PACE_S)
+        self._group: int = getattr(sink, "group", GROUP)
         self._wants: type | tuple[type, ...] = getattr(sink, "wants", object)
         self._stepped_s = 0.0
         self._looked_s = time.monotonic()
@@ -225,7 +227,7 @@ class Runner:
     async def _gather(self) -> None:
         """Where little has come since the last group, wait for more, for a moment. What comes after a silence waits for nothing."""
         pause_s = self._stepped_s + self._pace_s - time.monotonic()
-        if pause_s > 0 and self.behind < GROUP and not self._stopping.is_set():
+        if pause_s > 0 and self.behind < self._group and not self._stopping.is_set():
             await self._pause(pause_s)
         self._stepped_s = time.monotonic()
 
@@ -252,7 +254,7 @@ class Runner:
         return True
 
     def _read(self) -> tuple[list[tuple[int, Opened | WireError]], _Work]:
-        found = self._landing.read(self.position, GROUP)
+        found = self._landing.read(self.position, self._group)
         return found, self._prepare(found)
 
     def _is_due(self) -> bool:

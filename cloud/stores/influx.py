@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cloud.vehicle_models import VehicleModel
 
 REQUEST_LINES = 200  # ~1 MB of wide lines: what a request makes stays in the server's caches, and 2,000 cost it a third more a value
-WRITERS = 2  # requests under way at once: the next lines are made while the server takes these
+WRITERS = 6  # requests under way at once: while the server waits for its disk, it takes the others; one sync of its log is for all
 PROBES = 8  # signals that are asked for when only the newest tick is wanted
 _TAGS = frozenset(("time", "vehicle", "model", "bus"))
 
