@@ -146,8 +146,10 @@ class Fleet:
         """One vehicle."""
         newest = self._backend.store.newest(path.vehicle)
         if newest is None:
-            raise unknown(path.vehicle)
-        one = dataclasses.replace(self._models.summary(path.vehicle), last_tick_ms=newest)
+            self._models.summaries()  # deleted meanwhile, or known by ticks without a valid value
+        one = self._models.summary(path.vehicle)
+        if newest is not None:
+            one = dataclasses.replace(one, last_tick_ms=newest)
         [row] = self._with_quality(who, self._rows(who, [one]))
         said = None if who.is_owner else self._backend.heard().get(path.vehicle)
         status = dict(said) if said is not None else None

@@ -280,6 +280,7 @@ class FaultyStore:
     def __init__(self) -> None:
         self.hanging, self.go = threading.Event(), threading.Event()
         self.error: Exception | None = None
+        self.valid = True
 
     def vehicles(self) -> list[VehicleSummary]:
         if self.error is not None:
@@ -292,7 +293,7 @@ class FaultyStore:
             assert self.go.wait(60)
         if self.error is not None:
             raise self.error
-        return START_MS
+        return START_MS if self.valid else None
 
     def signals(self, vehicle: str) -> list[SignalValue]:
         return []
@@ -334,6 +335,13 @@ def test_a_slow_store_holds_up_nobody_else(faulty: tuple[str, FaultyStore]) -> N
     assert get(url, "/healthz") == {"ok": True}
     store.go.set()
     slow.join()
+
+
+def test_a_vehicle_whose_values_are_all_invalid_is_there(faulty: tuple[str, FaultyStore]) -> None:
+    url, store = faulty
+    store.valid = False
+    assert get(url, "/api/vehicles/00000000000000aa")["last_tick_ms"] == START_MS
+    refused(url, "/api/vehicles/00000000000000bb", 404)
 
 
 def test_a_store_that_is_away_is_503_with_its_reason(faulty: tuple[str, FaultyStore]) -> None:
