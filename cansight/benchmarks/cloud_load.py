@@ -128,7 +128,7 @@ def _run(program: str, vehicles: int, seconds: int, with_rival: bool = False) ->
     with tempfile.TemporaryDirectory(prefix="cansight-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         pki, port, broker = stack.enter_context(mosquitto(folder, program))
-        with _environment(GO):
+        with environment(GO):
             child, url = services.influxd(folder / "influxdb", folder / "influxdb.log", INFLUXDB)
             stack.enter_context(Processes()).start(child)
         services.wait_until(lambda: pings(url), child, "bench cloud")
@@ -229,7 +229,7 @@ class _Course(threading.Thread):
 
 
 @contextmanager
-def _environment(more: dict[str, str]) -> Iterator[None]:
+def environment(more: dict[str, str]) -> Iterator[None]:
     """Of the processes that are started in the block; what the user has set stays."""
     new = {name: value for name, value in more.items() if name not in os.environ}
     os.environ.update(new)

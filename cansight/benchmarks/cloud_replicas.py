@@ -19,7 +19,7 @@ from typing import Any
 import click
 
 from cansight.benchmarks.broker import find_mosquitto, mosquitto
-from cansight.benchmarks.cloud_load import INFLUXDB, PATIENCE_S, SIGNALS, aggregator, pings, query
+from cansight.benchmarks.cloud_load import GO, INFLUXDB, PATIENCE_S, SIGNALS, aggregator, environment, pings, query
 from cansight.benchmarks.fleet import cpu_s, fleet_report
 from cansight.benchmarks.material import Material
 from cansight.benchmarks.result import Result
@@ -60,8 +60,9 @@ def replicas(_: Material) -> list[Result]:
             replica(pki, one)
         write_rules(pki, folder)
         os.kill(broker, signal.SIGHUP)
-        child, url = services.influxd(folder / "influxdb", folder / "influxdb.log", INFLUXDB)
-        stack.enter_context(Processes()).start(child)
+        with environment(GO):
+            child, url = services.influxd(folder / "influxdb", folder / "influxdb.log", INFLUXDB)
+            stack.enter_context(Processes()).start(child)
         services.wait_until(lambda: pings(url), child, "bench replicas")
         issue(pki, [vehicle_id(1, number) for number in range(vehicles)], lambda words, share: None)
         spent: dict[int, list[float]] = {}
