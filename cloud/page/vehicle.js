@@ -67,10 +67,9 @@ export class VehicleView {
         this.signals.element,
         el("section", { class: "card drawing", "aria-label": t("chart") },
           el("header", {}, this.spans, this.live,
-            iconButton("earlier", t("earlier"), () => this.shift(-0.5)), iconButton("later", t("later"), () => this.shift(0.5)), iconButton("wider", t("wider"), () => this.widen()),
-            el("span", { class: "grow" }), this.save),
+            iconButton("earlier", t("earlier"), () => this.shift(-0.5)), iconButton("later", t("later"), () => this.shift(0.5)), iconButton("wider", t("wider"), () => this.widen())),
           el("div", { class: "body" }, this.chips, this.hint, this.chart.element, this.lanes.element,
-            el("div", { class: "bar under" }, this.says, el("span", { class: "grow" }), el("span", { class: "range" }, this.from, el("span", { "aria-hidden": "true" }, "–"), this.to))))),
+            el("div", { class: "bar under" }, this.says, el("span", { class: "grow" }), el("span", { class: "range" }, this.from, el("span", { "aria-hidden": "true" }, "–"), this.to), this.save)))),
       el("div", { class: "wide below" }, this.daily, this.facts));
   }
 
@@ -136,6 +135,10 @@ export class VehicleView {
     this.daily.hidden = quality.offered === false;
     if (may("fleet")) show(this.facts, [vehicle.status?.facts, vehicle.status?.state, vehicle.status?.tick_ms], () => factsCard(vehicle.status));
     this.showLanes();
+    if (this.view && this.view.spans.length !== this.shownFindings().length) { // drawn before they were known; a parked car has no next tick
+      this.view.spans = this.shownFindings();
+      await this.chart.draw(this.view);
+    }
   }
 
   range() {
