@@ -228,6 +228,7 @@ class Cloud:
             log.warning("landing again")
         self._inlet.acknowledge(group)
         self._inlet.publish(answers)
+        self._landing.let_go(min(runner.position for runner in self._runners))
         for runner in self._runners:
             runner.wake()
 

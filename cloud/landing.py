@@ -18,7 +18,7 @@ from wire.messages import Rows
 from wire.segment_log import SegmentLog
 
 SEGMENT_BYTES = 16 << 20
-RECENT_BYTES = 64 << 20  # of messages kept opened for the sinks that keep up: they need not be read and opened again
+RECENT_BYTES = 256 << 20  # of messages kept opened for the sinks: what one of them lags behind further is read and opened again for it
 MESSAGE_BYTES = 2000  # of a message beside its rows, about
 _HEAD = struct.Struct(">BQ")
 _VERSION = 1
@@ -79,6 +79,12 @@ class Landing:
             while self._recent_bytes > RECENT_BYTES and len(self._recent) > 1:
                 self._recent_bytes -= _size(self._recent.popitem(last=False)[1])
         self._next = first + len(group)
+
+    def let_go(self, before: int) -> None:
+        """Every sink has taken what is before that position."""
+        with self._lock:
+            while self._recent and next(iter(self._recent)) < before:
+                self._recent_bytes -= _size(self._recent.popitem(last=False)[1])
 
     def abandon(self) -> None:
         """Forget a group that was not committed."""
