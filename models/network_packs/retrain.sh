@@ -22,6 +22,9 @@ signals='MCU_*,EPS_*,BMS_Pack*,BMS_Limits.*,BMS_State.*,BMS_CellStatistics.*,BMS
 signals=$signals',ESP_*,BRK_*,EPB_*,SUS_*,TMS_*,DCDC_*,GW_*,ADAS_*,RAD_*,SRS_*,TPMS_*,CLIM_*,BCM_*,GNSS_Motion.*'
 [ -d "$drives/ticks" ] || "$cansight" sim dataset --scenario "$root/models/packs/drives.toml" --vehicles 300 --drives --cut 300/4200 --days 6 \
     --seed 21 --signals "$signals,VCU_[!T]*,IC_Display.*" -o "$drives/ticks"
+# Single drives, with batteries colder and hotter than a calendar brings.
+[ -d "$drives/single" ] || "$cansight" sim dataset --scenario "$scenario" --ticks --vehicles 450 --seed 21 \
+    --signals "$signals,VCU_[!T]*,IC_Display.*" -o "$drives/single"
 if [ ! -d "$drives/frames" ]; then
     mkdir -p "$drives/frames"
     for vehicle_number in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19; do
@@ -42,7 +45,7 @@ joint() {
 # Means over a trip begin anew with it, and say nothing of the moment. What decides how the car is cooled, and what its limits are, hardly ever
 # leaves its place, and is known only where training has seen it. The margins were chosen on healthy months of other cars (docs/network.md).
 known='TMS_DriveLoop.*,TMS_Radiator.*,TMS_Detail.*,MCU_Torque.TorqueAvailable*,BMS_PackDetail.*Temperature,BMS_Insulation.*Temperature'
-joint anomaly signals "$drives"/ticks/*.parquet --confirm 3/5 --margin 4 --gate "$known" \
+joint anomaly signals "$drives"/ticks/vehicle-0[01]*.parquet "$drives"/single/*.parquet --confirm 3/5 --margin 4 --gate "$known" \
     --signals "$signals,VCU_[!TE]*,VCU_EnergyFlow.*,VCU_Energy.[!A]*,IC_Display.DisplayedSpeed"
 # Of the sensors' faults: what is noisy by itself cannot stand still; voltages, currents, temperatures and pressures, by what each depends on.
 car='GW_Vehicle.*,MCU_Motor.*,MCU_Temperatures.*,MCU_Detail.*Temperature*,MCU_Losses.*,BMS_Pack.*,BMS_PackDetail.*,BMS_Resistance.*'
