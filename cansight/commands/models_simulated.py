@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MONTH_DRIVING_S, MONTH_CHARGING_S = 40 * 3600.0, 60 * 3600.0
 WEEKS = 24  # that count of a healthy car's year
-CARS, CARS_OF_MANY = 140, 16  # healthy ones that are simulated together; where hundreds of signals are judged at once
+CARS, CARS_OF_MANY = 140, 8  # healthy ones that are simulated together; where hundreds of signals are judged at once
 MANY = 100
 GATE = "GW_Vehicle.IgnitionState"
 

@@ -53,5 +53,5 @@ car=$car',BMS_Thermal.*,BMS_State.*,DCDC_*,BCM_LowVoltage.*,BCM_Loads.*,TMS_*,CL
 joint sensor_stuck sensor_stuck "$drives"/ticks/*.parquet --judge still --margin 8 --signals "$car"
 noisy='BMS_Pack.Pack*,BMS_PackDetail.Current*,BMS_PackDetail.LinkVoltage,MCU_Temperatures.*,MCU_Detail.*Temperature*,DCDC_*'
 noisy=$noisy',BCM_LowVoltage.LowVoltage,BCM_LowVoltage.LowVoltageCurrent,TMS_BatteryLoop.*,TMS_BatteryPump.*,TMS_DriveLoop.*,TMS_Refrigerant.*'
-joint sensor_noise sensor_noise "$drives"/ticks/*.parquet --judge noise --margin 3 --signals "$car" \
+joint sensor_noise sensor_noise "$drives"/ticks/vehicle-0[01]*.parquet "$drives"/single/*.parquet --judge noise --margin 2 --signals "$car" \
     --monitor "$noisy,TMS_State.Outside*,CLIM_Cabin.*"
