@@ -7,7 +7,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 cansight=${CANSIGHT:-cansight}
 packs=${PACKS:-$root/models/network_packs}
 
-"$cansight" models attacks "$packs" --scenario "$packs/drives.toml" --drives 100 --events 400 --frames 100 --seed 800001
+"$cansight" models attacks "$packs" --scenario "$packs/drives.toml" --drives 100 --events 400 --frames 60 --seed 800002
 if [ $# -gt 0 ]; then
     for pack in sensor_stuck sensor_noise; do
         "$cansight" models evaluate "$packs/$pack" "$1" --split test --month-hours 40
