@@ -30,7 +30,7 @@ class Instant:
 def system_instant() -> Instant:
     """Now. The two clocks are read one after the other, the boot clock on either side, so that a preemption shows and is read again."""
     best: tuple[int, Instant] | None = None
-    for _ in range(3):
+    for _ in range(10):
         before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         real = time.clock_gettime_ns(time.CLOCK_REALTIME)
         apart = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - before
