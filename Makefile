@@ -36,6 +36,7 @@ soak: setup  ## the long forms of the tests (fuzzing, faults), an hour or so
 
 models: setup  ## train the shipped packs again from the simulator
 	@CANSIGHT=$(BIN)/cansight models/packs/retrain.sh $(ARGS)
+	@[ -n "$(ARGS)" ] || CANSIGHT=$(BIN)/cansight models/network_packs/retrain.sh
 
 lock:  ## resolve the dependencies again (needs uv)
 	@for p in run dev; do \
