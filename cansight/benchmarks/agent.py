@@ -95,10 +95,10 @@ def _turn(folder: Path, pki: Path, port: int, messages: Wanted) -> Turn:
     settings = agent_car.build(folder, pki, port, messages)
     with _agent(settings) as (process, out), before_others():
         sender = _Sender(out, messages)
-        flash, began_s = _written(process.pid), time.monotonic()
         usage: dict[int, float] = {}
         kernel: dict[int, float] = {}
         status = _wait(process, folder, "connected")
+        flash, began_s = _written(process.pid), time.monotonic()  # what a start writes is no hour's
         for rate in reversed(LIMITS):  # the highest last: SIGTERM comes then
             sender.send(rate, WARM_S)
             before, start_s = _cpu_s(process.pid), time.monotonic()
