@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from wire.codec import MAX_CELLS
+
 if TYPE_CHECKING:
     from dbc.schema import Schema
     from wire.messages import FindingMessage, Gap, StatusMessage
@@ -54,13 +56,20 @@ def work_out_values(batches: Iterable[TickRows]) -> None:
     for batch in batches:
         if "value" not in vars(batch):
             layouts[batch.schema.schema_id, batch.columns.tobytes(), len(batch.raw)].append(batch)
-    for some in layouts.values():
-        value = some[0].schema.physical(np.stack([batch.raw for batch in some]), some[0].columns)
-        reason = np.stack([batch.reason for batch in some])
-        if reason.any():
-            value[reason != VALID] = np.nan
-        for batch, its_own in zip(some, value, strict=True):
-            vars(batch)["value"] = its_own
+    for alike in layouts.values():
+        most = max(1, MAX_CELLS // max(1, alike[0].raw.size))  # of the largest batches one at a time: memory is bounded
+        for first in range(0, len(alike), most):
+            _work_out(alike[first : first + most])
+
+
+def _work_out(batches: list[TickRows]) -> None:
+    """Of one layout."""
+    value = batches[0].schema.physical(np.stack([batch.raw for batch in batches]), batches[0].columns)
+    reason = np.stack([batch.reason for batch in batches])
+    if reason.any():
+        value[reason != VALID] = np.nan
+    for batch, its_own in zip(batches, value, strict=True):
+        vars(batch)["value"] = its_own
 
 
 @dataclass(frozen=True)

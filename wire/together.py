@@ -63,8 +63,11 @@ def decode_together(bodies: Sequence[bytes], baselines: Sequence[Rows | None]) -
         first_ms = int(baseline.tick_ms[0]) + (start >> 1 if start % 2 == 0 else -(start >> 1) - 1) * unit
         shapes[ticks, columns].append(_Head(place, baseline, first_ms, unit, count, plain[at:]))
     for (ticks, columns), heads in shapes.items():
-        for head, rows in zip(heads, _decoded(heads, ticks, columns), strict=True):
-            found[head.place] = rows
+        most = max(1, MAX_CELLS // (ticks * columns))  # as many cells at once as one batch may have: a few bytes can claim them all
+        for first in range(0, len(heads), most):
+            some = heads[first : first + most]
+            for head, rows in zip(some, _decoded(some, ticks, columns), strict=True):
+                found[head.place] = rows
     return found
 
 

@@ -188,7 +188,10 @@ def test_batches_decoded_together_are_as_one_by_one(data: st.DataObject) -> None
             assert same(found, decode_rows(body, base))
 
 
-def test_usual_batches_are_all_decoded_together() -> None:
+@pytest.mark.parametrize("cells", [1 << 20, 3000])
+def test_usual_batches_are_all_decoded_together(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many at once, and a few at a time where they would take more memory than one batch may."""
+    monkeypatch.setattr("wire.together.MAX_CELLS", cells)
     rows = hour()
     baseline = with_expected_widths(part(rows, 19, 20), part(rows, 0, 20))
     bodies = [encode_rows(part(rows, at, at + ticks), baseline) for at in range(20, 50) for ticks in (1, 2, 5)]
