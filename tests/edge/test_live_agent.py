@@ -123,7 +123,7 @@ def test_when_the_ignition_goes_off_what_waits_is_sealed_though_the_bus_goes_on(
             return agent._status.ticks >= number
 
         until(lambda: ticks(1), "a tick")
+        before, sealed = agent._status.ticks, agent._status.bytes_sealed
         conditions.with_suffix(".new").write_text('{"ignition": false}')
         conditions.with_suffix(".new").replace(conditions)
-        before, sealed = agent._status.ticks, agent._status.bytes_sealed
         until(lambda: ticks(before) and agent._status.bytes_sealed > sealed, "its batch")
