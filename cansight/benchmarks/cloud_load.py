@@ -31,7 +31,7 @@ import tomli_w
 
 from cansight.benchmarks.broker import find_mosquitto, mosquitto
 from cansight.benchmarks.fleet import cpu_s, fleet_report
-from cansight.benchmarks.material import Material
+from cansight.benchmarks.material import Material, whole_number
 from cansight.benchmarks.result import Result
 from cansight.demo import services
 from cansight.demo.processes import Processes
@@ -94,8 +94,8 @@ def cloud(_: Material) -> list[Result]:
         return []
     if program is None:
         return []
-    vehicles = int(os.environ.get("CANSIGHT_BENCH_VEHICLES", VEHICLES))
-    seconds = int(os.environ.get("CANSIGHT_BENCH_SECONDS", SECONDS))
+    vehicles = whole_number("CANSIGHT_BENCH_VEHICLES", VEHICLES)
+    seconds = whole_number("CANSIGHT_BENCH_SECONDS", SECONDS)
     if os.environ.get("CANSIGHT_BENCH_MOST"):
         return [_most(program, vehicles, seconds)]
     run, rival_us = _run(program, vehicles, seconds, with_rival=True)

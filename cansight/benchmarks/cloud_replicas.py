@@ -21,7 +21,7 @@ import click
 from cansight.benchmarks.broker import find_mosquitto, mosquitto
 from cansight.benchmarks.cloud_load import GO, INFLUXDB, PATIENCE_S, SIGNALS, aggregator, environment, pings, query
 from cansight.benchmarks.fleet import cpu_s, fleet_report
-from cansight.benchmarks.material import Material
+from cansight.benchmarks.material import Material, whole_number
 from cansight.benchmarks.result import Result
 from cansight.demo import services
 from cansight.demo.processes import Processes
@@ -51,8 +51,8 @@ def replicas(_: Material) -> list[Result]:
     from cloud.pki import replica
     from simulator.fleet import vehicle_id
 
-    vehicles = int(os.environ.get("CANSIGHT_BENCH_VEHICLES", VEHICLES))
-    seconds = int(os.environ.get("CANSIGHT_BENCH_SECONDS", SECONDS))
+    vehicles = whole_number("CANSIGHT_BENCH_VEHICLES", VEHICLES)
+    seconds = whole_number("CANSIGHT_BENCH_SECONDS", SECONDS)
     with tempfile.TemporaryDirectory(prefix="cansight-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         pki, port, broker = stack.enter_context(mosquitto(folder, program))

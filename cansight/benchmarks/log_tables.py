@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cansight.benchmarks.material import Material
+from cansight.benchmarks.material import Material, whole_number
 from cansight.benchmarks.result import Result
 from dbc.frames import FrameBlock
 
@@ -38,7 +38,7 @@ def mf4_parquet(material: Material) -> list[Result]:
 
 
 def _compare(material: Material, suffix: str, form: str, rival: str, rival_name: str, floor: float) -> list[Result]:
-    frames = int(os.environ.get("CANSIGHT_BENCH_FRAMES", FRAMES))
+    frames = whole_number("CANSIGHT_BENCH_FRAMES", FRAMES)
     with tempfile.TemporaryDirectory(prefix="cansight-bench-") as name:
         folder = Path(name)
         log, ours, theirs = folder / f"log{suffix}", folder / "ours.parquet", folder / "theirs.parquet"

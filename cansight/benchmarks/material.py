@@ -1,5 +1,6 @@
-"""What the benchmarks measure on: a simulated drive, or the user's recording, at 1 Hz."""
+"""What the benchmarks measure on: a simulated drive, or the user's recording, at 1 Hz; and how much, where the user says so."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,14 @@ from dbc.sampler import Sampler, Snapshot
 from dbc.vehicles import DBC_FILES
 
 DRIVE_S = 120
+
+
+def whole_number(variable: str, default: int) -> int:
+    """What an environment variable says, at least 1. Raises UsageError."""
+    said = os.environ.get(variable, str(default))
+    if not said.isascii() or not said.isdigit() or int(said) == 0:
+        raise UsageError(f"{variable}: expected a whole number from 1 on, found {said!r}")
+    return int(said)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ CANSIGHT_BENCH_SECONDS says how long the log is (20; the promise is for 120).
 
 import contextlib
 import itertools
-import os
 import socket
 import statistics
 import subprocess
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cansight.benchmarks.material import Material
+from cansight.benchmarks.material import Material, whole_number
 from cansight.benchmarks.result import Result
 from dbc.frames import FrameBlock
 from dbc.logs import write_candump
@@ -51,7 +50,7 @@ class _Arrived:
 
 def replay(_: Material) -> list[Result]:
     """A made-up log, whatever the material: the promise is for a rate."""
-    seconds = int(os.environ.get("CANSIGHT_BENCH_SECONDS", SECONDS))
+    seconds = whole_number("CANSIGHT_BENCH_SECONDS", SECONDS)
     with tempfile.TemporaryDirectory(prefix="cansight-bench-") as name:
         folder = Path(name)
         return [*_in_time(folder, seconds), *_fast(folder)]
