@@ -86,6 +86,8 @@ def _check_gates(packs: Sequence["Pack"]) -> None:
 
 
 def _parts(packs: Sequence["Pack"], what: "Scenario", seed: int, months: float | None, keep: Path | None) -> Iterator[Part]:
+    from models.evaluation.bus import is_of_the_bus
+
     about = {
         "scenario": hashlib.sha256(repr(what.table).encode()).hexdigest(),
         "seed": seed,
@@ -95,7 +97,7 @@ def _parts(packs: Sequence["Pack"], what: "Scenario", seed: int, months: float |
     everyone = list(range(what.vehicles))
     step = len(everyone)
     if months is not None:
-        step = CARS if all(len(pack.manifest.signals) < MANY or "#" in pack.manifest.names[0] for pack in packs) else CARS_OF_MANY
+        step = CARS if all(len(pack.manifest.signals) < MANY or is_of_the_bus(pack) for pack in packs) else CARS_OF_MANY
     total = 0.0
     for at, first in enumerate(range(0, len(everyone), step)):
         part = done[at] if at < len(done) else simulated(packs, what, seed, everyone[first : first + step])
