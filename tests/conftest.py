@@ -1,8 +1,9 @@
 """What every suite shares: the real test material and the real servers."""
 
 import os
+import secrets
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -88,6 +89,30 @@ def embedded_broker(tmp_path: Path, pki: Path) -> Iterator[servers.Server]:
 def influxdb(tmp_path: Path) -> Iterator[servers.HttpServer]:
     server = servers.influxdb(_folder(tmp_path, "influxdb"))
     yield from _running(server)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Postgres]:
+    """One for all who do not stop it; each makes a database of its own."""
+    server = servers.Postgres(tmp_path_factory.mktemp("postgres"))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.end()
+
+
+@pytest.fixture
+def make_tables(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
+    """Makes an empty database, "sqlite" or "postgresql": its address."""
+
+    def make(kind: str) -> str:
+        if kind == "sqlite":
+            return f"sqlite:///{tmp_path / 'cansight.db'}"
+        server: servers.Postgres = request.getfixturevalue("postgres")
+        return server.make(f"t{secrets.token_hex(8)}")
+
+    return make
 
 
 @pytest.fixture

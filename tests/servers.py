@@ -193,6 +193,7 @@ class Postgres(Server):
         import psycopg
 
         with psycopg.connect(self.url(), autocommit=True) as db:
+            db.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")  # type: ignore[call-overload]
             db.execute(f"CREATE DATABASE {database}")  # type: ignore[call-overload]
         return self.url(database)
 

@@ -4,7 +4,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -34,17 +33,6 @@ from wire.receipts import Status
 @pytest.fixture(scope="module")
 def schema(tmp_path_factory: pytest.TempPathFactory) -> Schema:
     return load_compiled(DBC, tmp_path_factory.mktemp("dbc")).schema
-
-
-@pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[servers.Postgres]:
-    (tmp_path / "postgres").mkdir()
-    server = servers.Postgres(tmp_path / "postgres")
-    server.start()
-    try:
-        yield server
-    finally:
-        server.end()
 
 
 def cansight(*arguments: str | Path) -> str:

@@ -1,8 +1,7 @@
 """Every table on a real PostgreSQL: versions, what they keep, and what happens while it is started again."""
 
 import asyncio
-import itertools
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from alembic.script import ScriptDirectory
 from example_fleet import finding
 from sqlalchemy import Connection, create_engine, inspect, text
 
-import servers
 from cloud.api import Backend, events
 from cloud.database import Database, StoredStream
 from cloud.errors import TablesUnusable
@@ -28,26 +26,12 @@ from cloud.versions import NEWEST, every_metadata
 from wire.messages import Clock, StatusMessage
 
 MIGRATIONS = Path(__file__).parents[2] / "cloud" / "migrations"
-_numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Postgres]:
-    server = servers.Postgres(tmp_path_factory.mktemp("postgres"))
-    server.start()
-    try:
-        yield server
-    finally:
-        server.end()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def url(request: pytest.FixtureRequest, make_tables: Callable[[str], str]) -> str:
     """An empty database's address."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'cansight.db'}"
-    server: servers.Postgres = request.getfixturevalue("postgres")
-    return server.make(f"t{next(_numbers)}")
+    return make_tables(request.param)
 
 
 def before_versions(url: str) -> None:
@@ -171,10 +155,10 @@ def test_what_is_kept_is_each_replicas_own_or_everybodys(url: str) -> None:
 
 
 def test_a_change_that_is_committed_late_is_told_and_not_passed_over(
-    postgres: servers.Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_tables: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "LOOK_S", 0.01)
-    url = postgres.make(f"t{next(_numbers)}")
+    url = make_tables("postgresql")
     bring_up(url)
     slow = create_engine(parsed(url))
 

@@ -2,7 +2,6 @@
 
 import signal
 import urllib.request
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,6 @@ from dbc.compiler import load_compiled
 from dbc.schema import Schema
 
 FIVE = MQTTProtocolVersion.MQTTv5
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Postgres]:
-    server = servers.Postgres(tmp_path_factory.mktemp("postgres"))
-    server.start()
-    try:
-        yield server
-    finally:
-        server.end()
 
 
 @pytest.fixture(scope="module")

@@ -97,14 +97,14 @@ def test_clearing_recovers_and_leaves_the_handling_to_people(tickets: TicketServ
 
 
 @pytest.mark.parametrize("last_is_cleared", [True, False])
-def test_any_order_of_arrival_gives_the_same_ticket(tmp_path: Path, last_is_cleared: bool) -> None:
-    events = [finding(1), finding(1, "cleared"), finding(2), *([finding(2, "cleared")] if last_is_cleared else [])]
+def test_any_order_of_arrival_gives_the_same_ticket(tickets: TicketService, last_is_cleared: bool) -> None:
+    said = [(1, "active"), (1, "cleared"), (2, "active"), *([(2, "cleared")] if last_is_cleared else [])]
     expected = (Condition.RECOVERED if last_is_cleared else Condition.ACTIVE, Handling.NEW, 2)
-    for number, order in enumerate(itertools.permutations(events)):
-        with TicketService(f"sqlite:///{tmp_path / f'{number}.db'}") as tickets:
-            for event in (*order, order[0]):
-                tickets.consume(event)
-            assert only(tickets) == expected, [event.finding.state for event in order]
+    for vehicle, order in enumerate(itertools.permutations(said)):
+        for number, state in (*order, order[0]):
+            tickets.consume(finding(16 * vehicle + number, state, vehicle=f"{vehicle:016x}"))
+        [ticket] = tickets.tickets(vehicle=f"{vehicle:016x}")
+        assert (ticket.condition, ticket.handling, ticket.occurrences) == expected, order
 
 
 def test_evidence_is_frozen_when_the_ticket_opens(tickets: TicketService) -> None:

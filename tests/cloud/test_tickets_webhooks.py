@@ -122,9 +122,10 @@ def test_a_receiver_that_is_not_there_costs_a_few_tries_a_day_and_then_none(tmp_
         assert "Cannot connect" in dead.last
 
 
-def test_only_one_of_two_senders_sends_a_delivery(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_only_one_of_two_senders_sends_a_delivery(tmp_path: Path, make_tables: Callable[[str], str], kind: str) -> None:
     receiver = Receiver()
-    with serving(receiver.app()) as url, ticket_queue(tmp_path, hooked(tmp_path, url)) as (tickets, clock):
+    with serving(receiver.app()) as url, ticket_queue(tmp_path, hooked(tmp_path, url), make_tables(kind)) as (tickets, clock):
         for number in range(1, 13):
             tickets.consume(finding(number, vehicle=f"{number:016x}"))
 
