@@ -3,10 +3,10 @@
 What a value costs the aggregator, how late it is in the store at p99, and the usual way beside it in the same run: paho, JSON, an
 influxdb-client `Point` a tick. The fleet that sends is on the same cores, and its time is told beside theirs.
 
-Warm-up is WARM_UP_S from the first batch that lands: all vehicles open their streams in the same seconds and InfluxDB makes all of its
-series, which a running fleet does over an hour. What is measured after it is asked for; the whole run is told beside it.
+The fleet's streams are opened one by one, and what is measured begins when their backlog is gone (`cloud_course`); the whole run is told
+beside it.
 
-CANSIGHT_BENCH_SECONDS says how long after the warm-up (60; the promise is for 600), CANSIGHT_BENCH_VEHICLES how many.
+CANSIGHT_BENCH_SECONDS says how long from then on (60; the promise is for 600), CANSIGHT_BENCH_VEHICLES how many.
 CANSIGHT_BENCH_MOST=1: instead of one run, by bisection the most vehicles whose p99 is within the limit, to a sixteenth of as many.
 """
 
@@ -15,13 +15,13 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ import msgspec
 import tomli_w
 
 from cansight.benchmarks.broker import find_mosquitto, mosquitto
-from cansight.benchmarks.fleet import cpu_s, fleet_report
+from cansight.benchmarks.cloud_course import LIMIT_S, Course, Stats, drive, ramp_s
 from cansight.benchmarks.material import Material, whole_number
 from cansight.benchmarks.result import Result
 from cansight.demo import services
@@ -45,13 +45,11 @@ from cloud.tokens import Tokens
 from dbc.vehicles import CATALOGUE, DBC_FILES
 
 VEHICLES, SECONDS, SIGNALS = 3000, 60, 200
-WARM_UP_S = 30
 LATE_S = 5.0
 MOST_US = 0.8
 LEAST_RATIO = 2.5
 RIVALS, RIVAL_SECONDS = 300, 20
 PATIENCE_S = 200.0
-LOOK_S = 1.0
 INFLUXDB = "cache-snapshot-memory-size = 536870912\ncache-max-memory-size = 4294967296"
 GO = {"GOGC": "400", "GOMEMLIMIT": "8GiB"}
 """As docs/influxdb.md says for a large fleet: with 25 MB, the default, the server rewrites its cache every few seconds, and a third of its
@@ -59,29 +57,17 @@ time goes to its garbage collector."""
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What was so far: processor time of aggregator, broker and store, s; batches landed; ticks less than 1, 2 … WITHIN_S late."""
-
-    at_s: float
-    cpu_s: tuple[float, ...]
-    landed: int
-    within: list[int]
-
-
-@dataclass(frozen=True)
 class _Run:
-    """after: what was measured after the warm-up; whole: of all ticks. cpu_us: a value, of aggregator, broker and store."""
+    """The course of aggregator, broker, store and fleet. told: how late everything since the start was."""
 
     vehicles: int
-    seconds: float
-    ticks: int
-    cpu_us: tuple[float, ...]
-    cores: tuple[float, ...]
-    p99_s: float
-    within: float
-    whole: dict[str, Any]
-    whole_us: float
-    report: dict[str, Any]
+    course: Course
+    told: dict[str, Any]
+    rival_us: float
+
+    @property
+    def p99_s(self) -> float:
+        return self.course.late_s(0.99)
 
 
 def cloud(_: Material) -> list[Result]:
@@ -98,8 +84,7 @@ def cloud(_: Material) -> list[Result]:
     seconds = whole_number("CANSIGHT_BENCH_SECONDS", SECONDS)
     if os.environ.get("CANSIGHT_BENCH_MOST"):
         return [_most(program, vehicles, seconds)]
-    run, rival_us = _run(program, vehicles, seconds, with_rival=True)
-    return _results(run, rival_us)
+    return _results(_run(program, vehicles, seconds, with_rival=True))
 
 
 def _most(program: str, vehicles: int, seconds: int) -> Result:
@@ -108,10 +93,12 @@ def _most(program: str, vehicles: int, seconds: int) -> Result:
     holds, fails, best = 0, 32, None
     at = 16
     while fails - holds > 1:
-        run, _ = _run(program, at * step, seconds)
+        run = _run(program, at * step, seconds)
         good = run.p99_s <= LATE_S
-        cores = ", ".join(f"{one:.2f}" for one in run.cores)
-        click.echo(f"cloud: {run.vehicles:,} vehicles: p99 {run.p99_s:.1f} s; cores of aggregator, broker, InfluxDB: {cores}", err=True)
+        cores = ", ".join(f"{one:.2f}" for one in run.course.cores)
+        click.echo(
+            f"cloud: {run.vehicles:,} vehicles: p99 {run.p99_s:.1f} s; cores of aggregator, broker, InfluxDB, fleet: {cores}", err=True
+        )
         holds, fails, best = (at, fails, run) if good else (holds, at, best)
         at = (holds + fails) // 2
     if best is None:
@@ -120,7 +107,7 @@ def _most(program: str, vehicles: int, seconds: int) -> Result:
     return Result("cloud", what, "asked for", "vehicles", best.vehicles, vehicles, best.vehicles / vehicles, 1.0)
 
 
-def _run(program: str, vehicles: int, seconds: int, with_rival: bool = False) -> tuple[_Run, float]:
+def _run(program: str, vehicles: int, seconds: int, with_rival: bool = False) -> _Run:
     """All from nothing; the rival's processor time a value, µs, where it is asked for."""
     from cansight.commands.sim_fleet import issue
     from simulator.fleet import vehicle_id
@@ -135,97 +122,49 @@ def _run(program: str, vehicles: int, seconds: int, with_rival: bool = False) ->
         ids = [vehicle_id(1, number) for number in range(max(vehicles, RIVALS))]
         issue(pki, ids, lambda words, share: None)
         with aggregator(folder, pki, port, url) as (process, stats):
-            course = _Course(stats, (process.pid, broker, child.pid))
-            course.start()
-            lasts = seconds + WARM_UP_S
-            report = fleet_report(pki, port, vehicles, lasts, "--prepared", patience_s=PATIENCE_S + 3 * lasts)
-            ticks = 2 * int(report["rows_receipted"])
-            told = _once_stored(stats, ticks)
-            looks = course.end()
-        stored = _stored(url)
-        if stored != ticks:
+            pids = (process.pid, broker, child.pid)
+            course = drive(pki, port, vehicles, seconds, [stats], pids, partial(_once_stored, stats))
+            told = stats()["delays"]["start"]
+        ticks = 2 * course.report["batches"]
+        if (stored := _stored(url)) != ticks:
             raise WorkFailed(f"bench cloud: {ticks:,} ticks have a receipt, the store has {stored:,}")
-        rival_us = _rival(pki, port, url, ids[:RIVALS]) if with_rival else 0.0
-    return _measured(vehicles, ticks, looks, told, report), rival_us
+        return _Run(vehicles, course, told, _rival(pki, port, url, ids[:RIVALS]) if with_rival else 0.0)
 
 
-def _measured(vehicles: int, ticks: int, looks: list[_Look], told: dict[str, Any], report: dict[str, Any]) -> _Run:
-    began = next(look.at_s for look in looks if look.within)
-    first = next((look for look in looks if look.at_s >= began + WARM_UP_S), looks[-1])
-    last = looks[-1]
-    values = 2 * SIGNALS * (last.landed - first.landed)
-    counts = [late - _at(first.within, place) for place, late in enumerate(last.within)]
-    if not values or not counts[-1]:
-        raise WorkFailed("bench cloud: nothing was left to be measured after the warm-up")
-    share = [one / counts[-1] for one in counts]
-    spent = [after - before for after, before in zip(last.cpu_s, first.cpu_s, strict=True)]
-    return _Run(
-        vehicles=vehicles,
-        seconds=last.at_s - first.at_s,
-        ticks=counts[-1],
-        cpu_us=tuple(one / values * 1e6 for one in spent),
-        cores=tuple(one / (last.at_s - first.at_s) for one in spent),
-        p99_s=(next(place for place, one in enumerate(share) if one >= 0.99) + 1) * WITHIN_S,
-        within=share[min(round(LATE_S / WITHIN_S) - 1, len(share) - 1)],
-        whole=told,
-        whole_us=last.cpu_s[0] / (ticks * SIGNALS) * 1e6,
-        report=report,
-    )
-
-
-def _at(sums: list[int], place: int) -> int:
-    return sums[min(place, len(sums) - 1)] if sums else 0
-
-
-def _results(run: _Run, rival_us: float) -> list[Result]:
-    report, whole = run.report, run.whole
-    sent_us = report["cpu_s"] / (whole["ticks"] + whole["backlog"]) / SIGNALS * 1e6
-    beside = f"broker {run.cpu_us[1]:.2f}, InfluxDB {run.cpu_us[2]:.2f}, the fleet that sends {sent_us:.2f}"
-    late = f"{run.vehicles:,} vehicles, {run.seconds:.0f} s after {WARM_UP_S} s of warm-up: from the bus to the store, p99"
-    late += f" ({run.ticks:,} ticks, {100 * run.within:.2f} % within {LATE_S:.0f} s; with the warm-up p99 {whole['p99_s']:.1f} s,"
-    late += f" longest {whole['greatest_s']:.1f} s; sent late at p99 {report['late_s']['p99']:.2f} s)"
-    aggregator = run.cpu_us[0]
-    cost = f"the aggregator's processor time a value (with the warm-up {run.whole_us:.2f}; {beside})"
+def _results(run: _Run) -> list[Result]:
+    course, told = run.course, run.told
+    if not course.batches:
+        raise WorkFailed("bench cloud: nothing was left to be measured")
+    aggregator_us, broker_us, store_us, fleet_us = course.cpu_us(2 * SIGNALS)
+    counts = course.last.since(course.first)
+    within = counts[min(round(LATE_S / WITHIN_S), len(counts)) - 1] / counts[-1]
+    opened = f"{run.vehicles:,} vehicles, their streams opened over {ramp_s(run.vehicles)} s, "
+    if course.settled_s is None:
+        opened += f"WHOSE BACKLOG WAS NOT GONE {LIMIT_S:.0f} s after it"
+    else:
+        opened += f"their backlog gone {course.settled_s:.0f} s after it"
+    late = f"{opened}; {course.last.at_s - course.first.at_s:.0f} s from then on: from the bus to the store, p99"
+    late += f" ({counts[-1]:,} ticks, half within {course.late_s(0.5):.1f} s, {100 * within:.2f} % within {LATE_S:.0f} s;"
+    late += f" with the opening p99 {told['p99_s']:.1f} s, longest {told['greatest_s']:.1f} s;"
+    late += f" sent late at p99 {course.report['late_s']:.2f} s, {course.report['again']:,} batches sent again)"
+    beside = f"broker {broker_us:.2f}, InfluxDB {store_us:.2f}, beside them the fleet that sends {fleet_us:.2f}"
+    cores = ", ".join(f"{one:.2f}" for one in course.cores)
+    cost = f"the aggregator's processor time a value ({beside}; cores: {cores})"
+    rival = "paho, JSON, a Point with 200 fields"
     return [
         Result("cloud", late, "limit", "s", run.p99_s, LATE_S, LATE_S / run.p99_s, 1.0),
-        Result("cloud", cost, "limit", "µs", aggregator, MOST_US, MOST_US / aggregator, 1.0),
+        Result("cloud", cost, "limit", "µs", aggregator_us, MOST_US, MOST_US / aggregator_us, 1.0),
         Result(
             "cloud",
             "the same, opened, landed, receipted, stored",
-            "paho, JSON, a Point with 200 fields",
+            rival,
             "µs",
-            aggregator,
-            rival_us,
-            rival_us / aggregator,
+            aggregator_us,
+            run.rival_us,
+            run.rival_us / aggregator_us,
             LEAST_RATIO,
         ),
     ]
-
-
-class _Course(threading.Thread):
-    """Looks at the three processes now and then."""
-
-    def __init__(self, stats: Callable[[], dict[str, Any]], pids: tuple[int, ...]) -> None:
-        super().__init__(daemon=True)
-        self._stats = stats
-        self._pids = pids
-        self._looks: list[_Look] = []
-        self._ended = threading.Event()
-
-    def run(self) -> None:
-        while not self._ended.wait(LOOK_S):
-            self._look()
-
-    def end(self) -> list[_Look]:
-        """All looks, the last one made now."""
-        self._ended.set()
-        self.join()
-        self._look()
-        return self._looks
-
-    def _look(self) -> None:
-        stats = self._stats()
-        self._looks.append(_Look(time.monotonic(), tuple(map(cpu_s, self._pids)), stats["landed"], stats["within"]))
 
 
 @contextmanager
@@ -243,7 +182,7 @@ def environment(more: dict[str, str]) -> Iterator[None]:
 @contextmanager
 def aggregator(
     folder: Path, pki: Path, port: int, url: str, replica: str = "", database: str = "", influx: str = "cansight"
-) -> Iterator[tuple[subprocess.Popen[str], Callable[[], dict[str, Any]]]]:
+) -> Iterator[tuple[subprocess.Popen[str], Stats]]:
     """`cansight cloud run` and what reads its counters. `database`: a PostgreSQL's address, `influx`: the name of InfluxDB's."""
     certificate = pki / client_id(replica)
     settings: dict[str, Any] = {
@@ -286,13 +225,13 @@ def aggregator(
             process.terminate()
 
 
-def _once_stored(stats: Callable[[], dict[str, Any]], ticks: int) -> dict[str, Any]:
-    """The delays since the start, once all these ticks are written."""
+def _once_stored(stats: Stats, ticks: int) -> None:
+    """Returns once all these ticks are written."""
     deadline_s = time.monotonic() + PATIENCE_S
     while True:
         told: dict[str, Any] = stats()["delays"]["start"]
         if told["ticks"] + told["backlog"] >= ticks:
-            return told
+            return
         if time.monotonic() > deadline_s:
             raise WorkFailed(f"bench cloud: {told['ticks']:,} of {ticks:,} ticks were stored {PATIENCE_S:.0f} s after the last receipt")
         time.sleep(1.0)

@@ -1,26 +1,24 @@
 """Two aggregators against one, with the same fleet: mosquitto, InfluxDB and PostgreSQL, real processes.
 
-The figure is what the busier of the two spends of a processor beside what the one spends, once every stream is open (a stream lasts for
-an hour, and each of the two opens it): where each has a core of its own, as many times the vehicles fit before the broker or the store is
-the limit. CANSIGHT_BENCH_POSTGRES is the address of a PostgreSQL in which databases may be made; without it this is left out.
+The figure is what the busier of the two spends of a processor beside what the one spends, once every stream is open and its backlog gone
+(a stream lasts for an hour, and each of the two opens it): where each has a core of its own, as many times the vehicles fit before the
+broker or the store is the limit. CANSIGHT_BENCH_POSTGRES is the address of a PostgreSQL in which databases may be made; without it this
+is left out.
 """
 
 import os
 import signal
-import subprocess
 import tempfile
-import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
 from cansight.benchmarks.broker import find_mosquitto, mosquitto
+from cansight.benchmarks.cloud_course import LIMIT_S, drive, ramp_s
 from cansight.benchmarks.cloud_load import GO, INFLUXDB, PATIENCE_S, SIGNALS, aggregator, environment, pings, query
-from cansight.benchmarks.fleet import cpu_s, fleet_report
 from cansight.benchmarks.material import Material, whole_number
 from cansight.benchmarks.result import Result
 from cansight.demo import services
@@ -30,8 +28,6 @@ from cansight.errors import UsageError, WorkFailed
 VEHICLES, SECONDS = 1000, 60
 LEAST_RATIO = 1.8
 NAMES = ("a", "b")
-OPENED = 0.3
-Running = tuple["subprocess.Popen[str]", Callable[[], dict[str, Any]]]
 
 
 def replicas(_: Material) -> list[Result]:
@@ -66,6 +62,7 @@ def replicas(_: Material) -> list[Result]:
         services.wait_until(lambda: pings(url), child, "bench replicas")
         issue(pki, [vehicle_id(1, number) for number in range(vehicles)], lambda words, share: None)
         spent: dict[int, list[float]] = {}
+        how: list[str] = []
         for number in (1, 2):
             database = _make(server, f"bench_{os.getpid()}_{number}")
             with ExitStack() as running:
@@ -74,42 +71,14 @@ def replicas(_: Material) -> list[Result]:
                     (folder / f"{number}{one}").mkdir()
                     made = aggregator(folder / f"{number}{one}", pki, port, url, one, database, f"replicas{number}")
                     clouds.append(running.enter_context(made))
-                course = _Course(clouds)
-                course.start()
-                report = fleet_report(pki, port, vehicles, seconds, "--prepared", patience_s=PATIENCE_S + 2 * seconds)
-                ticks = 2 * int(report["rows_receipted"])
-                _stored(url, f"replicas{number}", ticks)
-                spent[number] = course.end(int(report["rows_receipted"]))
+                pids, stats = [process.pid for process, _ in clouds], [told for _, told in clouds]
+                course = drive(pki, port, vehicles, seconds, stats, pids, partial(_stored, url, f"replicas{number}"))
+                spent[number] = course.cpu_us(2 * SIGNALS)[:number]
+                how.append("gone" if course.settled_s is not None else f"NOT GONE after {LIMIT_S:.0f} s")
     one_us, (busier_us, other_us) = spent[1][0], sorted(spent[2], reverse=True)
-    what = f"{vehicles:,} vehicles, {seconds} s: processor time a value of all of the busier of two (the other {other_us:.2f} µs)"
+    what = f"{vehicles:,} vehicles, {seconds} s after {ramp_s(vehicles)} s of opening (backlog {how[0]}; of two {how[1]}):"
+    what += f" processor time a value of all of the busier of two (the other {other_us:.2f} µs)"
     return [Result("replicas", what, "one for all", "µs", busier_us, one_us, one_us / busier_us, LEAST_RATIO)]
-
-
-class _Course(threading.Thread):
-    """What the aggregators spend, from when the first OPENED of all batches had landed to the end."""
-
-    def __init__(self, clouds: list[Running]) -> None:
-        super().__init__(daemon=True)
-        self._clouds = clouds
-        self._samples: list[tuple[int, list[float]]] = []
-        self._ended = threading.Event()
-
-    def run(self) -> None:
-        while not self._ended.wait(1.0):
-            self._look()
-
-    def end(self, batches: int) -> list[float]:
-        """Processor time of each, in µs a value of all."""
-        self._ended.set()
-        self.join()
-        self._look()
-        last, cpu = self._samples[-1]
-        first, before = next(sample for sample in self._samples if sample[0] >= OPENED * batches)
-        return [(spent - earlier) / ((last - first) * 2 * SIGNALS) * 1e6 for spent, earlier in zip(cpu, before, strict=True)]
-
-    def _look(self) -> None:
-        landed = sum(stats()["landed"] for _, stats in self._clouds)
-        self._samples.append((landed, [cpu_s(process.pid) for process, _ in self._clouds]))
 
 
 def _make(server: str, name: str) -> str:
