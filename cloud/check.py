@@ -1,5 +1,7 @@
 """`cansight cloud check`: try everything the settings name, and say of each whether it will do."""
 
+import errno
+import fcntl
 import socket
 import time
 from collections.abc import Callable
@@ -168,5 +170,22 @@ def _port(config: CloudConfig) -> str:
     family = socket.AF_INET6 if ":" in config.api.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((config.api.host, config.api.port))
+        try:
+            probe.bind((config.api.host, config.api.port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not _runs(config):
+                raise
+            return "in use, and a cloud runs on this state folder"
     return "free"
+
+
+def _runs(config: CloudConfig) -> bool:
+    """Whether a cloud has this state folder: it holds the landing log's lock."""
+    try:
+        with (Path(config.state) / "landing" / "lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

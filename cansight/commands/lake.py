@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 ROWS = 40  # printed to a terminal
 WIDTH = 40
 
+DEFAULT = Path("cloud.toml")
 CONFIG = click.option(
-    "-c", "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="the cloud's settings, cloud.toml"
+    "-c", "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="the cloud's settings  [default: cloud.toml]"
 )
 FOLDER = click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="the lake itself, where there is no cloud.toml")
 DAY = click.DateTime(["%Y-%m-%d"])
@@ -124,12 +125,11 @@ def compact(config_file: Path | None, folder: Path | None, keep: str | None) -> 
 
 def _lake(config_file: Path | None, folder: Path | None) -> tuple[Path, str]:
     """Where it is, and how long it is kept."""
-    if (config_file is None) == (folder is None):
-        raise UsageError("expected one of -c cloud.toml and --folder LAKE")
+    if config_file is not None and folder is not None:
+        raise UsageError("expected one of -c cloud.toml and --folder LAKE, found both")
     if folder is not None:
         return folder, "forever"
-    assert config_file is not None
-    config = load_config(config_file)
+    config = load_config(config_file or DEFAULT)
     return config.lake_folder, config.lake.keep
 
 

@@ -51,18 +51,34 @@ def tickets(context: click.Context, url: str, token_file: Path | None) -> None:
 @click.option("--fault-code", help="Only of this fault.")
 @click.option("--assignee", help="Only this person's; \"\" = nobody's.")
 @click.option("--search", "q", help="Only with these words in vehicle, fault or assignee.")
+@click.option("--hidden", is_flag=True, help="Those instead that a silence, a maintenance window or their cause hides.")
 @click.option("--limit", type=click.IntRange(1, 500), default=100, show_default=True, help="How many.")
 @click.option("--json", "as_json", is_flag=True, help="The API's answer.")
 @click.pass_obj
-def list_(api: Api, /, as_json: bool, limit: int, **asked: str | None) -> None:
+def list_(api: Api, /, as_json: bool, limit: int, hidden: bool, **asked: str | None) -> None:
     """List tickets, newest first."""
-    found = get(api, "/api/tickets", asked | {"limit": limit})["tickets"]
+    shown = get(api, "/api/tickets", asked | {"limit": limit, "hidden": str(hidden).lower()})
+    found = shown["tickets"]
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False, indent=2))
         return
     if not found:
         click.echo("no tickets")
-        return
+    else:
+        _list(found)
+    rest = _counted(shown, asked) - len(found)
+    if rest > 0:
+        click.echo(f"{rest} more; --limit says how many are listed")
+    if not hidden and (kept := _counted(get(api, "/api/tickets", asked | {"limit": 1, "hidden": "true"}), asked)):
+        click.echo(f"{kept} hidden by a silence, a maintenance window or their cause; --hidden lists them")
+
+
+def _counted(answer: Mapping[str, Any], asked: Mapping[str, str | None]) -> int:
+    """How many the question finds on all pages; the API counts by handling, whatever was asked of it."""
+    return sum(number for handling, number in answer["counts"].items() if asked["handling"] in (None, handling))
+
+
+def _list(found: list[dict[str, Any]]) -> None:
     rows = [("ID", "VEHICLE", "CONDITION", "HANDLING", "TIER", "OPENED", "SEEN", "FAULT")]
     for one in found:
         opened, seen = when(one["opened_ms"]), f"{one['occurrences']}x"

@@ -18,6 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import processes
 import servers
+from cansight.commands.cloud_settings import load_config
+from cloud.check import check
 from dbc.compiler import load_compiled
 from dbc.schema import Schema
 from wire.messages import Clock, StatusMessage
@@ -137,6 +139,7 @@ def test_what_is_sent_can_be_queried_and_a_finding_is_a_ticket(
     assert (ticket["vehicle"], ticket["fault_code"], ticket["tier"]) == (vehicle.id, "coolant_leak", "unrated")
     stats = process.stats()
     assert (stats["landed"], stats["duplicates"], stats["refused"], stats["findings"]) == (3, 0, 0, 1)
+    assert [one for one in check(load_config(process.settings)) if not one.ok] == [], "beside the running cloud"
     assert process.end(signal.SIGTERM) == 0
 
 

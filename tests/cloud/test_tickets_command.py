@@ -81,6 +81,10 @@ def test_a_ticket_is_worked_to_its_end_and_counted(fleet: tuple[str, TicketServi
     assert run("--url", url, "silence", "preview", *silence).stdout.startswith("it would hide 1 open tickets: 2\n")
     assert run("--url", url, "silence", "make", *silence).stdout.startswith("silence 1: from ")
     assert "hidden by   silence 1\n" in run("--url", url, "show", "2").stdout
+    listed = run("--url", url, "list").stdout.splitlines()
+    assert [line.split()[0] for line in listed] == ["ID", "1", "1"]
+    assert listed[-1] == "1 hidden by a silence, a maintenance window or their cause; --hidden lists them"
+    assert [line.split()[0] for line in run("--url", url, "list", "--hidden").stdout.splitlines()] == ["ID", "2"]
 
 
 def test_the_audit_is_verified_without_the_api(tmp_path: Path) -> None:
