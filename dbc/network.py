@@ -21,12 +21,19 @@ from numpy.typing import NDArray
 from dbc.clock import TICK_NS
 from dbc.schema import Schema
 
-__all__ = ["KINDS", "SILENCE", "UNKNOWN", "NetworkWatch", "network_names", "network_periods", "network_units"]
+__all__ = ["KINDS", "SILENCE", "UNKNOWN", "NetworkWatch", "figure_of", "network_names", "network_periods", "network_units"]
 
 SILENCE, UNKNOWN = "#silence", "#unknown"
 KINDS = (SILENCE, "#repeated", "#excess", "#counter", "#checksum", "#absent")
 SAME = 0.9  # of the frames too many: so many fail their check where one is said again and again; who counts on makes only real ones fail
+_FIGURES = frozenset((*KINDS, UNKNOWN))
 AWAKE_NS = 2 * TICK_NS  # a bus without a frame for so long has slept, and nobody was late meanwhile
+
+
+def figure_of(name: str) -> tuple[str, str] | None:
+    """The message, or the bus, and the kind of a figure, as `KINDS` or `UNKNOWN`; None: the name is that of a signal."""
+    of, dot, kind = name.rpartition(".")
+    return (of, kind) if dot and kind in _FIGURES else None
 
 
 def network_names(schema: Schema) -> tuple[str, ...]:

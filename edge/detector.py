@@ -145,7 +145,7 @@ class Detector:
             self._finding_id = os.urandom(16)
             self._since_ms = said.since_ms if said.since_ms is not None else tick_ms
         state: Literal["active", "cleared"] = "cleared" if said.transition is Transition.CLEARED else "active"
-        return self._finding(state, said.level, self._judge.runtime.explain(score), score.score, tick_ms, values)
+        return self._finding(state, said.level, self._judge.runtime.explain(score), score.score, tick_ms)
 
     def _finding(
         self,
@@ -154,20 +154,19 @@ class Detector:
         score: Score,
         value: float,
         tick_ms: int,
-        values: NDArray[np.float64],
     ) -> FindingMessage:
         signals = self.pack.manifest.signals
         order = np.argsort(-score.contributions, kind="stable")
         top = [int(at) for at in order[:CONTRIBUTIONS] if score.contributions[at] > 0]
-        margins = self._judge.runtime.margins(score)
+        evidence = self._judge.runtime.evidence(score)
         contributions = [
             Contribution(
                 signal=signals[at].name,
                 unit=signals[at].unit,
-                expected=_finite(score.expected[at]),
-                seen=_finite(values[at]),
+                expected=_finite(evidence.expected[at]),
+                seen=_finite(evidence.seen[at]),
                 share=float(score.contributions[at]),
-                margin=_finite(margins[at]),
+                margin=_finite(evidence.margin[at]),
             )
             for at in top
         ]

@@ -12,15 +12,23 @@ from datetime import UTC, datetime
 from typing import Literal, Protocol
 
 from dbc.catalogue import Catalogue, Words
+from dbc.network import figure_of
+from models.figure_words import figure_seen, figure_source, figure_words
 from models.likeness import resembles
 
 __all__ = ["Explanation", "Language", "Part", "SignalLine", "explain", "unit_words"]
 
 Language = Literal["en", "zh"]
-LEAST_SHARE = 0.05
-"""Of the score; a signal with less is not worth a sentence."""
+LEAST_SHARE, LEAST_OF_FIRST = 0.05, 0.25
+"""Of the score, and of the first signal's share; one with less is not worth a sentence. What a detector expects of a good tyre depends on
+the flat one, so the good ones have a little of the score, too, and a sentence on each would call them too full."""
 MOST_SIGNALS = 3
+AT_ONCE_MS = 60_000
 ANOMALY = "anomaly"  # the fault code of a detector that was trained without one
+RAREST = 1e-3
+"""A p-value over this says how little the pack was calibrated on, and nothing about the car: one second in a quarter of an hour."""
+_MANNERS = {"sensor_stuck": "still", "sensor_noise": "noisy"}
+"""Faults that are not a value too high or too low, by code."""
 
 _UNITS = {
     "degC": "°C",
@@ -126,10 +134,10 @@ def explain(
     known = catalogue if catalogue is not None else Catalogue.empty()
     fault = known.faults.get(fault_code)
     name = _of(fault.words, language) if fault is not None else say["anomaly"] if fault_code == ANOMALY else fault_code
-    chosen = sorted((part for part in parts if part.share >= LEAST_SHARE), key=lambda part: -part.share)[:MOST_SIGNALS]
-    lines = tuple(
-        SignalLine(part.signal, words := _of(known.words(part.signal), language), _signal(part, words, language)) for part in chosen
-    )
+    least = max(LEAST_SHARE, LEAST_OF_FIRST * max((part.share for part in parts), default=0.0))
+    chosen = sorted((part for part in parts if part.share >= least), key=lambda part: -part.share)[:MOST_SIGNALS]
+    manner = _MANNERS.get(fault_code, "")
+    lines = tuple(_line(part, known, manner, language) for part in chosen)
     alike = [
         say["alike"].format(fault=_of(other.words, language), likeness=round(100 * likeness))
         for other, likeness in resembles(parts, known.faults)
@@ -137,10 +145,10 @@ def explain(
     ]
     return Explanation(
         fault=name,
-        summary=say["summary"].format(fault=name, signal=_short(chosen[0], lines[0].words, language)) if lines else name,
+        summary=say["summary"].format(fault=name, signal=_short(chosen[0], lines[0].words, known, manner, language)) if lines else name,
         signals=lines,
         since=_since(since_ms, noticed_ms, when, language),
-        rarity=say["rarity"].format(seconds=f"{_round_down(1 / p_value):,}") if p_value is not None and 0 < p_value < 0.1 else "",
+        rarity=say["rarity"].format(seconds=f"{_round_down(1 / p_value):,}") if p_value is not None and 0 < p_value < RAREST else "",
         likeness=say["likeness" if fault is None else "others"].format(faults=say["and"].join(alike)) if alike else "",
         level=say["level"] if level == "seen" else "",
         action=_of(fault.action, language) if fault is not None else "",
@@ -153,29 +161,45 @@ def unit_words(unit: str, language: Language = "en") -> str:
     return _UNITS_ZH.get(found, found) if language == "zh" else found
 
 
-def _signal(part: Part, words: str, language: Language) -> str:
+def _line(part: Part, known: Catalogue, manner: str, language: Language) -> SignalLine:
+    if figure_of(part.signal) is not None:
+        words = figure_words(part.signal, known, language)
+        if part.seen is None:
+            return SignalLine(part.signal, words, _SENTENCES[language]["blind"].format(signal=words))
+        most = None if part.expected is None or part.margin is None else part.expected + part.margin
+        return SignalLine(part.signal, words, figure_seen(part.signal, part.seen, most, known, language))
+    words = _of(known.words(part.signal), language)
+    return SignalLine(part.signal, words, _signal(part, words, manner, language))
+
+
+def _signal(part: Part, words: str, manner: str, language: Language) -> str:
     say, unit = _SENTENCES[language], _with_unit(part.unit, language)
     if part.seen is None:
         return say["blind"].format(signal=words)
     if part.expected is None:
         return say["unknown"].format(signal=words, seen=_number(part.seen, 3) + unit)
+    if manner == "still" and part.margin is None:
+        return say["still"].format(signal=words, seen=f"{_plain(part.seen)}{unit}")
     off = part.seen - part.expected
     decimals = _decimals(part.margin, off)
-    seen = f"{part.seen:.{decimals}f}{unit}"
+    seen, middle, gap = (f"{value:.{decimals}f}{unit}" for value in (part.seen, part.expected, abs(off)))
     if part.margin is None:
-        expected = say["about"].format(value=f"{part.expected:.{decimals}f}{unit}")
+        expected = say["about"].format(value=middle)
     else:
-        low, high = part.expected - part.margin, part.expected + part.margin
-        expected = say["range"].format(low=f"{low:.{decimals}f}", high=f"{high:.{decimals}f}{unit}")
-    if part.margin is not None and abs(off) <= part.margin:
-        return say["inside"].format(signal=words, seen=seen, expected=expected)
-    how = say["low" if off < 0 else "high"].format(gap=f"{abs(off):.{decimals}f}{unit}")
-    return say["off"].format(signal=words, seen=seen, expected=expected, how=how)
+        low, high = (f"{part.expected + side * part.margin:.{decimals}f}" for side in (-1, 1))
+        if abs(off) <= part.margin and not manner:
+            return say["inside"].format(signal=words, seen=seen, low=low, high=high + unit)
+        expected = say["range"].format(value=middle, low=low, high=high)
+    if manner == "noisy":
+        return say["noisy"].format(signal=words, seen=seen, expected=expected)
+    return say["off"].format(signal=words, seen=seen, expected=expected, how=say["low" if off < 0 else "high"].format(gap=gap))
 
 
-def _short(part: Part, words: str, language: Language) -> str:
+def _short(part: Part, words: str, known: Catalogue, manner: str, language: Language) -> str:
     say = _SENTENCES[language]
-    if part.seen is None or part.expected is None:
+    if figure_of(part.signal) is not None:
+        return figure_source(part.signal, known, language)
+    if part.seen is None or part.expected is None or manner:
         return words
     return say["short_low" if part.seen < part.expected else "short_high"].format(signal=words)
 
@@ -185,6 +209,8 @@ def _since(since_ms: int | None, noticed_ms: int | None, when: Callable[[int], s
     if since_ms is None:
         return ""
     if noticed_ms is None:
+        return say["since"].format(since=when(since_ms))
+    if noticed_ms - since_ms < AT_ONCE_MS:
         return say["since"].format(since=when(since_ms))
     return say["noticed"].format(since=when(since_ms), later=_span(max(0, noticed_ms - since_ms) / 1000, language))
 
@@ -198,15 +224,28 @@ def _span(seconds: float, language: Language) -> str:
 
 
 def _decimals(margin: float | None, off: float) -> int:
-    """So many that the margin, or without one the difference, has two figures."""
-    size = margin if margin else abs(off)
+    """So many that the healthy range is no single number and what was seen stands outside of it; without a range, two figures of the gap.
+
+    A figure more would be one that nobody reads: of 400 km/h where 117.3 to 117.5 are healthy, thousandths say nothing.
+    """
+    if not margin or not math.isfinite(margin):
+        size = abs(off) / 10
+    else:
+        gap = abs(off) - margin
+        size = min(2 * margin, gap) if gap > 0.2 * margin else margin / 5
     if not size or not math.isfinite(size):
         return 1
-    return min(6, max(0, 1 - math.floor(math.log10(size))))
+    return min(6, max(0, -math.floor(math.log10(size))))
 
 
 def _number(value: float, figures: int) -> str:
     return f"{value:.{min(6, max(0, figures - 1 - math.floor(math.log10(abs(value)))))}f}" if value else "0"
+
+
+def _plain(value: float) -> str:
+    """To four figures, without zeros at the end."""
+    text = _number(value, 4)
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _round_down(value: float) -> int:
@@ -230,16 +269,18 @@ _SENTENCES: dict[Language, dict[str, str]] = {
         "summary": "{fault}: {signal}",
         "short_low": "{signal} is too low",
         "short_high": "{signal} is too high",
+        "still": "{signal}: stands still at {seen}; in a healthy car it keeps moving.",
+        "noisy": "{signal}: jumps about more than a healthy sensor does; just now {seen} seen, {expected} expected.",
         "off": "{signal}: {seen} seen; a healthy car shows {expected} at this operating point, so it is {how}.",
-        "inside": "{signal}: {seen} seen; by itself that is healthy ({expected} here), but not together with the other signals.",
+        "inside": "{signal}: {seen} seen; by itself that is healthy ({low} to {high} here), but not together with the other signals.",
         "low": "{gap} too low",
         "high": "{gap} too high",
-        "range": "{low} to {high}",
+        "range": "{value} ({low} to {high})",
         "about": "about {value}",
         "blind": "{signal}: there is no valid value.",
         "unknown": "{signal}: {seen} seen; what a healthy car shows here is not known.",
-        "since": "It began on {since}.",
-        "noticed": "It began on {since} and was noticed {later} later.",
+        "since": "First seen on {since}.",
+        "noticed": "First seen on {since}; reported {later} later.",
         "rarity": "Healthy cars are this far off in at most one of {seconds} seconds.",
         "likeness": "By its signals it looks like: {faults}.",
         "others": "Other faults that show in these signals: {faults}.",
@@ -252,16 +293,18 @@ _SENTENCES: dict[Language, dict[str, str]] = {
         "summary": "{fault}：{signal}",
         "short_low": "{signal}偏低",
         "short_high": "{signal}偏高",
-        "off": "{signal}：实测{seen}；在此工况下，正常车辆为{expected}，{how}。",
-        "inside": "{signal}：实测{seen}；单独来看属于正常（此工况下为{expected}），但与其他信号不相符。",
+        "still": "{signal}：停留在{seen}不变；正常车辆上该值会变化。",
+        "noisy": "{signal}：跳动大于正常传感器；此刻实测{seen}，应{expected}。",
+        "off": "{signal}：实测{seen}；在此工况下，正常车辆{expected}，{how}。",
+        "inside": "{signal}：实测{seen}；单独来看属于正常（此工况下为{low}至{high}），但与其他信号不相符。",
         "low": "偏低{gap}",
         "high": "偏高{gap}",
-        "range": "{low}至{high}",
-        "about": "约{value}",
+        "range": "为{value}（{low}至{high}）",
+        "about": "约为{value}",
         "blind": "{signal}：没有有效数值。",
         "unknown": "{signal}：实测{seen}；此工况下的正常范围未知。",
-        "since": "始于{since}。",
-        "noticed": "始于{since}，{later}后被发现。",
+        "since": "首次出现于{since}。",
+        "noticed": "首次出现于{since}，{later}后报告。",
         "rarity": "正常车辆出现如此偏差的时间不超过每{seconds}秒中的1秒。",
         "likeness": "从信号上看，类似：{faults}。",
         "others": "其他可能表现为这些信号的故障：{faults}。",

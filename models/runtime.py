@@ -17,7 +17,7 @@ from models.errors import PackError, ScoreError
 from models.pack import Pack
 from models.session import Array, Bound, give_back, one_line, open_session
 
-__all__ = ["BASELINE", "INPUT", "LEARNED", "NEXT_STATE", "OFFSET", "OUTPUTS", "STATE", "PackRuntime", "Score"]
+__all__ = ["BASELINE", "INPUT", "LEARNED", "NEXT_STATE", "OFFSET", "OUTPUTS", "STATE", "Evidence", "PackRuntime", "Score"]
 
 INPUT = "values"
 BASELINE, LEARNED, OFFSET = "baseline", "learned", "offset"
@@ -56,6 +56,18 @@ class Score(msgspec.Struct, frozen=True):
     def judged(self) -> float | None:
         """The score that an alarm may follow from: None where there is none, or outside the trained operating range."""
         return self.score if self.known else None
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What a score is made of, in the signals' units: (k,) float64 each, NaN = not known.
+
+    seen, expected: means over the newest ticks that a score averages; of a signal that goes up and down with the car's power, its last
+    value and the mean of what is left over would make no sense together. margin: as `PackRuntime.margins`.
+    """
+
+    seen: NDArray[np.float64]
+    expected: NDArray[np.float64]
+    margin: NDArray[np.float64]
 
 
 class PackRuntime:
@@ -165,6 +177,11 @@ class PackRuntime:
     def explain(self, score: Score) -> Score:
         """All of a tick's score. score: of the tick that was scored last, and that had one. Raises ScoreError if onnxruntime fails."""
         return score if self._brief is None else self._run(self._rows)
+
+    def evidence(self, score: Score) -> Evidence:
+        """What was seen, and what a healthy vehicle would have shown. score: of the tick that was scored last. Raises ScoreError."""
+        seen = self._rows[-self.pack.manifest.average :].mean(axis=0, dtype=np.float64)
+        return Evidence(seen, score.expected + (seen - self._rows[-1]), self.margins(score))
 
     def margins(self, score: Score) -> NDArray[np.float64]:
         """How far each signal may be from its expected value: (k,) in its unit, NaN where it has no part in the score.

@@ -244,7 +244,7 @@ def check_pace(table: Table, ticks: int, gap_s: int) -> None:
             raise TrainingDataError(
                 f"{drive.source}: rows are {step_s:g} s apart, ticks are a second; write --period {step_s:g} to take each row as a tick"
                 if step_s > 0
-                else f"{drive.source}: most rows have the time of the row before; name another --time-column"
+                else f"{drive.source}: most rows are not later than the row before; name another --time-column, or sort the table"
             )
 
 

@@ -241,10 +241,9 @@ def _check_gains(usable: Table, fitted: Sequence[Drive], gains: set[int], option
 
 def check_size(table: Table) -> None:
     for drive in table.drives:
-        if len(drive.tick_ms) < LEAST_TICKS:
-            raise TrainingDataError(
-                f"{drive.source}: {len(drive.tick_ms)} ticks of a second, expected at least {LEAST_TICKS}; give a longer recording"
-            )
+        if (ticks := len(drive.tick_ms)) < LEAST_TICKS:
+            one_or_more = "1 tick" if ticks == 1 else f"{ticks} ticks"
+            raise TrainingDataError(f"{drive.source}: {one_or_more} of a second, expected at least {LEAST_TICKS}; give a longer recording")
 
 
 def _check_roles(table: Table, usable: Table, dropped: dict[str, str], options: Options, monitored: Sequence[int]) -> None:

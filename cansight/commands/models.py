@@ -161,6 +161,8 @@ def train(
     from models.train_following import suits
 
     told = _persistence(persistence) if persistence is not None else None
+    if window > average and not context:
+        raise UsageError(f"--window {window}: is how far it looks back on the context signals; name them with --context")
     pack_id = name or pack_dir.resolve().name
     _check_ids(pack_id, fault, pack_version)
     gap_s, least = _two("--drive", drive, "GAP/LEAST, seconds and ticks up to 86400, e.g. 600/300", 86_400, ordered=False)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -71,17 +72,20 @@ def score(
     runtime = PackRuntime(pack)
     table = read_for(pack, data, dbc_files, reading(len(data)), layout).rows(first, last)
     summary: dict[str, Any] = {"pack": pack.manifest.pack_id, "ticks": 0, "scored": 0, "unknown": 0, "alarms": []}
+    reasons: Counter[str] = Counter()
     with ExitStack() as stack:
         sink = None if scores == "-" and as_json else _sink(scores, stack)
         for drive in table.drives:
-            for row, tick in enumerate(score_drive_ticks(runtime, drive)):
+            for tick in score_drive_ticks(runtime, drive):
                 summary["ticks"] += 1
                 summary["scored"] += tick.score.score is not None
+                if tick.score.score is None:
+                    reasons[tick.score.reason] += 1
                 summary["unknown"] += tick.score.score is not None and not tick.score.known
                 if sink is not None:
                     sink.write(pack.manifest.names, tick)
                 if tick.transition is Transition.RAISED:
-                    summary["alarms"].append(_alarm(runtime, drive, row, tick))
+                    summary["alarms"].append(_alarm(runtime, drive, tick))
                 elif tick.transition is Transition.CONFIRMED:
                     summary["alarms"][-1]["level"] = tick.level
     if as_json:
@@ -89,6 +93,9 @@ def score(
     else:
         counts = f"{summary['ticks']} ticks, {summary['scored']} scored, {summary['unknown']} outside the trained range"
         click.echo(f"{counts}, {len(summary['alarms'])} alarms", err=True)
+        if reasons and not summary["scored"]:
+            reason, count = reasons.most_common(1)[0]
+            click.echo(f"nothing could be scored: {reason} ({count} of {summary['ticks']} ticks)", err=True)
 
 
 def _sink(scores: str, stack: ExitStack) -> "Scores":
@@ -101,22 +108,24 @@ def _sink(scores: str, stack: ExitStack) -> "Scores":
     return CsvScores(cast(TextIO, stack.enter_context(click.open_file(scores, "w", encoding="utf-8"))))
 
 
-def _alarm(runtime: "PackRuntime", drive: "Drive", row: int, tick: "ScoredTick") -> dict[str, Any]:
+def _alarm(runtime: "PackRuntime", drive: "Drive", tick: "ScoredTick") -> dict[str, Any]:
     from models.scoring import contributors
 
-    pack, margins = runtime.pack, runtime.margins(tick.score)
-    names = pack.manifest.names
-    evidence = [
-        {
-            "signal": name,
-            "unit": pack.manifest.signals[names.index(name)].unit,
-            "share": share,
-            "expected": float(tick.score.expected[names.index(name)]),
-            "margin": None if math.isnan(margins[names.index(name)]) else float(margins[names.index(name)]),
-            "seen": float(drive.values[row, names.index(name)]),
-        }
-        for name, share in contributors(names, tick.score)
-    ]
+    pack, evidence = runtime.pack, runtime.evidence(tick.score)
+    contributions = []
+    for name, share in contributors(pack.manifest.names, tick.score):
+        at = pack.manifest.names.index(name)
+        margin = float(evidence.margin[at])
+        contributions.append(
+            {
+                "signal": name,
+                "unit": pack.manifest.signals[at].unit,
+                "share": share,
+                "expected": float(evidence.expected[at]),
+                "margin": None if math.isnan(margin) else margin,
+                "seen": float(evidence.seen[at]),
+            }
+        )
     return {
         "source": drive.source,
         "fault_code": pack.manifest.fault_code,
@@ -125,5 +134,5 @@ def _alarm(runtime: "PackRuntime", drive: "Drive", row: int, tick: "ScoredTick")
         "level": tick.level,
         "score": tick.score.score,
         "p_value": tick.score.p_value,
-        "contributions": evidence,
+        "contributions": contributions,
     }

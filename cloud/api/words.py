@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from cloud.roles import END_MS
+from models.figure_words import figure_words
 
 if TYPE_CHECKING:
     from dbc.catalogue import Catalogue
@@ -21,11 +22,13 @@ class Language(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lang: Languages = "en"
 
 
-def signal_words(catalogue: "Catalogue | None", signal: str, language: str) -> str:
-    """What a signal is, in words; empty where the catalogue does not say."""
-    entry = catalogue.entry(signal) if catalogue is not None else None
-    if entry is None:
+def signal_words(catalogue: "Catalogue | None", signal: str, language: Languages) -> str:
+    """What a signal, or a figure of the bus, is in words; empty where the catalogue does not say."""
+    if catalogue is None:
         return ""
+    entry = catalogue.entry(signal)
+    if entry is None:
+        return figure_words(signal, catalogue, language)
     return entry.words.zh if language == "zh" else entry.words.en
 
 

@@ -108,6 +108,16 @@ def test_scores_go_to_standard_output(capsys: pytest.CaptureFixture[str], folder
     assert "600 ticks, 581 scored" in err
 
 
+def test_what_cannot_be_scored_is_said_why(capsys: pytest.CaptureFixture[str], folder: Path, tables: list[Path], tmp_path: Path) -> None:
+    rows = list(csv.DictReader(tables[0].read_text().splitlines()))
+    blind = tmp_path / "blind.csv"
+    blind.write_text("\n".join([",".join(rows[0]), *(",".join({**row, "Loop.Flow": "nan"}.values()) for row in rows[:50])]) + "\n")
+    code, _, err = run(capsys, "models", "score", folder, blind)
+    assert code == 0
+    assert "50 ticks, 0 scored" in err
+    assert "nothing could be scored: no valid value of Loop.Flow (50 of 50 ticks)" in err
+
+
 def test_bad_input_is_one_line_and_exit_code_2(
     capsys: pytest.CaptureFixture[str], folder: Path, tables: list[Path], tmp_path: Path
 ) -> None:
@@ -119,8 +129,9 @@ def test_bad_input_is_one_line_and_exit_code_2(
         (("score", folder, other), "other.csv has no column 'Pack.Current'"),
         (("score", folder, tables[0], "-o", "x.txt"), "scores are written as .csv or .parquet"),
         (("score", folder, tmp_path / "none.csv"), "cannot be read"),
-        (("train", other, "-o", output), "1 ticks of a second, expected at least 60"),
+        (("train", other, "-o", output), "1 tick of a second, expected at least 60"),
         (("train", tables[0], "-o", output, "--persistence", "9/3"), "expected N/M"),
+        (("train", tables[0], "-o", output, "--window", "60"), "--window 60: is how far it looks back on the context signals"),
         (("train", tables[0], "-o", output, "--rows", "9"), "--rows 9: expected A:B"),
         (("train", tables[0], "-o", output, "--rows", "10:60"), "50 ticks of a second, expected at least 60"),
         (("train", tables[0], "-o", output, "--fault", "Leak!"), "--fault Leak!"),

@@ -75,6 +75,10 @@ def test_a_margin_is_the_distance_at_which_a_signal_by_itself_scores_one(trained
             without = other.score(values)
         assert without.score is not None
         assert (off / margins[at]) ** 2 == pytest.approx(score.score - without.score, rel=1e-6)
+    evidence, average = runtime.evidence(score), trained.manifest.average
+    assert average > 1
+    np.testing.assert_allclose(evidence.seen, rows[-average:].mean(axis=0))  # and the healthy value of the same ticks
+    np.testing.assert_allclose(evidence.seen - evidence.expected, rows[-1] - score.expected, atol=1e-9)
 
 
 def test_contributions_are_shares_of_the_monitored_signals(trained: Pack) -> None:
