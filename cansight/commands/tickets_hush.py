@@ -63,13 +63,13 @@ def _commands(group: click.Group, path: str) -> None:
         if as_json:
             click.echo(json.dumps(found, ensure_ascii=False, indent=2))
             return
-        say(f"it would hide {len(found['open'])} open tickets: " + (", ".join(str(one["id"]) for one in found["open"][:20]) or "none"))
+        say(f"it would hide {found['open_tickets']} open tickets: " + (", ".join(str(one["id"]) for one in found["open"][:20]) or "none"))
         if found["red"]:
             say(f"{found['red']} open red ones fit; --red hides them too")
         past = f"in the last {found['past_days']} days it would have hidden {found['past_tickets']} tickets"
         say(f"{past} of {found['past_vehicles']} vehicles, {found['past_confirmed']} of them confirmed")
         for code, count in found["by_fault_code"].items():
-            say(f"  {count:>6}  {code}")
+            say(f"  {count:>6}  {code}: {found['fault_words'][code]}")
 
     @group.command(help=f"Make a {kind}.")
     @_what

@@ -28,6 +28,12 @@ CAUSES = {
     Cause.NOTHING_RECORDED: ("nothing recorded", "没有记录"),
 }
 
+REASONS_ZH = {  # as an agent says them
+    "the outbox was full": "发送缓存已满",
+    "damaged on the flash": "闪存数据损坏",
+    "older than 90 days": "已超过 90 天",
+}
+
 DayText = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$")]
 
 
@@ -137,7 +143,8 @@ def _shown(number: int, day: Day, over: bool, lang: Literal["en", "zh"]) -> Vehi
     longest = sorted(sorted(told.holes, key=lambda hole: hole.begin - hole.end)[:MOST_GAPS], key=lambda hole: hole.begin)
     gaps = []
     for hole in longest:
-        words = CAUSES[hole.cause][lang == "zh"] + (f": {hole.reason}" if hole.reason else "")
+        reason = REASONS_ZH.get(hole.reason, hole.reason) if lang == "zh" else hole.reason
+        words = CAUSES[hole.cause][lang == "zh"] + (("：" if lang == "zh" else ": ") + reason if reason else "")
         lost = hole.cause not in (Cause.ASLEEP, Cause.OFF)
         gaps.append(GapShown(start_ms + 1000 * hole.begin, start_ms + 1000 * hole.end, hole.cause, words, lost))
     return VehicleDay(

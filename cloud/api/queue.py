@@ -1,5 +1,6 @@
 """The ticket queue as its readers see it: lists, single tickets, what is like them."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -13,6 +14,7 @@ from cloud.api.route import Route, TicketPath
 from cloud.api.words import Language, Languages, signal_words
 from cloud.roles import Principal, Role
 from cloud.tickets.policy import Condition, Handling, Tier, Verdict
+from cloud.tickets.queue import place_of
 from cloud.tickets.sla import ClockView
 from cloud.tickets.views import Brief, Budget, Delivery, Evidence, HistoryLine, Notification, Page, Ticket, TicketFilter, Window
 from models.explanation import explain
@@ -30,7 +32,10 @@ Text = Annotated[str, msgspec.Meta(max_length=200)]
 
 
 class TicketsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the tickets must be. `q`: somewhere in vehicle, fault code, words or assignee; `assignee` "": nobody; `hidden` by a silence."""
+    """What the tickets must be. `q`: somewhere in vehicle, fault code, words or assignee; `assignee` "": nobody; `hidden` by a silence.
+
+    `order`: the newest first, or by tier (red, yellow, blue, unrated), the newest of each first.
+    """
 
     vehicle: Text | None = None
     model: Text | None = None
@@ -43,6 +48,7 @@ class TicketsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     assignee: Text | None = None
     hidden: bool | None = None
     q: Text | None = None
+    order: Literal["newest", "urgency"] = "newest"
     limit: Annotated[int, msgspec.Meta(ge=1, le=MOST)] = DEFAULT_LIMIT
     cursor: Annotated[str, msgspec.Meta(max_length=500)] | None = None
     lang: Languages = "en"
@@ -87,7 +93,7 @@ class TicketRow(msgspec.Struct, frozen=True):
 
 
 class TicketList(msgspec.Struct, frozen=True):
-    """Tickets, newest first. `next`: the cursor of the next page. `counts`: what the same question finds, by handling, whatever its own."""
+    """Tickets. `next`: the cursor of the next page. `counts`: what the same question finds, by handling, whatever its own."""
 
     tickets: list[TicketRow]
     next: str | None
@@ -213,13 +219,14 @@ class Queue:
         ]
 
     def tickets(self, who: Principal, query: TicketsQuery) -> TicketList:
-        """Tickets, newest first, without their evidence."""
+        """Tickets without their evidence, the newest or the most urgent first."""
         cursor = position_of(query.cursor, int) if query.cursor is not None else None
+        urgent_first = query.order == "urgency"
         if who.is_owner:
             page = owners_page(owners_tickets(self._tickets, who), query, cursor)
         else:
-            values = {name: value for name, value in msgspec.structs.asdict(query).items() if name not in ("q", "limit", "cursor", "lang")}
-            page = self._tickets.queue.page(TicketFilter(**values, text=query.q), query.limit, cursor)
+            values = {name: value for name, value in msgspec.structs.asdict(query).items() if name not in _NO_FILTER}
+            page = self._tickets.queue.page(TicketFilter(**values, text=query.q), query.limit, cursor, urgent_first)
         rows = [TicketRow(**row_of(ticket, query.lang)) for ticket in page.tickets]
         return TicketList(rows, cursor_at(page.next) if page.next is not None else None, page.counts)
 
@@ -279,9 +286,11 @@ def owners_page(tickets: list[Ticket], query: TicketsQuery, before: int | None) 
 
     found = [ticket for ticket in tickets if fits(ticket)]
     counts = {handling.value: sum(ticket.handling is handling for ticket in found) for handling in Handling}
-    left = [one for one in found if query.handling in (None, one.handling) and (before is None or one.id < before)]
+    place = partial(place_of, urgent_first=query.order == "urgency")
+    found.sort(key=place, reverse=True)
+    left = [one for one in found if query.handling in (None, one.handling) and (before is None or place(one) < before)]
     page = left[: query.limit]
-    return Page(page, page[-1].id if len(left) > len(page) else None, counts)
+    return Page(page, place(page[-1]) if len(left) > len(page) else None, counts)
 
 
 def row_of(ticket: Ticket, language: Literal["en", "zh"]) -> dict[str, Any]:
@@ -291,6 +300,7 @@ def row_of(ticket: Ticket, language: Literal["en", "zh"]) -> dict[str, Any]:
     return values | {"fault_words": ticket.fault_words[language], "action": ticket.action[language], "sla": clocks}
 
 
+_NO_FILTER = ("q", "order", "limit", "cursor", "lang")
 _SAME = tuple(name for name in TicketRow.__struct_fields__ if name not in ("fault_words", "action", "sla"))
 
 

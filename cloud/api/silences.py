@@ -7,9 +7,10 @@ import msgspec
 from cloud.api.backend import Backend
 from cloud.api.route import Moment, NumberPath, Route
 from cloud.api.session import Done
+from cloud.api.words import Language
 from cloud.roles import Principal, Role
 from cloud.tickets.silences import SilenceRequest
-from cloud.tickets.views import Preview, Silence
+from cloud.tickets.views import Brief, Preview, Silence
 
 __all__ = ["SilenceRoutes"]
 
@@ -44,6 +45,24 @@ class SilenceList(msgspec.Struct, frozen=True):
     silences: list[Silence]
 
 
+class PreviewShown(msgspec.Struct, frozen=True):
+    """`open`: the newest of the `open_tickets` that it would hide now; `red`: open red ones that it fits and leaves alone without `red`.
+
+    `past_*`: what it would have hidden over the last `past_days` days. `fault_words`: of each fault code named here, in the language that
+    was asked for.
+    """
+
+    open: list[Brief]
+    open_tickets: int
+    red: int
+    past_days: int
+    past_tickets: int
+    past_confirmed: int
+    past_vehicles: int
+    by_fault_code: dict[str, int]
+    fault_words: dict[str, str]
+
+
 class SilenceRoutes:
     """Silences hide tickets; in a maintenance window, of one vehicle, findings open none."""
 
@@ -70,9 +89,9 @@ class SilenceRoutes:
         """Silence something."""
         return self._silences.make("silence", _asked(body), who.name)
 
-    def preview(self, body: SilenceToMake) -> Preview:
+    def preview(self, query: Language, body: SilenceToMake) -> PreviewShown:
         """What a silence would hide; nothing is changed."""
-        return self._silences.preview(_asked(body))
+        return _shown(self._silences.preview(_asked(body)), query.lang)
 
     def end_silence(self, who: Principal, path: NumberPath) -> Done:
         """End a silence now."""
@@ -87,14 +106,19 @@ class SilenceRoutes:
         """Begin a maintenance window, now or later; what is still active when it ends opens a ticket then."""
         return self._silences.make("maintenance", _asked(body), who.name)
 
-    def preview_maintenance(self, body: SilenceToMake) -> Preview:
+    def preview_maintenance(self, query: Language, body: SilenceToMake) -> PreviewShown:
         """What a maintenance window would keep away; nothing is changed."""
-        return self._silences.preview(_asked(body))
+        return _shown(self._silences.preview(_asked(body)), query.lang)
 
     def end_maintenance(self, who: Principal, path: NumberPath) -> Done:
         """End a maintenance window now."""
         self._silences.end(path.id, "maintenance", who.name)
         return Done(True)
+
+
+def _shown(would: Preview, language: str) -> PreviewShown:
+    words = {code: by_language[language] for code, by_language in would.fault_words.items()}
+    return PreviewShown(**msgspec.structs.asdict(would) | {"fault_words": words})
 
 
 def _asked(body: SilenceToMake) -> SilenceRequest:

@@ -179,7 +179,7 @@ class App {
     const now = Date.now();
     if (now < (this.countedUntil ?? 0)) return;
     this.countedUntil = now + COUNTS_EVERY_MS;
-    const { counts } = await get("/api/tickets", { limit: 1 });
+    const { counts } = await get("/api/tickets", { hidden: 0, limit: 1 }); // what a silence hides is not waited for
     this.shell?.count("tickets", Object.entries(counts).reduce((sum, [handling, n]) => (handling === "closed" ? sum : sum + n), 0));
   }
 }

@@ -24,7 +24,7 @@ export class DetectorsView {
       precision.length ? table([[t("detector")], [t("tier")], [t("right"), "number"], [t("wrong"), "number"], [t("undecided"), "number"], [t("share"), "number"], [t("interval")]], precision.map(precisionRow), "folding") : empty(t("noVerdicts"), t("noVerdictsWhy"))));
     show(this.groups, groups, () => el("section", { class: "card", "aria-label": t("groupsTitle") }, el("header", {}, el("h2", {}, t("groupsTitle"))), groups.length
       ? table([[t("fault")], [t("tier")], [t("vehicles"), "number"], [t("openTickets"), "number"], [t("firstSeen"), "said"], [t("lastSeen"), "said"]], groups.map(groupRow), "rows folding")
-      : el("p", { class: "body note" }, t("noGroups"))));
+      : empty(t("noGroups"))));
   }
 }
 

@@ -59,7 +59,7 @@ export class FleetView {
     const asked = `${this.state} ${this.search.value}`;
     const [fleet, tickets, system] = await Promise.all([
       get("/api/vehicles", { q: this.search.value.trim(), state: this.state, order: "attention", limit: MOST }),
-      get("/api/tickets", { limit: 1 }),
+      get("/api/tickets", { hidden: 0, limit: 1 }),
       get("/api/system"),
       this.refreshQuality(),
     ]);

@@ -42,6 +42,11 @@ export function duration(ms) {
   return t("days", { n: Math.round(s / 86_400) });
 }
 
+// A policy's "90s", "10m", "8h", "14d".
+export function spoken(time) {
+  return t({ s: "seconds", m: "minutes", h: "hours", d: "days" }[time.slice(-1)] ?? "seconds", { n: time.slice(0, -1) });
+}
+
 export function ago(ms) {
   return ms < 3000 ? t("now") : t("ago", { duration: duration(ms) });
 }

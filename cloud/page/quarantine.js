@@ -4,7 +4,7 @@ import { get, part, send } from "./api.js";
 import { toast } from "./dialogs.js";
 import { el, show } from "./dom.js";
 import { bytes, count } from "./format.js";
-import { button, since, table } from "./parts.js";
+import { button, empty, since, table } from "./parts.js";
 import { may } from "./session.js";
 import { named, t } from "./texts.js";
 
@@ -28,7 +28,7 @@ export class Quarantine {
     this.replayAll.hidden = !oldest.held || !may("operate");
     this.each.hidden = !oldest.held;
     if (!oldest.held) this.starts = [0];
-    show(this.summary, [oldest.reasons, oldest.items[0]?.received_ms ?? null], () => (oldest.held ? reasonsTable(oldest) : el("p", { class: "body note" }, t("quarantineEmpty"))));
+    show(this.summary, [oldest.reasons, oldest.items[0]?.received_ms ?? null], () => (oldest.held ? reasonsTable(oldest) : empty(t("quarantineEmpty"))));
     if (this.each.open) this.showPage(page ?? oldest);
     return oldest.held;
   }
@@ -44,7 +44,7 @@ export class Quarantine {
 
   row(one) {
     return el("tr", {}, el("td", { class: "title" }, el("a", { class: "id", href: `#/vehicles/${part(one.vehicle)}` }, one.vehicle)), el("td", { class: "num" }, since(one.received_ms)),
-      el("td", {}, named("sources", one.source)), el("td", { class: "number" }, bytes(one.bytes)), el("td", { class: "less" }, one.reason),
+      el("td", { class: "num" }, named("sources", one.source)), el("td", { class: "number" }, bytes(one.bytes)), el("td", { class: "less" }, one.reason),
       el("td", { class: "number" }, may("operate") ? button(t("replay"), () => this.replay([one.position]), { look: "bare" }) : null));
   }
 
@@ -70,6 +70,6 @@ export class Quarantine {
 
 function reasonsTable({ reasons, items }) {
   const oldest = (reason) => items.find((one) => one.reason === reason); // they come oldest first
-  const rows = Object.entries(reasons).map(([reason, n]) => el("tr", {}, el("td", { class: "title" }, reason), el("td", { class: "number" }, count(n)), el("td", {}, oldest(reason) ? since(oldest(reason).received_ms) : "")));
-  return table([[t("reason")], [t("messages"), "number"], [t("oldest")]], rows, "tight");
+  const rows = Object.entries(reasons).map(([reason, n]) => el("tr", {}, el("td", { class: "title" }, reason), el("td", { class: "number" }, count(n)), el("td", { class: "num" }, oldest(reason) ? since(oldest(reason).received_ms) : "")));
+  return table([[t("reason")], [t("messages"), "number"], [t("oldest"), "said"]], rows, "tight folding");
 }

@@ -13,6 +13,7 @@ import { language, named, t } from "./texts.js";
 const OPEN = ["new", "acknowledged", "scheduled", "in workshop"];
 const TABS = ["open", ...OPEN, "closed"];
 const PAGE = 100;
+const MOST = 500; // tickets in a list; a filter finds the rest
 const FIELDS = ["q", "tier", "condition", "assignee", "fault_code", "vehicle", "hidden"];
 
 export class QueueView {
@@ -41,7 +42,7 @@ export class QueueView {
     this.narrow = el("div", { class: "bar narrow" });
     this.all = el("input", { type: "checkbox", "aria-label": t("chooseAll"), onchange: () => this.chooseAll() });
     this.bulk = el("div", { class: "bar bulk", role: "region", "aria-label": t("bulkLabel"), hidden: true });
-    this.heads = [[""], [t("ticket")], [t("condition"), "less"], [t("handlingLabel")], [t("assignee"), "less"], [t("dueIn"), "said"], [t("opened"), "said"], [t("seenTimes"), "number less"]];
+    this.heads = [[""], [t("ticket")], [t("condition")], [t("handlingLabel")], [t("assignee"), "less"], [t("dueIn"), "said"], [t("opened"), "said"], [t("seenTimes"), "number less"]];
     this.table = table(this.heads, [], "rows folding");
     const heads = this.table.querySelectorAll("th");
     if (may("work")) heads[0].replaceChildren(this.all);
@@ -50,13 +51,14 @@ export class QueueView {
     this.body.addEventListener("click", (event) => this.clicked(event));
     this.none = el("div", { hidden: true });
     this.more = button(t("more"), () => { this.limit += PAGE; this.refresh().catch(() => {}); }, { hidden: true });
+    this.rest = el("p", { class: "note", hidden: true }, t("firstTickets", { count: MOST }));
     this.element = el("article", { class: "queue stack" },
       el("div", { class: "heading" }, el("div", { class: "words" }, el("h1", {}, t("tickets")))),
       this.filters,
       el("section", { class: "card", "aria-label": t("tickets") },
         this.tabs,
         el("div", { class: "bar tools-row" }, this.search, Object.values(this.selects), el("label", { class: "inline small" }, this.hidden, t("showHidden")), this.narrow, el("span", { class: "grow" }), may("fleet") ? button(t("saveFilter"), () => this.save(), { look: "bare" }) : null),
-        this.bulk, el("div", { class: "flush" }, this.table, this.none), el("div", { class: "bar foot-row" }, this.more)));
+        this.bulk, el("div", { class: "flush" }, this.table, this.none), el("div", { class: "bar foot-row" }, this.more, this.rest)));
     this.showNarrow();
   }
 
@@ -110,7 +112,7 @@ export class QueueView {
     // what a silence hides is left out until the reader asks for it
     const which = { ...(this.handling === "open" ? { open: 1 } : {}), hidden: this.values.hidden ? null : 0 };
     const [answer, { counts: all }] = await Promise.all([
-      get("/api/tickets", { ...this.query(), ...which, limit: this.limit, lang: language }),
+      get("/api/tickets", { ...this.query(), ...which, order: "urgency", limit: this.limit, lang: language }),
       get("/api/tickets", { ...this.query(), hidden: which.hidden, limit: 1 }), // how many there are behind the other tabs
       this.refreshFilters(),
     ]);
@@ -122,7 +124,8 @@ export class QueueView {
     for (const id of this.chosen) if (!this.tickets.some((one) => one.id === id)) this.chosen.delete(id);
     keep(this.body, this.tickets, (one) => one.id, (one) => this.row(one), (row, one) => this.update(row, one));
     this.rows.mark();
-    this.more.hidden = answer.next === null;
+    this.more.hidden = answer.next === null || this.limit >= MOST;
+    this.rest.hidden = answer.next === null || this.limit < MOST;
     this.table.hidden = this.tickets.length === 0;
     this.none.hidden = this.tickets.length > 0;
     const narrowed = Object.values(this.values).some(Boolean) || this.handling !== "open";
@@ -133,9 +136,9 @@ export class QueueView {
   row(one) {
     const box = el("input", { type: "checkbox", "aria-label": t("chooseTicket", { id: one.id }), checked: this.chosen.has(one.id) });
     return labelCells(el("tr", {},
-      el("td", { class: "box less", hidden: !may("work") }, box),
+      el("td", { class: "box", hidden: !may("work") }, box),
       el("td", { class: "title" }, el("span", { class: "marked wrap" }, tierMark(one.tier), el("span", {}, el("a", { href: `#/tickets/${one.id}` }, one.fault_words), el("span", { class: "second" }, `#${one.id} · `, el("span", { class: "id" }, one.vehicle), ` · ${one.model}`)))),
-      el("td", { class: "less" }), el("td", {}), el("td", { class: "less" }), el("td", {}), el("td", {}, time(one.opened_ms)), el("td", { class: "number less" })), this.heads);
+      el("td", {}), el("td", {}), el("td", { class: "num less" }), el("td", { class: "num" }), el("td", { class: "num" }, time(one.opened_ms)), el("td", { class: "number less" })), this.heads);
   }
 
   update(row, one) {

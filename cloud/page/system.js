@@ -1,15 +1,15 @@
 // The platform itself: does it hear, store and tell, how fast, and what has it put aside.
 
-import { get, part, send } from "./api.js";
-import { toast } from "./dialogs.js";
+import { get } from "./api.js";
 import { el, show, styled } from "./dom.js";
 import { count, duration } from "./format.js";
-import { button, card, fact, figures, table } from "./parts.js";
+import { card, fact, figures, table } from "./parts.js";
 import { Quarantine } from "./quarantine.js";
-import { may } from "./session.js";
 import { language, named, t } from "./texts.js";
+import { Webhooks } from "./webhooks.js";
 
 const PROMISE_S = 5; // from the frame to the query
+const MOST_REFUSALS = 6;
 const COUNTS = ["landed", "receipts", "duplicates", "findings", "requests", "quarantined", "refused", "replayed", "unknown", "revoked", "landing_gaps"];
 
 export class SystemView {
@@ -21,19 +21,16 @@ export class SystemView {
     this.sinks = el("div");
     this.latency = el("div");
     this.quarantine = new Quarantine();
-    this.webhooks = el("div");
+    this.webhooks = new Webhooks();
     this.counters = el("div");
     this.element = el("article", { class: "stack" },
       el("div", { class: "heading" }, el("div", { class: "words" }, el("h1", {}, t("systemTitle")))),
       this.trouble, this.figures,
-      el("div", { class: "wide" }, el("div", { class: "stack" }, this.latency, this.sinks, this.quarantine.element, this.webhooks), this.counters));
+      el("div", { class: "wide" }, el("div", { class: "stack" }, this.latency, this.sinks, this.quarantine.element, this.webhooks.element), this.counters));
   }
 
   async refresh() {
-    const [{ stats, sinks: readers, delays, store, tickets }, held, hooks, dead] = await Promise.all([
-      get("/api/system"), this.quarantine.refresh(),
-      may("operate") ? get("/api/webhooks") : { webhooks: [] }, may("operate") ? get("/api/webhooks/deliveries", { state: "dead" }) : { deliveries: [] },
-    ]);
+    const [{ stats, sinks: readers, delays, store, tickets }, held] = await Promise.all([get("/api/system"), this.quarantine.refresh(), this.webhooks.refresh()]);
     this.shown = true;
     const sinks = Object.entries(readers);
     const behind = sinks.reduce((most, [, sink]) => Math.max(most, sink.behind), 0);
@@ -53,22 +50,18 @@ export class SystemView {
       table([[t("sink")], [t("state")], [t("behind"), "number"], [t("position"), "number less"], [t("unreadable"), "number less"]], sinks.map(([name, sink]) => el("tr", {},
         el("td", { class: "title" }, named("sinks", name)), el("td", {}, el("span", { class: "marked wrap" }, el("span", { class: `mark ${sink.error ? "warn" : "good"}` }), sink.error || t("fine"))),
         el("td", { class: "number" }, count(sink.behind)), el("td", { class: "number less" }, count(sink.position)), el("td", { class: "number less" }, count(sink.unreadable)))), "tight folding")));
-    show(this.webhooks, [hooks, dead], () => (hooks.webhooks.length ? this.webhooksCard(hooks.webhooks, dead.deliveries) : null));
     show(this.counters, [COUNTS.map((name) => stats[name]), stats.refusals], () => card(t("countersTitle"), el("dl", { class: "facts" },
       COUNTS.filter((name) => stats[name] !== undefined).map((name) => fact(named("counters", name), count(stats[name]))),
-      Object.entries(stats.refusals ?? {}).map(([why, n]) => fact(t("refusedFor", { why }), count(n)))), el("p", { class: "small tier-why" }, t("sinceStart"))));
+      refusals(stats.refusals ?? {})), el("p", { class: "small tier-why" }, t("sinceStart"))));
   }
+}
 
-  webhooksCard(hooks, dead) {
-    const rows = dead.map((one) => el("tr", {}, el("td", { class: "title" }, one.webhook), el("td", {}, el("a", { href: `#/tickets/${one.ticket_id}` }, `#${one.ticket_id}`), ` ${named("events", one.event)}`), el("td", {}, one.last), el("td", { class: "number" }, count(one.attempts)),
-      el("td", { class: "number" }, button(t("tellAgain"), () => this.tellAgain(one.id), { look: "bare" }))));
-    return el("section", { class: "card", "aria-label": t("webhooks") }, el("header", {}, el("h2", {}, t("webhooks")), el("span", { class: "note" }, hooks.map((one) => one.name).join(", "))),
-      rows.length ? table([[t("webhook")], [t("ticket")], [t("lastAnswer")], [t("attempts"), "number"], [""]], rows, "tight folding") : el("p", { class: "body note" }, t("noDeadLetters")));
-  }
-
-  async tellAgain(id) {
-    await send("POST", `/api/webhooks/deliveries/${part(id)}/replay`, {}).then(() => toast(t("toldAgain")), (error) => toast(error.message, "bad"));
-  }
+// The commonest kinds; each may name a vehicle, and vehicles are many.
+function refusals(kinds) {
+  const all = Object.entries(kinds).sort(([, a], [, b]) => b - a);
+  const rest = all.slice(MOST_REFUSALS);
+  return [...all.slice(0, MOST_REFUSALS).map(([why, n]) => fact(t("refusedFor", { why }), count(n))),
+    rest.length ? fact(t("refusedFor", { why: t("otherKinds", { count: count(rest.length) }) }), count(rest.reduce((sum, [, n]) => sum + n, 0))) : []];
 }
 
 // Half, 99 % and the longest, of the last ten minutes and since the start, against the promise.

@@ -7,12 +7,14 @@ import { toast } from "./dialogs.js";
 import { breakable, el, show } from "./dom.js";
 import { duration, number, percent, rounded, when } from "./format.js";
 import { button, card, clockPill, conditionPill, fact, meter, since, tierMark, tierPill, time } from "./parts.js";
+import { said } from "./said.js";
 import { may } from "./session.js";
 import { askSilence } from "./silences.js";
 import { language, named, t } from "./texts.js";
 
 const SCORE = "score"; // the window's name for the detector's own score
 const SIMILAR_EVERY_MS = 60_000;
+const AGENTS = { detector: 1, cansight: 1 }; // who writes by rule; what people write stays as it is
 const ORDER = ["acknowledged", "scheduled", "in workshop", "closed"];
 
 export class TicketView {
@@ -95,9 +97,9 @@ export class TicketView {
   notices() {
     const { id, hidden_by: hidden, linked, notifications } = this.ticket;
     return [
-      hidden ? el("p", { class: "notice" }, t("hiddenBy", { what: hidden })) : null,
+      hidden ? el("p", { class: "notice" }, hiddenBy(hidden)) : null,
       linked.map((one) => el("p", { class: "notice" }, t(one.id < id ? "reopenedFrom" : "reopenedAs"), " ", el("a", { href: `#/tickets/${one.id}` }, `#${one.id}`), one.verdict ? `, ${named("verdict", one.verdict)}` : "")),
-      notifications.filter((one) => one.owner_state === "withheld" || one.owner_state === "displaced").map((one) => el("p", { class: "notice" }, t("notTold", { reason: one.owner_reason }))),
+      notifications.filter((one) => one.owner_state === "withheld" || one.owner_state === "displaced").map((one) => el("p", { class: "notice" }, t("notTold", { reason: said(one.owner_reason) }))),
     ];
   }
 
@@ -179,8 +181,16 @@ function alike({ ticket: one, fault_words: fault, likeness }) {
   return el("li", {}, el("span", { class: "marked wrap" }, tierMark(one.tier), el("a", { href: `#/tickets/${one.id}` }, `#${one.id} ${fault}`)), el("span", { class: "small" }, words));
 }
 
+// By a silence, a maintenance window or the ticket of its cause: the way there is in the sentence.
+function hiddenBy(what) {
+  const [kind, id] = what.split(" ");
+  const [before, after] = t("hiddenBy", { what: "\n" }).split("\n");
+  return [before, el("a", { href: kind === "ticket" ? `#/tickets/${id}` : "#/silences" }, said(what)), after];
+}
+
 // What was said with it; a verdict comes first, in its API's word.
-function detailOf({ action, detail }) {
+function detailOf({ actor, action, detail }) {
+  if (actor in AGENTS) return said(detail);
   if (action !== "closed" && action !== "verdict") return detail;
   const [verdict, ...rest] = detail.split(": ");
   return [named("verdict", verdict), ...rest].join(": ");

@@ -54,8 +54,9 @@ export class VehicleView {
     this.from = el("input", { type: "datetime-local", class: "field", "aria-label": t("from"), onchange: () => this.typed() });
     this.to = el("input", { type: "datetime-local", class: "field", "aria-label": t("to"), onchange: () => this.typed() });
     this.live = button(t("followLive"), () => this.follow(this.span_s), { "aria-pressed": String(!this.fixed) });
-    this.save = el("a", { class: "button bare", download: "" }, "CSV");
+    this.save = el("a", { class: "button", download: "" }, "CSV");
     this.says = el("span", { class: "note" });
+    this.under = el("div", { class: "bar under" }, this.says, el("span", { class: "grow" }), el("span", { class: "range" }, this.from, el("span", { "aria-hidden": "true" }, "–"), this.to), this.save);
     this.daily = el("div");
     this.facts = el("div");
     this.element = el("article", { class: "vehicle" },
@@ -69,7 +70,7 @@ export class VehicleView {
           el("header", {}, this.spans, this.live,
             iconButton("earlier", t("earlier"), () => this.shift(-0.5)), iconButton("later", t("later"), () => this.shift(0.5)), iconButton("wider", t("wider"), () => this.widen())),
           el("div", { class: "body" }, this.chips, this.hint, this.chart.element, this.lanes.element,
-            el("div", { class: "bar under" }, this.says, el("span", { class: "grow" }), el("span", { class: "range" }, this.from, el("span", { "aria-hidden": "true" }, "–"), this.to), this.save)))),
+            this.under))),
       el("div", { class: "wide below" }, this.daily, this.facts));
   }
 
@@ -225,7 +226,7 @@ export class VehicleView {
       });
     this.hint.hidden = !this.full && this.chosen.size > 0;
     say(this.hint, this.full ? t("most", { count: COLOURS }) : t("pick"));
-    this.chart.element.hidden = this.chosen.size === 0;
+    this.chart.element.hidden = this.under.hidden = this.chosen.size === 0;
   }
 
   wanted() {
@@ -273,12 +274,17 @@ function qualityCard(days, wordsOf) {
     el("td", { class: "number" }, percent(day.completeness, 1)),
     el("td", { class: "number" }, percent(day.upload, 1)),
     el("td", { class: "number" }, day.latency_ms?.p99 == null ? "–" : `${(day.latency_ms.p99 / 1000).toFixed(1)} s`),
-    el("td", { class: "number less" }, day.clock_offset_ms == null ? "–" : `${number(Math.round(day.clock_offset_ms))} ms`),
+    el("td", { class: "number less" }, day.clock_offset_ms == null ? "–" : aheadBy(day.clock_offset_ms)),
     el("td", {}, gapsOf(day)),
     el("td", { class: "less" }, told(day.implausible.toSorted((a, b) => b.share - a.share).map((one) => `${wordsOf(one.signal)} ${percent(one.share)}`)))));
   return el("section", { class: "card", "aria-label": t("dataQuality") }, el("header", {}, el("h2", {}, t("dataQuality"))),
     el("div", { class: "body" }, dayBars(days, (day) => day.completeness, { label: t("completeness"), floor: 0.95, width: innerWidth < 820 ? 308 : 640 })),
     table([[t("day")], [t("completeness"), "number"], [t("upload"), "number"], [t("latencyP99"), "number"], [t("clockOffset"), "number less"], [t("gaps")], [t("implausible"), "less"]], rows, "tight folding"));
+}
+
+// A right clock is behind by the time that a batch takes: only one that is ahead of ours when its data come is known to be wrong.
+function aheadBy(ms) {
+  return ms <= 0 ? t("fine") : ms < 1000 ? `${Math.round(ms)} ms` : duration(ms);
 }
 
 // What counts against the completeness, the longest first; a car that slept has lost nothing.

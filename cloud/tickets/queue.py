@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Collection, Sequence
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, case, func, or_, select, text
+from sqlalchemy import BigInteger, ColumnElement, Connection, case, cast, func, literal, or_, select, text
 
 from cloud.tickets.briefs import BRIEF, brief
 from cloud.tickets.errors import NoSuchTicket
@@ -31,11 +31,12 @@ from cloud.tickets.views import (
     TicketFilter,
 )
 
-__all__ = ["DELIVERIES", "Queue", "delivery_view"]
+__all__ = ["DELIVERIES", "Queue", "delivery_view", "place_of"]
 
 MOST = 500  # tickets in a page
 LOOKED_AT = 500  # tickets that are compared with one
 LIKE = 0.5  # cosine; under it two findings have little in common
+PER_RANK = 1 << 48  # more than there will be tickets; a place stays below 2**53, which JSON can say
 EVERYTHING = TicketFilter()
 
 
@@ -47,13 +48,15 @@ class Queue:
         self._policy = policy
         self._now_ms = now_ms
 
-    def page(self, which: TicketFilter = EVERYTHING, limit: int = 100, cursor: int | None = None) -> Page:
-        """Tickets without evidence, newest first. `cursor`: `next` of the page before."""
+    def page(self, which: TicketFilter = EVERYTHING, limit: int = 100, cursor: int | None = None, urgent_first: bool = False) -> Page:
+        """Tickets without evidence, newest first; `urgent_first`: red, yellow, blue, unrated, each the newest first. `cursor`: `next` of
+        the page before, in the same order."""
         limit = max(1, min(limit, MOST))
         where = _where(which)
-        query = select(*_LISTED).where(*where).order_by(TicketRow.id.desc()).limit(limit + 1)
+        place = _URGENCY if urgent_first else TicketRow.id
+        query = select(*_LISTED).where(*where).order_by(place.desc()).limit(limit + 1)
         if cursor is not None:
-            query = query.where(TicketRow.id < cursor)
+            query = query.where(place < cursor)
         others = _where(msgspec.structs.replace(which, handling=None))
         counting = select(TicketRow.handling, func.count()).where(*others).group_by(TicketRow.handling)
 
@@ -61,7 +64,8 @@ class Queue:
             rows = db.execute(query).all()
             counts = {row[0]: row[1] for row in db.execute(counting)}
             found = [self._ticket(row) for row in rows[:limit]]
-            return Page(found, found[-1].id if len(rows) > limit else None, {one.value: counts.get(one, 0) for one in Handling})
+            following = place_of(found[-1], urgent_first) if len(rows) > limit else None
+            return Page(found, following, {one.value: counts.get(one, 0) for one in Handling})
 
         return self._tables.read(look)
 
@@ -104,7 +108,6 @@ class Queue:
         """The open tickets by fault code and vehicle model, those of the most vehicles first."""
         since = self._now_ms() - duration_ms(self._policy.groups.within)
         recent = func.count(case((TicketRow.created_ms >= since, TicketRow.vehicle)).distinct())
-        rank = case(*((TicketRow.tier == tier, tier.rank) for tier in Tier), else_=0)
         query = (
             select(
                 TicketRow.model,
@@ -116,7 +119,7 @@ class Queue:
                 recent.label("recent"),
                 func.min(TicketRow.opened_ms).label("first"),
                 func.max(TicketRow.opened_ms).label("last"),
-                func.max(rank).label("worst"),
+                func.max(_RANK).label("worst"),
             )
             .where(text(OPEN))
             .group_by(TicketRow.model, TicketRow.fault_code)
@@ -263,6 +266,11 @@ class Queue:
         )
 
 
+def place_of(ticket: Ticket, urgent_first: bool) -> int:
+    """Where a ticket stands in a list: the greater, the earlier."""
+    return ticket.tier.rank * PER_RANK + ticket.id if urgent_first else ticket.id
+
+
 def _where(which: TicketFilter) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     for name in ("vehicle", "model", "handling", "condition", "tier", "fault_code", "pack_id"):
@@ -338,4 +346,6 @@ def delivery_view(row: AnyRow) -> Delivery:
 DELIVERIES = select(DeliveryRow.__table__, NotificationRow.ticket_id).join(
     NotificationRow, NotificationRow.id == DeliveryRow.notification_id
 )
+_RANK = case(*((TicketRow.tier == tier, tier.rank) for tier in Tier), else_=0)
+_URGENCY = cast(_RANK, BigInteger) * literal(PER_RANK, BigInteger) + TicketRow.id  # PostgreSQL would take the numbers for 32 bits
 _LISTED = tuple(column for column in TicketRow.__table__.c if column.name != "evidence")

@@ -26,6 +26,7 @@ __all__ = ["PAST_DAYS", "SilenceRequest", "Silences"]
 PAST_DAYS = 30  # that a preview looks back
 DAY_MS = 86_400_000
 MOST_SHOWN = 200
+MOST_COUNTED = 20  # fault codes
 
 
 class SilenceRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,20 +56,28 @@ class Silences:
         """What it would hide. Raises TicketError as `make` does."""
         self._check(asked)
         since = self._now_ms() - PAST_DAYS * DAY_MS
-        columns = (*BRIEF, TicketRow.model, TicketRow.pack_id)
+        columns = (*BRIEF, TicketRow.model, TicketRow.pack_id, TicketRow.fault_words_en, TicketRow.fault_words_zh)
 
         def look(db: Connection) -> Preview:
             open_now = [row for row in db.execute(select(*columns).where(text(OPEN)).order_by(TicketRow.id.desc())) if _fits(asked, row)]
             past = [row for row in db.execute(select(*columns).where(TicketRow.created_ms >= since)) if _fits(asked, row)]
             hidden = [row for row in open_now if asked.red or row.tier != Tier.RED]
+            counts = Counter(row.fault_code for row in past).most_common(MOST_COUNTED)
+            named = {code for code, _ in counts} | {row.fault_code for row in hidden[:MOST_SHOWN]}
             return Preview(
                 open=[brief(row) for row in hidden[:MOST_SHOWN]],
+                open_tickets=len(hidden),
                 red=sum(row.tier == Tier.RED for row in open_now),
                 past_days=PAST_DAYS,
                 past_tickets=len(past),
                 past_confirmed=sum(row.verdict == Verdict.CONFIRMED for row in past),
                 past_vehicles=len({row.vehicle for row in past}),
-                by_fault_code=dict(Counter(row.fault_code for row in past).most_common(20)),
+                by_fault_code=dict(counts),
+                fault_words={
+                    row.fault_code: {"en": row.fault_words_en, "zh": row.fault_words_zh}
+                    for row in (*past, *open_now)
+                    if row.fault_code in named
+                },
             )
 
         return self._tables.read(look)

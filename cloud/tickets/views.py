@@ -260,15 +260,18 @@ class Silence(msgspec.Struct, frozen=True):
 
 class Preview(msgspec.Struct, frozen=True):
     """What a silence would hide: the open tickets it fits now, and how many would have been hidden over the last `past_days` days, with
-    how often a confirmed fault was among them. `red`: open red ones that it fits and hides only if it is told to."""
+    how often a confirmed fault was among them. `open`: the newest of `open_tickets`. `red`: open red ones that it fits and hides only if
+    it is told to. `fault_words`: of each fault code named here, by language."""
 
     open: list[Brief]
+    open_tickets: int
     red: int
     past_days: int
     past_tickets: int
     past_confirmed: int
     past_vehicles: int
     by_fault_code: dict[str, int]
+    fault_words: dict[str, dict[str, str]]
 
 
 class Budget(msgspec.Struct, frozen=True):

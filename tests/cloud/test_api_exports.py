@@ -15,6 +15,7 @@ from pyarrow import csv, parquet
 
 from cloud.store import Store
 from cloud.tickets.service import TicketService
+from cloud.tickets.settings import Prognosis
 
 TICKS = 300
 SERIES = f"/api/vehicles/{VEHICLE}/series?signal={FLOW}&signal={INLET}"
@@ -95,13 +96,17 @@ def test_pages_follow_each_other_without_a_gap_or_a_repeat(fleet: tuple[str, Sto
     url, _, tickets = fleet
     for number in range(2, 9):
         tickets.consume(finding(number, fault_code=f"code_{number}", vehicle=OTHER if number % 2 else VEHICLE))
+    for number, probability in ((3, 0.7), (5, 0.97), (6, 0.7)):
+        vehicle = OTHER if number % 2 else VEHICLE
+        tickets.rating.rate(vehicle, f"code_{number}", [Prognosis(probability, 24 * 3_600_000, True, "p")])
     lists = (
         ("/api/tickets?limit=3", "tickets", "id"),
+        ("/api/tickets?order=urgency&limit=3", "tickets", "id"),
         ("/api/vehicles?limit=1", "vehicles", "vehicle"),
         ("/api/audit/heads?limit=2", "heads", "ticket_id"),
     )
     for path, name, key in lists:
-        whole = [one[key] for one in get(url, path.partition("?")[0])[name]]
+        whole = [one[key] for one in get(url, path.rpartition("limit=")[0])[name]]
         found, cursor, pages = [], "", 0
         while cursor is not None:
             answer = get(url, path + (f"&cursor={quote(cursor)}" if cursor else ""))
@@ -111,6 +116,9 @@ def test_pages_follow_each_other_without_a_gap_or_a_repeat(fleet: tuple[str, Sto
                 tickets.consume(finding(99, fault_code="meanwhile"))  # a new one does not shift the pages
         assert found == whole
         assert pages == -(-len(whole) // int(path.rpartition("=")[2]))
+    urgent = get(url, "/api/tickets?order=urgency")["tickets"]
+    assert [one["fault_code"] for one in urgent[:3]] == ["code_5", "code_6", "code_3"]  # red, then yellow, the newest first
+    assert [one["id"] for one in urgent[3:]] == [one["id"] for one in get(url, "/api/tickets?tier=unrated")["tickets"]]
     assert get(url, f"/api/tickets?vehicle={OTHER}&q=CODE_3")["counts"]["new"] == 1
     assert get(url, "/api/vehicles?q=a91e")["vehicles"][0]["vehicle"] == OTHER
     assert [one["vehicle"] for one in get(url, "/api/vehicles?state=silent")["vehicles"]] == [OTHER]

@@ -1,5 +1,6 @@
 """The console in a real browser: what operators and service advisors do with it, from the fleet to a closed ticket."""
 
+import base64
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from console import DESK, chromium, drawn, expect, visit
 from example_fleet import FLOW, INLET, OTHER, START_MS, TOKENS, VEHICLE, Drive, example_fleet, finding, served
+from ticket_queue import policy_of
 
 from cloud.api import Backend
 from cloud.quarantine import Kept, Quarantine, Source
@@ -192,7 +194,9 @@ def test_a_silence_says_what_it_would_hide_and_hides_it(browser: Any, fleet: Fle
     with visit(browser, f"{fleet[0]}/#/silences") as page:
         page.get_by_role("button", name="New silence…").click()
         page.fill("dialog [name=fault_code]", "coolant_*")
-        expect(page.locator(".preview")).to_contain_text("It would hide 1 open ticket now")
+        expect(page.locator(".preview")).to_contain_text(
+            re.compile(f"It would hide 1 open ticket now:.*Coolant leak in the battery loop.*{VEHICLE}")
+        )
         page.fill("dialog [name=reason]", "known fault of this software")
         page.get_by_role("button", name="Hide").click()
         expect(page.locator("tbody tr")).to_contain_text(["known fault of this software"])
@@ -200,7 +204,8 @@ def test_a_silence_says_what_it_would_hide_and_hides_it(browser: Any, fleet: Fle
         expect(page.locator(".queue .empty")).to_be_visible()
         page.get_by_label("hidden ones too").check()
         expect(page.locator("tbody tr")).to_have_count(1)
-        page.click("nav a:has-text('Silences')")
+        page.click("tbody a")
+        page.get_by_role("link", name="silence 1").first.click()
         page.get_by_role("button", name="End now").click()
         expect(page.locator("tbody tr.over")).to_have_count(1)
 
@@ -210,24 +215,37 @@ def test_the_system_page_says_what_is_wrong(browser: Any, tmp_path: Path) -> Non
     delay = {"ticks": 9, "backlog": 0, "p50_s": 1.4, "p99_s": 6.2, "greatest_s": 7.0}
     stats = {"connected": False, "waiting": 3, "sinks": {"store": sink}, "delays": {"recent": delay, "start": delay}}
     url = f"sqlite:///{tmp_path / 't.db'}"
+    (tmp_path / "hook.secret").write_text(f"whsec_{base64.b64encode(bytes(32)).decode()}\n")
+    hooks = policy_of(tmp_path, '[[webhook]]\nname = "crm"\nurl = "https://crm.example"\nsecret_file = "hook.secret"\n')
     with (
-        TicketService(url) as tickets,
+        TicketService(url, policy=hooks) as tickets,
         Tokens(url) as tokens,
         Quarantine(tmp_path / "quarantine") as quarantine,
         served(Backend(HostileStore(), tickets, tokens, lambda: stats, quarantine=quarantine)) as url,  # type: ignore[arg-type]
         visit(browser, f"{url}/#/system") as page,
     ):
+        expect(page.locator(".quarantine .empty")).to_have_text("Nothing has been put aside.")
+        expect(page.locator(".letters .empty")).to_be_visible()
         alerts = page.locator(".notice.bad")
         expect(alerts).to_have_text([re.compile("Broker: not connected"), "time series: InfluxDB: no answer"])
         expect(page.locator(".figure.warn", has_text="Latency")).to_contain_text("6.2")
         expect(page.locator(".figure", has_text="Behind")).to_contain_text("201")
         quarantine.put_all([Kept(Source.LATER, START_MS, "a later version", bytes([9, *bytes(7), number])) for number in range(25)])
         expect(page.locator(".quarantine td.number").first).to_have_text("25")
-        page.get_by_text("Each message").click()
-        expect(page.locator("details tbody tr")).to_have_count(20)
+        page.locator(".quarantine").get_by_text("Each message").click()
+        expect(page.locator(".quarantine details tbody tr")).to_have_count(20)
         page.get_by_role("button", name="Next page").click()
-        expect(page.locator("details tbody tr")).to_have_count(5)
-        expect(page.locator("details tbody tr").last).to_contain_text("0000000000000018")
+        expect(page.locator(".quarantine details tbody tr")).to_have_count(5)
+        expect(page.locator(".quarantine details tbody tr").last).to_contain_text("0000000000000018")
+        for number in range(1, 4):
+            tickets.consume(finding(number, vehicle=f"{number:016x}"))
+        for letter in tickets.webhooks.claim(10):
+            tickets.webhooks.settle(letter, "dead", 0, "410 Gone" if letter.id < 3 else "no answer")
+        expect(page.locator(".letters .note").first).to_have_text("crm: 0 delivered, 0 on their way, 3 given up")
+        gone = page.locator(".letters tbody tr", has_text="410 Gone").filter(has_text=re.compile("crm410 Gone2"))
+        gone.get_by_role("button", name="Send again").click()
+        expect(page.locator(".letters .note").first).to_have_text("crm: 0 delivered, 2 on their way, 1 given up")
+        expect(gone).to_have_count(0)
 
 
 def test_an_owner_sees_one_vehicle_and_no_more(browser: Any, tmp_path: Path) -> None:

@@ -11,8 +11,14 @@ from console import DESK, PHONE, chromium, drawn, expect, visit
 from example_fleet import VEHICLE, example_fleet, finding
 
 import cloud.assets
+from cloud.api.quality import REASONS_ZH
 from cloud.store import Store
+from cloud.tickets.budget import WEEK_MS, Told, withheld
+from cloud.tickets.policy import Tier
+from cloud.tickets.rating import _words as prognosis_words
 from cloud.tickets.service import TicketService
+from cloud.tickets.settings import Prognosis
+from edge.outbox_store import AGED, DAMAGED, FULL
 
 SERIOUS = ("serious", "critical")
 VIEWS = ("fleet", "tickets", "tickets/1", f"vehicles/{VEHICLE}", "detectors", "silences", "system")
@@ -116,6 +122,29 @@ def test_both_languages_have_every_word_that_the_page_uses(browser: Any, fleet: 
     }
     assert words <= set(texts["en"]["words"])
     assert set(re.findall(r'\bnamed\("(\w+)"', used)) <= set(texts["en"]["names"])
+
+
+def test_what_the_cloud_writes_by_itself_is_said_in_the_readers_words(browser: Any, fleet: tuple[str, Store, TicketService]) -> None:
+    now, week = 10 * WEEK_MS, WEEK_MS
+    pushes, warnings = ([Told(now - age, Tier.BLUE, push=True) for age in ages] for ages in ((0,), (week, 2 * week)))
+    lines = [
+        *(f"{kind} 3" for kind in ("silence", "maintenance", "ticket")),
+        "coolant-1, again after ticket 7",
+        "coolant-1, 16x",
+        "6 turns without a rest of 10m",
+        "14d after it clears",
+        prognosis_words(Prognosis(0.97, 48 * 3_600_000, True, "p-2")),
+        prognosis_words(None),
+        withheld(pushes, Tier.BLUE, True, now, 1, 2),
+        withheld(warnings, Tier.BLUE, True, now, 1, 2),
+        "withheld by budget: displaced by the red notification 5",
+        "路试 (ended by 王)",
+    ]
+    with visit(browser, fleet[0], locale="zh-CN") as page:
+        said = page.evaluate("lines => import('/static/said.js').then(({said}) => lines.map(said))", lines)
+    assert [one for one in said if re.search("[A-Za-z]{3,}", one.replace("coolant-1", ""))] == []
+    assert said[5] == "6 次反复，其间没有 10 分钟的平静"
+    assert set(REASONS_ZH) == {FULL, DAMAGED, AGED}
 
 
 def _keys(text: dict[str, Any]) -> dict[str, Any]:
