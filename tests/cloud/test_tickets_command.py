@@ -42,7 +42,7 @@ def test_list_and_show(fleet: tuple[str, TicketService]) -> None:
     assert json.loads(run("--url", url, "show", "1", "--json").stdout)["evidence"]["threshold"] == 12.5
     assert "Coolant leak in the battery loop: Battery coolant flow is too low\n" in shown
     assert "Battery coolant flow: 9.52 l/min seen; a healthy car shows about 10.41 l/min at this operating point, so it is " in shown
-    assert "在此工况下，正常车辆为约10.41 l/min" in run("--url", url, "show", "1", "--lang", "zh").stdout
+    assert "在此工况下，正常车辆约为10.41 l/min" in run("--url", url, "show", "1", "--lang", "zh").stdout
 
 
 @pytest.mark.parametrize(
