@@ -27,7 +27,9 @@ from cloud.config import CloudConfig
 from cloud.database import CLOCKS, REPLAYS, STREAMS
 from cloud.errors import BackupError
 from cloud.tables import insert, make_engine, make_private, one_line, parsed, shown
+from cloud.tickets.settings import read_policy
 from cloud.versions import NEWEST, every_metadata, require
+from dbc.dbc_file import parse_file_argument
 
 __all__ = ["MANIFEST", "Manifest", "backup", "copy_tables", "read_manifest", "tables_of_backup"]
 
@@ -37,6 +39,8 @@ STORE = "store.db"
 LOGS = ("landing", "quarantine")
 AUDIT = "audit"
 LAKE = "lake"
+SETTINGS = "cloud.toml"  # in the keys' folder, to be looked into
+MODEL = "model-"  # begins the names there of what describes vehicles
 BLOCK = 1 << 20
 ROWS = 1000
 PASSING = (REPLAYS,)  # requests that wait for an answer: whoever asked is gone
@@ -62,8 +66,8 @@ class Manifest(msgspec.Struct, frozen=True):
     v: Literal[1] = 1
 
 
-def backup(config: CloudConfig, folder: Path, keys: Path | None, now_ms: int, lake: bool = True) -> Manifest:
-    """Write a backup into `folder`, which is made, and where asked the files that the settings name into `keys`.
+def backup(config: CloudConfig, folder: Path, keys: Path | None, now_ms: int, lake: bool = True, settings: Path | None = None) -> Manifest:
+    """Write a backup into `folder`, which is made, and where asked the files that the settings name into `keys`, with the settings' own.
 
     lake=False: the lake is left out, which may be large and is files that whatever copies files can copy.
 
@@ -88,7 +92,7 @@ def backup(config: CloudConfig, folder: Path, keys: Path | None, now_ms: int, la
             _add_new(engine, folder / TABLES)
         files.append(_described(folder / TABLES, folder))
         if keys is not None:
-            _copy_keys(config, keys)
+            _copy_keys(named_files(config) | ({SETTINGS: settings} if settings is not None else {}), keys)
         manifest = Manifest(now_ms, config.broker.replica, NEWEST, rows, files)
         _write(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
     except OSError as error:
@@ -149,8 +153,11 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def named_files(config: CloudConfig) -> dict[str, Path]:
-    """The files that the settings name and that are not to be made again, by the name that they have in the keys' folder."""
+def named_files(config: CloudConfig, keys: Path | None = None) -> dict[str, Path]:
+    """The files that the settings name and that are not to be made again, by the name that they have in the keys' folder.
+
+    keys: that folder, where a ticket policy is looked for that is not in its place. Raises PolicyError where it cannot be read.
+    """
     influx = config.store.influx
     named: dict[str, str] = {
         "fleet-ca.pem": config.fleet_ca,
@@ -166,6 +173,14 @@ def named_files(config: CloudConfig) -> dict[str, Path]:
         "influx-password": influx.password_file,
     }
     named |= {f"recipient-{number}.key": path for number, path in enumerate(config.recipient_keys)}
+    policy = Path(config.tickets)
+    copy = policy if policy.is_file() or keys is None else keys / "tickets.toml"
+    if config.tickets and copy.is_file():
+        named |= {f"webhook-{hook.name}.secret": hook.secret_file for hook in read_policy(copy, policy.parent).webhook}
+    for model in config.vehicle_model:
+        dbcs = [Path(file) for entry in model.dbc if Path(file := parse_file_argument(entry).path).is_absolute()]
+        for number, path in enumerate([*dbcs, Path(model.catalogue)] if model.catalogue else dbcs):
+            named[f"{MODEL}{model.name}-{number}-{path.name}"] = str(path)
     return {name: Path(path) for name, path in named.items() if path}
 
 
@@ -278,8 +293,8 @@ def _copy_sqlite(source: Path, target: Path) -> None:
         reading.backup(writing)
 
 
-def _copy_keys(config: CloudConfig, keys: Path) -> None:
-    for name, path in named_files(config).items():
+def _copy_keys(named: Mapping[str, Path], keys: Path) -> None:
+    for name, path in named.items():
         copy_file(path, keys / name)
     fsync_folder(keys)
 

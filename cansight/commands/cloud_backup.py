@@ -17,7 +17,9 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 
 @click.command("backup")
 @CONFIG
-@click.option("--keys", type=FOLDER, help="Copy the keys and files that the settings name to this folder, too; keep it apart from FOLDER.")
+@click.option(
+    "--keys", type=FOLDER, help="Copy the settings, and the keys and files they name, to this folder, too; keep it apart from FOLDER."
+)
 @click.option("--without-lake", is_flag=True, help="Leave the lake out; it is files that may be copied by other means.")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 @click.argument("folder", type=FOLDER)
@@ -28,7 +30,8 @@ def backup(config_file: Path, folder: Path, keys: Path | None, without_lake: boo
     """
     from cloud.backup import backup as make
 
-    _say(make(load_config(config_file), folder, keys, time.time_ns() // 1_000_000, lake=not without_lake), folder, "is complete", as_json)
+    made = make(load_config(config_file), folder, keys, time.time_ns() // 1_000_000, lake=not without_lake, settings=config_file)
+    _say(made, folder, "is complete", as_json)
 
 
 @click.command("restore")

@@ -13,7 +13,7 @@ import msgspec
 from cloud.tickets.errors import PolicyError
 from cloud.tickets.policy import Condition, Handling, Tier
 
-__all__ = ["DEFAULT_FILE", "Inhibition", "Policy", "Prognosis", "TierPolicy", "WebhookPolicy", "duration_ms", "load_policy"]
+__all__ = ["DEFAULT_FILE", "Inhibition", "Policy", "Prognosis", "TierPolicy", "WebhookPolicy", "duration_ms", "load_policy", "read_policy"]
 
 DEFAULT_FILE = Path(__file__).with_name("tickets.toml")
 _UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -193,6 +193,14 @@ def load_policy(path: Path | None = None) -> Policy:
 
     Raises PolicyError with file, key, what was expected and what was found.
     """
+    policy = read_policy(path)
+    for hook in policy.webhook:
+        _ = hook.secret  # a secret that is missing is said at the start, not at the first ticket
+    return policy
+
+
+def read_policy(path: Path | None, folder: Path | None = None) -> Policy:
+    """The same without a look at the secrets' files; `folder`: where a copy of the policy belongs, and they beside it."""
     shipped = _read(DEFAULT_FILE)
     document = shipped if path is None else _over(shipped, _read(path))
     where = path or DEFAULT_FILE
@@ -203,9 +211,8 @@ def load_policy(path: Path | None = None) -> Policy:
         key = place.strip("`").removeprefix("$").removeprefix(".") or "top level"
         raise PolicyError(f"{where}: {key}: {what.replace('`', '')}{_found(document, key)}") from None
     _consistent(policy, where)
-    hooks = [msgspec.structs.replace(one, secret_file=str((where.parent / one.secret_file).absolute())) for one in policy.webhook]
-    for hook in hooks:
-        _ = hook.secret  # a secret that is missing is said at the start, not at the first ticket
+    beside = folder or where.parent
+    hooks = [msgspec.structs.replace(one, secret_file=str((beside / one.secret_file).absolute())) for one in policy.webhook]
     return msgspec.structs.replace(policy, webhook=hooks)
 
 

@@ -138,6 +138,27 @@ def test_a_backup_that_was_changed_or_not_finished_is_refused_before_anything_is
     restore(config, folder, None, tables=False)
 
 
+def test_the_keys_folder_has_all_that_the_settings_name(tmp_path: Path, settings: Path) -> None:
+    policy, secret, dbc = (tmp_path / "named" / name for name in ("tickets.toml", "workshop.secret", "car.dbc"))
+    policy.parent.mkdir()
+    policy.write_text('[[webhook]]\nname = "workshop"\nurl = "https://workshop.example"\nsecret_file = "workshop.secret"\n')
+    secret.write_text("x" * 32)
+    dbc.write_text('VERSION "1"\n')
+    config = load_config(settings)
+    model = msgspec.structs.replace(config.vehicle_model[0], dbc=[f"{dbc}@can0", "builtin:obd2@can1"])
+    config = msgspec.structs.replace(config, tickets=str(policy), vehicle_model=[model])
+    backup(config, tmp_path / "backup", tmp_path / "keys", 5, settings=settings)
+    assert (tmp_path / "keys" / "cloud.toml").read_bytes() == settings.read_bytes()
+    shutil.move(tmp_path / "cloud", tmp_path / "elsewhere")
+    policy.unlink()
+    secret.unlink()
+    dbc.write_text('VERSION "2"\n')  # a DBC is a newer one, not another one
+    restore(config, tmp_path / "backup", tmp_path / "keys")
+    assert (secret.read_text(), secret.stat().st_mode & 0o777) == ("x" * 32, 0o600)
+    assert policy.exists()
+    assert dbc.read_text() == 'VERSION "2"\n'
+
+
 def test_a_backup_moves_a_cloud_from_sqlite_to_postgresql(tmp_path: Path, settings: Path, postgres: servers.Postgres) -> None:
     config = load_config(settings)
     with Tokens(config.database_url) as tokens:
