@@ -199,6 +199,13 @@ class Aggregator:
         self.counts.replayed += len(done.released)
         return done
 
+    def drop(self, items: Sequence[Item]) -> None:
+        """Give up what the quarantine holds there. Raises SegmentLogError."""
+        self._quarantine.release(items)
+        for item in items:
+            if item.source is Source.LATER:
+                self._later_bytes -= self._later.pop(_digest(item.data), 0)
+
     def leave_out(self, arrival: Arrival, error: Exception) -> None:
         """A message that cannot even be judged, which is a fault of ours: counted and kept as a sample. Its vehicle sends it again."""
         reason = f"{type(error).__name__}: {error}"

@@ -36,7 +36,7 @@ from cloud.quality.tables import QualityTables
 from cloud.quality.telling import fleet_now
 from cloud.quarantine import Quarantine, Source
 from cloud.refused import Refused
-from cloud.replays import AT_START, Outcome, chunks, missing
+from cloud.replays import AT_START, Outcome, chunks, drop, missing
 from cloud.replica_names import share_group
 from cloud.revocation import Revocations
 from cloud.sinks import HealthSink, Runner, SeldomSink, Sink, StoreSink, TicketSink
@@ -56,7 +56,7 @@ from wire.errors import SegmentLogError
 from wire.recipients import RecipientKey, load_recipient_keys
 
 GROUP = 512  # messages in one write of the landing log
-PACE_S = 0.03  # between two writes that are not full: each is an fdatasync, receipts and five threads' waking, whatever is in it
+PACE_S = 0.045  # between two writes that are not full: each is an fdatasync, receipts and five threads' waking, whatever is in it
 HOUSEKEEPING_S = 60.0
 SELDOM_S = 120.0  # how long the lake keeps what it has taken in memory; after a kill it is taken again
 BEAT_S = 1.0
@@ -245,8 +245,8 @@ class Cloud:
                         still = "; ".join(f"{number}: {why}" for why, number in outcome.still.most_common(3)) or "none"
                         log.info("quarantine: %d messages replayed; still there: %s", outcome.released, still)
                 await loop.run_in_executor(self._thread, self._revocations.refresh)
-                for number, positions in await asyncio.to_thread(self._database.asked_replays):
-                    outcome = await self._replay(positions, frozenset(Source))
+                for number, positions, dropped in await asyncio.to_thread(self._database.asked_replays):
+                    outcome = await (self._drop(positions) if dropped else self._replay(positions, frozenset(Source)))
                     await asyncio.to_thread(self._database.answer_replay, number, outcome.as_dict())
             except (SegmentLogError, OSError, *TABLES_AWAY) as error:
                 log.warning("the quarantine cannot be replayed (%s); trying again", error)
@@ -265,6 +265,10 @@ class Cloud:
             for runner in self._runners:
                 runner.wake()
         return outcome
+
+    async def _drop(self, positions: Sequence[int]) -> Outcome:
+        """In the aggregator's thread, as `_replay`."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, drop, self._aggregator, self._quarantine, positions)
 
     async def _downsample(self, windows: StaleWindows) -> None:
         """Minutes and hours of what has become quiet, one at a time, so that the end does not wait for long."""

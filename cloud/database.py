@@ -258,22 +258,22 @@ class Database:
 
     # replays of the quarantine, asked for by another process
 
-    def ask_replay(self, positions: Sequence[int]) -> int:
-        """Ask the running cloud to replay these positions, none: all. Returns the request's number."""
+    def ask_replay(self, positions: Sequence[int], drop: bool = False) -> int:
+        """Ask the running cloud to replay these positions, none: all; or to drop them. Returns the request's number."""
+        asked = {"drop": list(positions)} if drop else list(positions)
         with self._tables.writing() as connection:
             return int(
-                connection.execute(
-                    REPLAYS.insert().values(positions=list(positions), replica=self.replica).returning(REPLAYS.c.id)
-                ).scalar_one()
+                connection.execute(REPLAYS.insert().values(positions=asked, replica=self.replica).returning(REPLAYS.c.id)).scalar_one()
             )
 
-    def asked_replays(self) -> list[tuple[int, list[int]]]:
-        """(number, positions) of the requests that have no answer."""
+    def asked_replays(self) -> list[tuple[int, list[int], bool]]:
+        """(number, positions, whether they are to be dropped) of the requests that have no answer."""
         with self._tables.reading() as connection:
             rows = connection.execute(
                 select(REPLAYS.c.id, REPLAYS.c.positions).where(*self._my(REPLAYS), REPLAYS.c.answer.is_(None)).order_by(REPLAYS.c.id)
             ).all()
-        return [(row.id, row.positions) for row in rows]
+        found = ((row.id, row.positions) for row in rows)
+        return [(number, asked["drop"], True) if isinstance(asked, dict) else (number, asked, False) for number, asked in found]
 
     def answer_replay(self, number: int, answer: Mapping[str, Any]) -> None:
         with self._tables.writing() as connection:

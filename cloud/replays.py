@@ -1,12 +1,13 @@
 """Replays of the quarantine: by the running cloud at its start and when it is asked, and by the command line while none runs.
 
 At a start everything is tried that waited for a key, a DBC or a later program: those come with new settings, so with a start. What a sink
-choked on is tried when somebody asks for it; it would choke again at every start.
+choked on is tried when somebody asks for it; it would choke again at every start. What nothing will ever open is dropped on request.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,15 @@ from cloud.vehicle_models import by_schema, load_models
 from wire.recipients import load_recipient_keys
 
 CHUNK = 64  # messages between which a live one may pass: some milliseconds of work
+MOST_TOLD = 5  # reasons in a line of the log
 AT_START = frozenset({Source.ARRIVAL, Source.LATER, Source.LANDED})
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
 class Outcome:
-    """What a replay came to. missing: positions that were asked for and hold nothing."""
+    """What a replay came to, or a drop, where `released` are those that were dropped. missing: positions that hold nothing."""
 
     released: int = 0
     still: Counter[str] = field(default_factory=Counter)
@@ -67,6 +71,34 @@ def missing(quarantine: Quarantine, positions: Sequence[int]) -> list[int]:
 
 def replay_stopped(config: CloudConfig, positions: Sequence[int] = ()) -> Outcome:
     """Replay while no cloud runs; the sinks take what it lands at the next start. Raises SegmentLogLocked while one runs."""
+    with _stopped(config) as (aggregator, quarantine):
+        outcome = Outcome(missing=missing(quarantine, positions))
+        for group in chunks(quarantine, positions):
+            outcome.add(aggregator.replay(group))
+        return outcome
+
+
+def drop_stopped(config: CloudConfig, positions: Sequence[int]) -> Outcome:
+    """Drop while no cloud runs. Raises SegmentLogLocked while one runs."""
+    with _stopped(config) as (aggregator, quarantine):
+        return drop(aggregator, quarantine, positions)
+
+
+def drop(aggregator: Aggregator, quarantine: Quarantine, positions: Sequence[int]) -> Outcome:
+    """Give up what is held at these positions, for good: it is nowhere else, if its vehicle had a receipt. Raises SegmentLogError."""
+    outcome = Outcome(missing=missing(quarantine, positions))
+    why: Counter[str] = Counter()
+    for group in chunks(quarantine, frozenset(positions)) if positions else ():
+        aggregator.drop(group)
+        outcome.released += len(group)
+        why.update(f"{one.data[1:9].hex()}: {one.reason}" for one in group)
+    for words, number in why.most_common(MOST_TOLD):
+        log.warning("quarantine: %d messages were dropped on request, of vehicle %s", number, words)
+    return outcome
+
+
+@contextmanager
+def _stopped(config: CloudConfig) -> Iterator[tuple[Aggregator, Quarantine]]:
     state = Path(config.state)
     with ExitStack() as stack:
         database = stack.enter_context(Database(config.database_url, config.broker.replica))
@@ -77,7 +109,4 @@ def replay_stopped(config: CloudConfig, positions: Sequence[int] = ()) -> Outcom
         quarantine = stack.enter_context(Quarantine(state / "quarantine"))
         aggregator = Aggregator(database, streams, landing, quarantine)
         aggregator.open()
-        outcome = Outcome(missing=missing(quarantine, positions))
-        for group in chunks(quarantine, positions):
-            outcome.add(aggregator.replay(group))
-        return outcome
+        yield aggregator, quarantine

@@ -114,6 +114,48 @@ def replay(config_file: Path, positions: tuple[int, ...], as_json: bool) -> None
         raise WorkFailed(f"{sum(answer['still'].values())} messages cannot be used yet")
 
 
+@quarantine.command()
+@CONFIG
+@click.argument("positions", type=POSITION, nargs=-1)
+@click.option("--vehicle", help="all of this vehicle's, or those of them at POSITIONS")
+@click.option("--reason", help="all whose reason has these words in it")
+@click.option("--yes", is_flag=True, help="do not ask")
+@JSON
+def drop(config_file: Path, positions: tuple[int, ...], vehicle: str | None, reason: str | None, yes: bool, as_json: bool) -> None:
+    """Give up for good what is at POSITIONS, or all of a vehicle or for a reason: what no key, DBC or program will ever open.
+
+    What had a receipt is nowhere else any more: its vehicle has deleted it.
+    """
+    from cloud.replays import drop_stopped
+    from wire.errors import SegmentLogLocked
+
+    if not positions and vehicle is None and reason is None:
+        raise UsageError(
+            "expected POSITIONS, --vehicle or --reason: what is dropped is gone; `cansight cloud quarantine list` shows what there is"
+        )
+    config = _ran(config_file)
+    held = {item.position: item for item in _items(config, False)}
+    if gone := sorted(set(positions) - held.keys()):
+        raise UsageError(f"position {', '.join(map(str, gone))}: nothing is held there")
+    found = [held[position] for position in positions or held]
+    found = [one for one in found if vehicle in (None, _vehicle(one)) and (reason or "").lower() in one.reason.lower()]
+    if not found:
+        raise UsageError("nothing that is held is so; `cansight cloud quarantine list` shows what there is")
+    if not yes:
+        words = _plain(Counter(one.reason for one in found).most_common(1)[0][0])
+        vehicles = len({_vehicle(one) for one in found})
+        click.confirm(f"drop {len(found)} messages of {vehicles} vehicles for good ({words})?", abort=True, err=True)
+    chosen = tuple(one.position for one in found)
+    try:
+        answer = drop_stopped(config, chosen).as_dict() | {"by": "this command"}
+    except SegmentLogLocked:
+        answer = _ask(config, chosen, drop=True) | {"by": "the running cloud"}
+    if as_json:
+        click.echo(json.dumps({"dropped": answer["released"], "by": answer["by"]}))
+    else:
+        click.echo(f"{answer['released']} dropped by {answer['by']}")
+
+
 def _ran(config_file: Path) -> "CloudConfig":
     """The settings of a cloud that has run: an empty answer about a folder that is not there would be a wrong one."""
     config = load_config(config_file)
@@ -122,12 +164,12 @@ def _ran(config_file: Path) -> "CloudConfig":
     return config
 
 
-def _ask(config: "CloudConfig", positions: tuple[int, ...]) -> dict[str, Any]:
+def _ask(config: "CloudConfig", positions: tuple[int, ...], drop: bool = False) -> dict[str, Any]:
     """Have the running cloud do it, and wait for its answer."""
     from cloud.database import Database
 
     with Database(config.database_url, config.broker.replica) as database:
-        number = database.ask_replay(positions)
+        number = database.ask_replay(positions, drop)
         deadline = time.monotonic() + ANSWER_S
         while (answer := database.take_replay(number)) is None:
             if time.monotonic() > deadline:

@@ -142,7 +142,8 @@ def test_what_is_kept_is_each_replicas_own_or_everybodys(url: str) -> None:
         assert b.load_landed() == (0, {})
         number = a.ask_replay([1, 2])
         assert b.asked_replays() == []
-        assert a.asked_replays() == [(number, [1, 2])]
+        dropping = a.ask_replay([3], drop=True)
+        assert a.asked_replays() == [(number, [1, 2], False), (dropping, [3], True)]
         for database, tick_ms in ((a, 2000), (b, 1000)):  # the later word stays, whoever hears it first
             status = StatusMessage(tick_ms=tick_ms, state="running", counters={}, facts={"tick": str(tick_ms)})
             database.hear([StatusEvent("0" * 16, "car", stream, 0, tick_ms, False, tick_ms, status)])

@@ -50,7 +50,11 @@ def test_a_dbc_that_was_missing_is_added_and_everything_is_in_the_store(tmp_path
     fill(process, pki, vehicle)
     code, said, _ = command(process.settings, "list", "--json")
     listed = json.loads(said)
-    assert (code, listed["held"], [item["sequence"] for item in listed["items"]]) == (0, 3, [1, 2, 7])
+    assert (code, listed["held"], [item["sequence"] for item in listed["items"]]) == (0, 5, [1, 2, 7, 7, 7])
+    for wrong_drop in ([], ["99"], ["--reason", "something else"], ["1", "--vehicle", "nobody", "--yes"]):
+        code, said, wrong = command(process.settings, "drop", *wrong_drop)
+        assert (code, said, wrong.count("\n")) == (2, "", 1)
+    assert command(process.settings, "drop", "--reason", "GONE for good", "--yes")[:2] == (0, "1 dropped by this command\n")
     code, said, _ = command(process.settings, "show", "1")
     assert f"vehicle      {vehicle.id}\n" in said
     assert "today        cannot be used: schema" in said
@@ -71,7 +75,9 @@ def test_a_dbc_that_was_missing_is_added_and_everything_is_in_the_store(tmp_path
         # beside the running cloud
         code, said, _ = command(process.settings, "list")
         assert "\x1b" not in said
-        assert "1 held" in said
+        assert "2 held" in said
+        code, said, _ = command(process.settings, "drop", "--reason", "sink quality", "--vehicle", vehicle.id, "--yes", "--json")
+        assert (code, json.loads(said)) == (0, {"dropped": 1, "by": "the running cloud"})
         code, said, _ = command(process.settings, "replay", "--json")
         assert json.loads(said) == {"released": 1, "still": {}, "missing": [], "by": "the running cloud"}
         assert code == 0
@@ -91,7 +97,8 @@ def fill(process: CloudProcess, pki: Path, vehicle: Vehicle) -> None:
             vehicle.rows(range(9))
         finding = vehicle.finding(2)
         place.give(finding)
-        place.quarantine.put(Kept(Source.SINK, place.now_ms, "sink store: ValueError: \x1b[31m", finding.data))
+        for reason in ("sink store: ValueError: \x1b[31m", "sink lake: gone for good", "sink quality: TypeError"):
+            place.quarantine.put(Kept(Source.SINK, place.now_ms, reason, finding.data))
         place.aggregator.save(place.now_ms)
     with Database(f"sqlite:///{folder / 'cansight.db'}") as database:
         assert database.asked_replays() == []
