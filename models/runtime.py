@@ -90,6 +90,7 @@ class PackRuntime:
         self._label = f"pack {pack.folder}"
         self._follows = pack.manifest.rung == "following"
         self._outputs = [*OUTPUTS, *([OFFSET] if pack.manifest.baseline is not None else []), *([NEXT_STATE] if self._follows else [])]
+        self._once = brief
         self._session: ort.InferenceSession | None = self._start()
         self._state_size = 0
         self._dtype = self._check_interface(self._session)
@@ -175,7 +176,10 @@ class PackRuntime:
         return self._run_brief(self._brief)
 
     def explain(self, score: Score) -> Score:
-        """All of a tick's score. score: of the tick that was scored last, and that had one. Raises ScoreError if onnxruntime fails."""
+        """All of a tick's score; the next tick does not depend on it. score: of the tick that was scored last, and that had one.
+
+        Raises ScoreError if onnxruntime fails.
+        """
         return score if self._brief is None else self._run(self._rows)
 
     def evidence(self, score: Score) -> Evidence:
@@ -210,7 +214,7 @@ class PackRuntime:
         value = float(found[SCORE].item())
         if not math.isfinite(value):
             return self._nothing("the score is not finite")
-        if self._follows:
+        if self._follows and self._brief is None:
             self._next[:] = found[NEXT_STATE]
         inside = bool(found[KNOWN].item())
         return Score(
@@ -250,7 +254,7 @@ class PackRuntime:
 
     def _start(self) -> ort.InferenceSession:
         try:
-            return open_session(self.pack.model)
+            return open_session(self.pack.model, self._once)
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
             raise PackError(f"{self._label}: onnxruntime refuses model.onnx: {one_line(error)}") from error
 

@@ -20,12 +20,18 @@ PROVIDERS = ["CPUExecutionProvider"]
 Array = NDArray[np.float64] | NDArray[np.float32] | NDArray[np.bool_]
 
 
-def open_session(model: bytes) -> ort.InferenceSession:
-    """A session over an ONNX file's bytes. Raises whatever onnxruntime raises: its exceptions share no base but Exception."""
+def open_session(model: bytes, once: bool = False) -> ort.InferenceSession:
+    """A session over an ONNX file's bytes. Raises whatever onnxruntime raises: its exceptions share no base but Exception.
+
+    once: it is run a few times and left. Then the graph is taken as it is: rewriting it takes half of a start, and pays from the hundredth
+    run on.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+    if once:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4  # what goes wrong is raised; onnxruntime would print it on stderr too
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return ort.InferenceSession(model, options, providers=PROVIDERS)
