@@ -64,6 +64,7 @@ class InfluxConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     username: str = ""
     password_file: str = ""
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=300)] = 10.0
+    gzip: bool = False  # requests compressed, where the network to the server is dearer than processor time
     # How long ticks, minutes and hours are kept, like "90d" or "forever"; `cansight cloud init` says it to the server.
     keep_ticks: Kept = "90d"
     keep_minutes: Kept = "800d"

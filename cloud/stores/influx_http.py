@@ -1,6 +1,7 @@
 """Speaking to an InfluxDB server: which version it is, the write call, InfluxQL queries, and what its refusals mean."""
 
 import base64
+import gzip
 import re
 import threading
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from cloud.store import StoreUnavailable
 _NAMED = re.compile(r"unable to parse '(.*?)': ", re.DOTALL)
 _DROPPED = re.compile(r"\bdropped=(\d+)")
 TURNED_AWAY = (401, 403)
+GZIP_LEVEL = 1  # lines become a seventh for 0.13 µs a value; level 6 makes a tenth of them for 0.33 µs
 _MISSING = re.compile(r"database not found|bucket .*not found", re.IGNORECASE)
 
 
@@ -166,7 +168,10 @@ class InfluxServer:
         return [series for result in decoded.results for series in result.series if series.values]
 
     def _write_1(self, database: str, body: bytes) -> tuple[int, str]:
-        answer = self._request("POST", f"/write?db={database}&precision=ms", body=body)
+        gzipped = self._config.gzip
+        if gzipped:
+            body = gzip.compress(body, GZIP_LEVEL, mtime=0)
+        answer = self._request("POST", f"/write?db={database}&precision=ms", body=body, gzipped=gzipped)
         return answer.status, _reason(answer.data)
 
     def _write_2(self, database: str, body: bytes) -> tuple[int, str]:
@@ -193,7 +198,10 @@ class InfluxServer:
         with self._lock:
             if self._client is None:
                 timeout = int(self._config.timeout_s * 1000)
-                self._client = InfluxDBClient(self.url, self._token, org=self._config.organisation or "-", timeout=timeout, retries=False)
+                config = self._config
+                self._client = InfluxDBClient(
+                    self.url, self._token, org=config.organisation or "-", timeout=timeout, retries=False, enable_gzip=config.gzip
+                )
             return self._client
 
     def _create(self, database: str) -> None:
@@ -202,11 +210,14 @@ class InfluxServer:
         if answer.status >= 300:
             raise StoreUnavailable(f"{self.url}: the database {database!r} is missing and cannot be made: {_reason(answer.data)}")
 
-    def _request(self, method: str, path: str, *, body: bytes | None = None, fields: dict[str, str] | None = None) -> Any:
+    def _request(
+        self, method: str, path: str, *, body: bytes | None = None, fields: dict[str, str] | None = None, gzipped: bool = False
+    ) -> Any:
         assert self._pool is not None, "the store is used outside its `with`"
         try:
             options: dict[str, Any] = {"fields": fields, "encode_multipart": False} if fields else {"body": body}
-            return self._pool.request(method, self.url + path, headers=self._headers, **options)
+            headers = self._headers | {"Content-Encoding": "gzip"} if gzipped else self._headers
+            return self._pool.request(method, self.url + path, headers=headers, **options)
         except urllib3.exceptions.HTTPError as error:
             raise StoreUnavailable(f"{self.url}: {_one_line(str(error))}") from error
 

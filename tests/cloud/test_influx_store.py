@@ -80,12 +80,13 @@ def test_a_server_that_is_away_is_worth_trying_again(store: InfluxStore, influxd
     assert not (tmp_path / "refused.lp").exists()
 
 
-def test_a_database_that_is_not_there_yet_is_empty_and_made_by_the_first_write(store: InfluxStore) -> None:
-    assert store.vehicles() == []
-    assert store.newest(VEHICLE) is None
-    assert ticks(store, "M0.S0") == []
-    store.write([make_rows(range(2))])
-    assert ticks(store, "M0.S0") == [START_MS, START_MS + 1000]
+def test_a_database_that_is_not_there_yet_is_empty_and_made_by_the_first_write(influxdb: servers.HttpServer, tmp_path: Path) -> None:
+    with InfluxStore(InfluxConfig(url=influxdb.url, gzip=True), {}, quarantine=tmp_path / "refused.lp") as store:
+        assert store.vehicles() == []
+        assert store.newest(VEHICLE) is None
+        assert ticks(store, "M0.S0") == []
+        store.write([make_rows(range(2))])
+        assert ticks(store, "M0.S0") == [START_MS, START_MS + 1000]
 
 
 def test_replayed_logs_lie_in_a_database_of_their_own_and_keep_everything(store: InfluxStore) -> None:
@@ -99,7 +100,7 @@ def test_replayed_logs_lie_in_a_database_of_their_own_and_keep_everything(store:
 
 
 def test_the_second_versions_write_call_reaches_a_real_server(victoria_metrics: servers.HttpServer, tmp_path: Path) -> None:
-    config = InfluxConfig(url=victoria_metrics.url, version="2", organisation="fleet", bucket="cansight")
+    config = InfluxConfig(url=victoria_metrics.url, version="2", organisation="fleet", bucket="cansight", gzip=True)
     rows = make_rows(range(3))
     with InfluxStore(config, {}, quarantine=tmp_path / "refused.lp") as store:
         store.write([rows])
