@@ -11,6 +11,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from cloud.database import Database, StoredStream
@@ -39,8 +40,7 @@ class Swapped(FormatError):
     """One vehicle's message under another's name."""
 
 
-@dataclass(frozen=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True, eq=False):
     """One MQTT message. `token` is what the inlet acknowledges it by."""
 
     topic: str
@@ -245,7 +245,7 @@ class Aggregator:
             except Unsupported as error:
                 self._keep(arrival, str(error), group)
                 return
-            if vehicle_of(arrival.topic) != header.vehicle:
+            if arrival.topic != up(header.vehicle) and vehicle_of(arrival.topic) != header.vehicle:
                 raise Swapped(f"vehicle {header.vehicle} sent on another's topic")
             self._admit(arrival, header, group)
         except UnknownStream:
@@ -274,7 +274,8 @@ class Aggregator:
 
     def _admit(self, arrival: Arrival, header: Header, group: _Group) -> None:
         key = (header.stream, header.sequence)
-        if (known := self._streams.find(header.stream)) is not None:
+        stream = known = self._streams.find(header.stream)
+        if known is not None:
             self._permit(known, arrival.received_ms)
         status = self._status(key, group)
         if status or key in group.pending:
@@ -290,14 +291,14 @@ class Aggregator:
             return
         if header.sequence == 0:
             stored = StoredStream(header.stream, header.vehicle, arrival.received_ms, arrival.data)
-            self._streams.admit(stored, lambda stream: self._permit(stream, arrival.received_ms), is_new=known is None)
+            stream = self._streams.admit(stored, lambda new: self._permit(new, arrival.received_ms), is_new=known is None)
             self._new[header.stream] = stored
+        if stream is None:
+            raise UnknownStream(f"stream {header.stream.hex()}: no announcement is known")
         try:
-            group.unsealed.append(self._streams.unseal(arrival.data, arrival.received_ms))
+            group.unsealed.append(self._streams.unseal_of(stream, header, arrival.data, arrival.received_ms))
         except Unsupported as error:
             group.unsealed.append(error)
-        stream = self._streams.find(header.stream)
-        assert stream is not None  # an authentic message has one
         group.authentic.append((stream, header, arrival))
         group.pending.add(key)
 

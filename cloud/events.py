@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 VALID = 0  # dbc.validity.Reason.VALID; every other reason means "there is no value"
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: that one is made in ten times the time
 class TickRows:
     """Some signals of one vehicle at some ticks: one batch.
 

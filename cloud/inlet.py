@@ -15,8 +15,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from cloud.aggregator import Arrival
 from cloud.config import BrokerConfig
@@ -37,8 +38,7 @@ IDLE_S = 1.0
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Token:
+class _Token(msgspec.Struct, frozen=True, eq=False):
     """What an arrival is acknowledged by. packet_id: 0 for QoS 0, of which the broker wants to hear nothing."""
 
     session: Session

@@ -28,11 +28,16 @@ def credible(clock: Clock, received_ms: int) -> bool:
 
 def clock_for(opened: Opened, of_its_boot: Callable[[], Clock | None]) -> Clock | None:
     """The clock to place the message by; None: there is none that can be right."""
-    own = opened.stream.announcement.clock
-    if own is not None and _fits(opened, own):
+    if (own := own_clock(opened)) is not None:
         return own
     boots = of_its_boot()
     return boots if boots is not None and _fits(opened, boots) else None
+
+
+def own_clock(opened: Opened) -> Clock | None:
+    """The clock that its stream was announced with, where that can be right."""
+    own = opened.stream.announcement.clock
+    return own if own is not None and _fits(opened, own) else None
 
 
 def _fits(opened: Opened, clock: Clock) -> bool:
@@ -51,6 +56,8 @@ def _newest_ms(message: object) -> int | None:
 def place(opened: Opened, clock: Clock | None) -> Event | None:
     """The event, or None for a message that is not for the sinks. `clock` is needed where `needs_clock` says so."""
     header, message, stream = opened.header, opened.message, opened.stream
+    if isinstance(message, Rows):
+        return _rows(opened, message, clock)
     shift = clock.utc_ms - clock.boot_ms if clock is not None else 0
     replay = clock is not None and clock.source == "log"
     model = stream.model.name if stream.model is not None else UNKNOWN_MODEL
@@ -62,17 +69,6 @@ def place(opened: Opened, clock: Clock | None) -> Event | None:
         "received_ms": opened.received_ms,
         "replay": replay,
     }
-    if isinstance(message, Rows):
-        assert stream.model is not None, "rows of an unknown schema are quarantined"
-        return TickRows(
-            **common,  # type: ignore[arg-type]
-            schema=stream.model.schema,
-            columns=stream.columns,
-            tick_ms=message.tick_ms + shift,
-            raw=message.raw,
-            reason=message.reason,
-            consent_class=stream.announcement.consent_class,
-        )
     if isinstance(message, FindingMessage):
         window = msgspec.structs.replace(message.window, tick_ms=[tick + shift for tick in message.window.tick_ms])
         placed = msgspec.structs.replace(message, tick_ms=message.tick_ms + shift, since_ms=message.since_ms + shift, window=window)
@@ -84,3 +80,28 @@ def place(opened: Opened, clock: Clock | None) -> Event | None:
         tick_ms = message.tick_ms + shift if clock is not None else opened.received_ms
         return StatusEvent(**common, tick_ms=tick_ms, status=message)  # type: ignore[arg-type]
     return None
+
+
+def _rows(opened: Opened, message: Rows, clock: Clock | None) -> TickRows:
+    """Nearly all that comes are these. One event is for every sink that asks with the same clock: what one of them works out, all have."""
+    kept = opened.placed
+    if kept is not None and kept[0] is clock:
+        return kept[1]
+    header, stream = opened.header, opened.stream
+    assert stream.model is not None, "rows of an unknown schema are quarantined"
+    event = TickRows(
+        header.vehicle,
+        stream.model.name,
+        header.stream,
+        header.sequence,
+        opened.received_ms,
+        clock is not None and clock.source == "log",
+        stream.model.schema,
+        stream.columns,
+        message.tick_ms + (clock.utc_ms - clock.boot_ms if clock is not None else 0),
+        message.raw,
+        message.reason,
+        stream.announcement.consent_class,
+    )
+    opened.placed = (clock, event)
+    return event

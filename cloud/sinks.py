@@ -19,7 +19,7 @@ from cloud.database import Database
 from cloud.delays import Delays
 from cloud.events import Event, FindingEvent, GapEvent, StatusEvent, TickRows
 from cloud.landing import Landing
-from cloud.placing import clock_for, needs_clock, place
+from cloud.placing import clock_for, needs_clock, own_clock, place
 from cloud.quarantine import Kept, Quarantine, Source
 from cloud.store import Store, StoreUnavailable
 from cloud.streams import Opened
@@ -30,11 +30,12 @@ from cloud.windows import StaleWindows
 from wire.errors import SegmentLogError, WireError
 from wire.messages import Announcement, Clock, FindingMessage, StatusMessage
 
-GROUP = 256  # messages given to a sink at once, at most
+GROUP = 1024  # messages given to a sink at once, at most
 SAVE_EVERY_S = 1.0
 LOOK_EVERY_S = 10.0
 FAR_BEHIND = 4  # groups; then so many are one: ticks of a series that come together cost InfluxDB a quarter less each
 PACE_S = 0.1  # between two groups that are not full: each costs several threads' waking, whatever is in it
+BUSY, BUSY_PACES = 16, 3  # after a group of so many messages the next may wait for so many times as long
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 30.0
 AWAY = (StoreUnavailable, TicketsUnusable, SegmentLogError, OSError, *TABLES_AWAY)  # worth trying again
 
@@ -49,7 +50,7 @@ class Sink(Protocol):
     name: str
     # May also have `save_every_s`: how long its cursor may stay behind what it was given, where `flush` is dear; default SAVE_EVERY_S.
     # And `pace_s`: how long it may wait for a group to grow, where nobody waits for it; default PACE_S.
-    # And `wants`: the messages whose events it takes; default all. And `group`: how many it may be given at once; default GROUP.
+    # And `wants`: the messages whose events it takes; default all.
 
     def take(self, events: Sequence[Event]) -> None: ...
 
@@ -61,7 +62,6 @@ class StoreSink:
     """Everything with a time goes to the time-series store; `windows` notes which minutes that makes stale, `delays` how late it was."""
 
     name = "store"
-    group = 1024  # several requests of which are under way at once, and a group ends with the last of them
 
     def __init__(self, store: Store, windows: StaleWindows | None = None, delays: Delays | None = None) -> None:
         self._store = store
@@ -168,9 +168,9 @@ class Runner:
         self._every_s: float = getattr(sink, "save_every_s", SAVE_EVERY_S)
         self._saved_s = 0.0 if self._every_s <= SAVE_EVERY_S else time.monotonic()
         self._pace_s: float = getattr(sink, "pace_s", PACE_S)
-        self._group: int = getattr(sink, "group", GROUP)
         self._wants: type | tuple[type, ...] = getattr(sink, "wants", object)
         self._stepped_s = 0.0
+        self._last_group = 0  # messages
         self._looked_s = time.monotonic()
         self._saved = 0
         self._unplaced: list[tuple[int, str, bytes]] = []  # noted since the cursor was saved
@@ -227,10 +227,12 @@ class Runner:
 
     async def _gather(self) -> None:
         """Where little has come since the last group, wait for more, for a moment. What comes after a silence waits for nothing."""
-        pause_s = self._stepped_s + self._pace_s - time.monotonic()
-        if pause_s > 0 and self.behind < self._group and not self._stopping.is_set():
+        pace_s = self._pace_s * (BUSY_PACES if self._last_group >= BUSY else 1)
+        pause_s = self._stepped_s + pace_s - time.monotonic()
+        if pause_s > 0 and self.behind < GROUP and not self._stopping.is_set():
             await self._pause(pause_s)
         self._stepped_s = time.monotonic()
+        self._last_group = self.behind
 
     async def _step(self) -> bool:
         end = self._landing.next  # before reading: what lands meanwhile is not skipped
@@ -255,7 +257,7 @@ class Runner:
         return True
 
     def _read(self) -> tuple[list[tuple[int, Opened | WireError]], _Work]:
-        most = self._group if self.behind < FAR_BEHIND * self._group else FAR_BEHIND * self._group
+        most = GROUP if self.behind < FAR_BEHIND * GROUP else FAR_BEHIND * GROUP
         found = self._landing.read(self.position, most)
         return found, self._prepare(found)
 
@@ -271,6 +273,9 @@ class Runner:
                 continue
             dates = isinstance(opened.message, Clock | Announcement)
             if not dates and not isinstance(opened.message, self._wants):
+                continue
+            if (own := own_clock(opened)) is not None and not dates:
+                self._place(position, opened, own, work)
                 continue
             boot = (opened.header.vehicle, opened.stream.announcement.boot_id)
             clock = clock_for(opened, partial(self._clock, boot, work))

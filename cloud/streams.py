@@ -10,7 +10,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 from cryptography import x509
 from numpy.typing import NDArray
@@ -21,10 +23,13 @@ from wire.codec import decode_rows
 from wire.envelope import OpenedStream, StreamOpener, read_announcement
 from wire.errors import AuthenticationError, FormatError, WireError
 from wire.header import Header
-from wire.messages import Announcement, Kind, Message, Rows, decode_message
+from wire.messages import Announcement, Clock, Kind, Message, Rows, decode_message
 from wire.receipts import Status, receipt_key, tag_for
 from wire.recipients import RecipientKey
 from wire.together import decode_together
+
+if TYPE_CHECKING:
+    from cloud.events import TickRows
 
 TOGETHER = 4  # batches of rows from which on decoding them at once is cheaper than one by one
 REMEMBERED = 20_000  # streams in memory, ~2 kB each: a fleet of 10,000 with two classes; others are opened again from the table
@@ -66,19 +71,18 @@ class Stream:
         return tag_for(self.tag_key, header.pack(), status)
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A message in clear."""
+class Opened(msgspec.Struct, eq=False):  # a struct of msgspec's is made in a tenth of a dataclass's time
+    """A message in clear. placed: the clock and the event that rows were placed by and as (`cloud.placing`)."""
 
     header: Header
     received_ms: int
     stream: Stream
     kind: Kind
     message: Rows | Message
+    placed: "tuple[Clock | None, TickRows] | None" = None
 
 
-@dataclass(frozen=True)
-class Unsealed:
+class Unsealed(msgspec.Struct, frozen=True, eq=False):
     """An authentic message, not decoded yet."""
 
     header: Header
@@ -182,9 +186,13 @@ class Streams:
         stream = self.find(header.stream)
         if stream is None:
             raise UnknownStream(f"stream {header.stream.hex()}: no announcement is known")
+        return self.unseal_of(stream, header, data, received_ms)
+
+    def unseal_of(self, stream: Stream, header: Header, data: bytes, received_ms: int) -> Unsealed | Opened:
+        """The same of a message whose header is read and whose stream is found."""
         if header.sequence == 0:
             return Opened(header, received_ms, stream, Kind.ANNOUNCEMENT, stream.announcement)
-        _, kind, body = stream.opener.open(data)
+        _, kind, body = stream.opener.open(data, header)
         return Unsealed(header, received_ms, stream, kind, body)
 
     def decode(self, messages: Sequence[Unsealed | Opened | WireError]) -> list[Opened | WireError]:

@@ -137,15 +137,15 @@ class StreamOpener:
         self._stream = stream
         self._aead = AESGCM(key)
 
-    def open(self, data: bytes) -> tuple[Header, Kind, bytes]:
-        """Decrypts a batch of sequence 1 and more.
+    def open(self, data: bytes, header: Header | None = None) -> tuple[Header, Kind, bytes]:
+        """Decrypts a batch of sequence 1 and more. `header`: the data's own, where it is read already.
 
         FormatError when it is not one, AuthenticationError when it is another stream's or was altered, Unsupported when it is
         authentic and of an unknown kind.
         """
         if len(data) > MAX_BATCH_BYTES:
             raise FormatError(f"batch: expected at most {MAX_BATCH_BYTES} bytes, found {len(data)}")
-        header = Header.unpack(data)
+        header = header or Header.unpack(data)
         if header.sequence == 0:
             raise FormatError("batch: sequence 0 is an announcement; read it with read_announcement")
         if (header.vehicle, header.stream) != (self._vehicle, self._stream):

@@ -4,8 +4,9 @@ u8 version | 8 bytes vehicle | 16 bytes stream | u32 sequence      (big-endian)
 """
 
 import struct
-from dataclasses import dataclass
 from typing import Self
+
+import msgspec
 
 from wire.errors import FormatError, Unsupported
 from wire.topics import check_vehicle
@@ -17,8 +18,7 @@ MAX_SEQUENCE = 0xFFFF_FFFF
 _LAYOUT = struct.Struct(">B8s16sI")
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(msgspec.Struct, frozen=True, gc=False):
     """Who sent it, in which stream, and at which place: the dedupe key and the receipt key are (stream, sequence).
 
     vehicle: 16 lower-case hexadecimal digits (8 random bytes). stream: 16 random bytes. sequence: 0 is the announcement.

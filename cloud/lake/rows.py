@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cloud.events import VALID, FindingEvent, GapEvent, StatusEvent, TickRows
+from cloud.events import FindingEvent, GapEvent, StatusEvent, TickRows, work_out_values
 from dbc.catalogue import Catalogue
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ ROW = {"cansight": "row"}  # metadata of the columns that are no signals
 BATCH = {"cansight": "batch"}
 KEYS = "cansight.keys"  # of a fresh file: [day, vehicle] of its rows
 CHUNK_BYTES = 16 << 20  # raw values that are made into columns at once: bounds the memory
-AT_ONCE = 64  # batches whose values are worked out together: what that takes stays in the processor's caches
+AT_ONCE = 64  # batches whose values are turned into columns together: what that takes stays in the processor's caches
 TIME = pa.field("time", pa.timestamp("ms", "UTC"), nullable=False, metadata=ROW)
 TEXT = pa.dictionary(pa.int32(), pa.string())
 
@@ -46,9 +46,9 @@ class Layout:
     """What batches of one vehicle model, schema, choice of signals and consent class have in common."""
 
     def __init__(self, batch: TickRows, fields: Sequence[pa.Field]) -> None:
-        self._schema = batch.schema
         self._columns = batch.columns
         self._model = batch.model
+        self.texts = ["vehicle", "model", f"stream_{batch.consent_class}"]  # columns of few values
         told = {"cansight.lake": "1"}
         self.arrow = pa.schema(
             [
@@ -77,17 +77,16 @@ class Layout:
             yield self._table(chunk)
 
     def _table(self, batches: Sequence[TickRows]) -> pa.Table:
+        work_out_values(batches)  # of those whose values no other sink has worked out
         ticks = np.array([len(batch.tick_ms) for batch in batches])
         rows = int(ticks.sum())
         by_signal = np.empty((len(self._columns), rows))
         missing = np.empty((len(self._columns), rows), np.bool_)
         for first in range(0, len(batches), AT_ONCE):
             some = batches[first : first + AT_ONCE]
-            values = self._schema.physical(np.concatenate([batch.raw for batch in some]), self._columns)
-            wrong = np.concatenate([batch.reason for batch in some]) != VALID
-            wrong |= ~np.isfinite(values)
+            values = np.concatenate([batch.value for batch in some])
             at = int(ticks[:first].sum())
-            by_signal[:, at : at + len(values)], missing[:, at : at + len(values)] = values.T, wrong.T
+            by_signal[:, at : at + len(values)], missing[:, at : at + len(values)] = values.T, ~np.isfinite(values.T)
         lacking: NDArray[np.bool_] = np.any(missing, axis=1)
         columns: list[pa.Array] = [
             pa.array(np.concatenate([batch.tick_ms for batch in batches])).cast(TIME.type),

@@ -73,11 +73,11 @@ class LakeSink:
         if layout is None:
             layout = self._layouts.setdefault(key, self._layout(batches[0]))
         name = f"{REPLAYS if key[-1] else TICKS}-{new_name()}"
-        # what is written here is read once or twice: statistics of each signal would cost more than they save
+        # what is written here is read once or twice: signals' statistics and dictionaries, and zstd, would cost more than they save
         with (
             writing(self.folders.fresh, name) as path,
             parquet.ParquetWriter(
-                path, layout.arrow, compression="zstd", compression_level=1, write_statistics=["time", "vehicle"]
+                path, layout.arrow, compression="lz4", use_dictionary=layout.texts, write_statistics=["time", "vehicle"]
             ) as writer,
         ):
             for table in layout.tables(batches):

@@ -38,12 +38,13 @@ class QualitySink:
 
     def take(self, events: Sequence[Event]) -> None:
         """Recorded logs are looked at as they are."""
+        compared: list[tuple[TickRows, Day]] = []
         for event in events:
             if event.replay:
                 continue
             if isinstance(event, TickRows):
                 if len(event.tick_ms):
-                    self._take_rows(event)
+                    compared += [(event, day) for day in self._take_rows(event)]
             elif isinstance(event, StatusEvent):
                 day = self._day(event.vehicle, event.tick_ms // DAY_MS)
                 day.note(event.stream.hex(), event.sequence)
@@ -53,6 +54,7 @@ class QualitySink:
                 self._day(event.vehicle, event.finding.tick_ms // DAY_MS).note(event.stream.hex(), event.sequence)
             else:
                 self._take_gap(event)
+        self._twins.compare(compared)
 
     def flush(self) -> None:
         """What was taken is in the tables."""
@@ -66,7 +68,9 @@ class QualitySink:
             self._days = {key: self._days[key] for key in self._touched}
         self._touched = set()
 
-    def _take_rows(self, rows: TickRows) -> None:
+    def _take_rows(self, rows: TickRows) -> list[Day]:
+        """The day that the batch's first tick is in, where it was not there yet."""
+        counted: list[Day] = []
         stream, valid = rows.stream.hex(), rows.reason.size - int(np.count_nonzero(rows.reason))  # 0 is VALID
         ticks = rows.tick_ms.tolist()
         first, last = ticks[0] // DAY_MS, ticks[-1] // DAY_MS
@@ -79,7 +83,8 @@ class QualitySink:
             values = (rows.reason.size, valid) if starts else (0, 0)
             day = self._day(rows.vehicle, number)
             if day.add(stream, rows.sequence, seconds, start_ms, rows.received_ms, *values, starts) and starts:
-                self._twins.compare(rows, day)
+                counted.append(day)
+        return counted
 
     def _take_gap(self, event: GapEvent) -> None:
         """To the day at which its stream was when what it lost was recorded."""

@@ -1,6 +1,7 @@
 """Sensors against their twins: signals of which the catalogue says that they measure one quantity."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,23 +26,18 @@ class Twins:
         self._catalogues = catalogues
         self._groups: dict[tuple[bytes, bytes], list[_Group]] = {}
 
-    def compare(self, rows: TickRows, day: Day) -> None:
-        """Count into `day`; only batches whose sequence says so, so that the same ones are compared when they come again."""
-        if rows.sequence % EVERY:
-            return
-        key = rows.schema.schema_id, rows.columns.tobytes()
-        groups = self._groups.get(key)
-        if groups is None:
-            groups = self._groups[key] = self._find(rows)
-        for places, floor in groups:
-            values = rows.schema.physical(rows.raw[:, places], rows.columns[places])
-            values[rows.reason[:, places] != VALID] = np.nan
-            compared, off = far_apart(values, floor)
-            for place, ticks, bad in zip(places.tolist(), compared.tolist(), off.tolist(), strict=True):
-                if ticks:
-                    counted = day.twins.setdefault(rows.schema.names[rows.columns[place]], [0, 0])
-                    counted[0] += ticks
-                    counted[1] += bad
+    def compare(self, batches: Iterable[tuple[TickRows, Day]]) -> None:
+        """Count each into its day; only batches whose sequence says so, so that the same ones are compared when they come again."""
+        layouts: dict[tuple[bytes, bytes], list[tuple[TickRows, Day]]] = defaultdict(list)
+        for rows, day in batches:
+            if rows.sequence % EVERY == 0:
+                layouts[rows.schema.schema_id, rows.columns.tobytes()].append((rows, day))
+        for key, alike in layouts.items():
+            groups = self._groups.get(key)
+            if groups is None:
+                groups = self._groups[key] = self._find(alike[0][0])
+            for places, floor in groups:
+                _count(alike, places, floor)
 
     def _find(self, rows: TickRows) -> list[_Group]:
         catalogue = self._catalogues.get(rows.model)
@@ -62,21 +58,37 @@ class Twins:
         return found
 
 
-def far_apart(values: NDArray[np.float64], floor: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """values (t, k), NaN = none -> (k,) ticks at which a signal had a twin, (k,) at how many of them it was further than TWIN_RULE from
-    the median of them all, as a share of that median or of `floor`, whichever is more. Of two that differ both are named: which of them is
-    right, nobody knows."""
+def _count(batches: list[tuple[TickRows, Day]], places: NDArray[np.intp], floor: float) -> None:
+    """Of one layout, one group of twins."""
+    schema, columns = batches[0][0].schema, batches[0][0].columns[places]
+    values = schema.physical(np.concatenate([rows.raw[:, places] for rows, _ in batches]), columns)
+    values[np.concatenate([rows.reason[:, places] for rows, _ in batches]) != VALID] = np.nan
+    judged, off = far_apart(values, floor)
+    ticks = np.array([len(rows.tick_ms) for rows, _ in batches])
+    compared, bad = (np.add.reduceat(one, ticks.cumsum() - ticks, dtype=np.int64) for one in (judged, off))
+    names = [schema.names[column] for column in columns.tolist()]
+    for (_, day), its_compared, its_bad in zip(batches, compared.tolist(), bad.tolist(), strict=True):
+        for name, seen, wrong in zip(names, its_compared, its_bad, strict=True):
+            if seen:
+                counted = day.twins.setdefault(name, [0, 0])
+                counted[0] += seen
+                counted[1] += wrong
+
+
+def far_apart(values: NDArray[np.float64], floor: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """values (t, k), NaN = none -> (t, k) whether a signal had a twin, (t, k) whether it then was further than TWIN_RULE from the median of
+    them all, as a share of that median or of `floor`, whichever is more. Of two that differ both are named: which of them is right, nobody
+    knows."""
     there = np.isfinite(values)
     judged = there & (there.sum(axis=1) >= 2)[:, None]
-    if not judged.any():
-        none = np.zeros(values.shape[1], np.int64)
-        return none, none
+    off = np.zeros_like(judged)
     rows = judged.any(axis=1)
     middle = _medians(values[rows])[:, None]
     # of two the median is their mean, and each is half as far from it as from the other
     pair = np.where(there[rows].sum(axis=1) == 2, 2.0, 1.0)[:, None]
     apart = pair * np.abs(values[rows] - middle) > TWIN_RULE * np.maximum(np.abs(middle), floor)
-    return judged.sum(axis=0), (apart & judged[rows]).sum(axis=0)
+    off[rows] = apart & judged[rows]
+    return judged, off
 
 
 def _medians(values: NDArray[np.float64]) -> NDArray[np.float64]:
