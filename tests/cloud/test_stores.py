@@ -1,7 +1,9 @@
 """What every store must do: the embedded one and a real InfluxDB, by the same tests."""
 
+import contextlib
 import dataclasses
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,24 +11,52 @@ import msgspec
 import numpy as np
 import pytest
 from cloud_samples import START_MS, VEHICLE, make_rows, make_schema
+from influxdb_client.rest import ApiException
 
 from cloud.config import InfluxConfig
+from cloud.errors import CloudError
 from cloud.events import GapEvent, TickRows
 from cloud.store import Store, thinned
 from cloud.stores.embedded import EmbeddedStore
 from cloud.stores.influx import InfluxStore
+from cloud.stores.influx_admin import admin
+from cloud.stores.influx_databases import prepare, wanted
+from cloud.stores.influx_http import InfluxServer, identifier
 from wire.messages import Gap
 
 
-def foreign_server(database: str) -> InfluxConfig:
-    """The InfluxDB that CANSIGHT_INFLUX_URL names, of any version; with its token and organisation where it wants them."""
-    organisation = os.environ.get("CANSIGHT_INFLUX_ORG", "")
-    return InfluxConfig(
-        url=os.environ["CANSIGHT_INFLUX_URL"],
-        database=database,
-        organisation=organisation,
-        token_file=os.environ.get("CANSIGHT_INFLUX_TOKEN_FILE", ""),
+@contextlib.contextmanager
+def foreign_server(url: str, folder: Path) -> Iterator[InfluxConfig]:
+    """New databases (2.x: buckets) on the InfluxDB that CANSIGHT_INFLUX_URL names, of any version; they go with the test.
+
+    CANSIGHT_INFLUX_BUCKET begins their names; CANSIGHT_INFLUX_ORG and CANSIGHT_INFLUX_TOKEN (or _TOKEN_FILE) where the server wants them.
+    """
+    name = f"{os.environ.get('CANSIGHT_INFLUX_BUCKET', 'cansight_test')}_{secrets.token_hex(6)}"
+    file = os.environ.get("CANSIGHT_INFLUX_TOKEN_FILE", "")
+    if token := os.environ.get("CANSIGHT_INFLUX_TOKEN"):
+        (folder / "token").write_text(token)
+        file = str(folder / "token")
+    config = InfluxConfig(
+        url=url, database=name, organisation=os.environ.get("CANSIGHT_INFLUX_ORG", ""), token_file=file, keep_ticks="forever"
     )
+    with InfluxServer(config) as server:
+        with contextlib.suppress(CloudError):  # 3 Core makes them by the first write, and has no call for it
+            list(prepare(admin(server), config))
+        try:
+            yield config
+        finally:
+            drop(server, [one.name for one in wanted(config)])
+
+
+def drop(server: InfluxServer, names: list[str]) -> None:
+    if server.version() == "1":
+        for name in names:
+            server.query(name, f"DROP DATABASE {identifier(name)}")
+        return
+    with contextlib.suppress(ApiException):  # 3 Core again
+        buckets = server.client().buckets_api()
+        for bucket in [one for one in buckets.find_buckets_iter() if one.name in names]:
+            buckets.delete_bucket(bucket)
 
 
 @pytest.fixture(params=["embedded", "influx"])
@@ -35,12 +65,12 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         with EmbeddedStore(tmp_path / "store.db") as embedded:
             yield embedded
         return
-    if "CANSIGHT_INFLUX_URL" in os.environ:
-        config = foreign_server(f"cansight_test_{tmp_path.name}")
-    else:
-        config = InfluxConfig(url=request.getfixturevalue("influxdb").url)
-    with InfluxStore(config, {}, quarantine=tmp_path / "influx.lp") as influx:
-        yield influx
+    with contextlib.ExitStack() as stack:
+        if url := os.environ.get("CANSIGHT_INFLUX_URL"):
+            config = stack.enter_context(foreign_server(url, tmp_path))
+        else:
+            config = InfluxConfig(url=request.getfixturevalue("influxdb").url)
+        yield stack.enter_context(InfluxStore(config, {}, quarantine=tmp_path / "influx.lp"))
 
 
 def everything(store: Store, signals: list[str], points: int = 1_000_000) -> tuple[list[int], dict[str, list[float]]]:
@@ -169,7 +199,7 @@ def test_gaps_are_kept_once(store: Store) -> None:
             found = [msgspec.msgpack.decode(body, type=Gap) for (body,) in connection.execute("SELECT body FROM gaps ORDER BY sequence")]
         assert found == [gap.gap, other.gap]
     elif isinstance(store, InfluxStore):
-        (series,) = store._server.query("cansight", "SELECT first, last, reason FROM gaps")
+        (series,) = store._server.query(store._databases[False], "SELECT first, last, reason FROM gaps")
         assert sorted(series.rows) == [[START_MS, 3, 7, 'full: "flash"\\'], [START_MS, 12, 20, "full"]]
 
 
