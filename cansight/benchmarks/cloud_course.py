@@ -100,7 +100,7 @@ def drive(
         while first is None or before.at_s < first.at_s + seconds:
             time.sleep(LOOK_S)
             if load.poll() is not None:
-                raise WorkFailed("bench cloud: the fleet ended by itself")
+                _line(load)  # it has nothing to say but why
             now = look()
             if first is None and now.at_s >= opened_s:
                 calm = now.within and _late_s(now.since(before), 0.5) <= CALM_S

@@ -16,7 +16,7 @@ from wire.topics import down
 __all__ = ["Vehicle", "publish"]
 
 CONNECT_S = 20.0
-KEEPALIVE_S = 60  # a batch goes out every other second
+KEEPALIVE_S = 1800  # nothing is said until all others are sealed, connected and opened; from then on a batch every other second
 AGAIN_S, MOST_AGAIN_S = 5.0, 300.0  # as the agent's outbox: without a receipt a batch is sent again, then after twice as long
 AT_ONCE = 16  # of these
 READ_BYTES = 1 << 16
