@@ -24,7 +24,7 @@ BASELINE, LEARNED, OFFSET = "baseline", "learned", "offset"
 """Two inputs and an output more, of packs that are judged against a vehicle's own baseline."""
 STATE, NEXT_STATE = "state", "next_state"
 """An input and an output more, of packs of the rung following: what one tick leaves for the next, zeros before the first."""
-_MOST_STATE = 16
+_MOST_STATE = 24
 """Numbers of it for each signal, and as many more."""
 SCORE, P_VALUE, CONTRIBUTIONS, EXPECTED, KNOWN = "score", "p_value", "contributions", "expected", "known"
 OUTPUTS = (SCORE, P_VALUE, CONTRIBUTIONS, EXPECTED, KNOWN)

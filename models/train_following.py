@@ -1,8 +1,8 @@
 """Training of the rung following (models/following.py), and which recordings ask for it.
 
 All of a single recording, or of two, is learned from and calibrates, too: of a few minutes nothing can be spared, and a level that follows
-has not seen the tick that it is held against. Its threshold promises less than that of drives that were held back: twice the highest score
-of the baseline, and never under one.
+has not seen the tick that it is held against. Its threshold promises less than that of drives that were held back: a fifth over the highest
+score of the baseline, and never under one.
 """
 
 from collections.abc import Sequence
@@ -10,15 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models import manifest as manifests
 from models.alarm import AlarmState, Transition
-from models.calibrate import p_value_knots, thresholds
+from models.calibrate import FEW_MARGIN, GUMBEL_DRIVES, p_value_knots, thresholds
 from models.errors import TrainingDataError, TrainingFailed
-from models.fit import Detector, Scored, each_alone
-from models.following import Follower, fit_follower, follow
+from models.fit import Detector, Scored, each_alone, rounded
+from models.following import CLEAR, Follower, fit_follower, follow
 from models.following_graph import build_follower
-from models.manifest import Manifest, ModelFile, Persistence
+from models.manifest import AlarmBudget, Calibration, Manifest, ModelFile, Persistence, Threshold
 from models.pack import Pack, signals_fingerprint, write
 from models.screening import screen
 from models.tables import Drive, Table
@@ -31,6 +32,9 @@ LEAST_TICKS = 200
 """Valid ones of a recording: less does not show how far a signal wanders within two minutes."""
 SHORT_TICKS = 1800
 """Half an hour: a longer recording shows a PCA where the healthy machine goes to, a shorter one does not."""
+MARGIN = 1.2
+"""Times the highest score of a few recordings. Twice, as for other rungs, would be what one odd minute of a baseline asks for: the score
+grows with the logarithm of how far off a signal is."""
 
 
 def suits(table: Table, options: Options) -> bool:
@@ -65,11 +69,11 @@ def train_follower(table: Table, options: Options, folder: str | Path) -> Traine
     persistence = Persistence(need=options.need, of=options.of, warmup_ticks=options.warmup, gap_s=options.gap_s)
     follower = fit_follower(fitted)
     free = [_judged(follower, drive) for drive in held]
-    threshold, _, _ = thresholds(free, persistence, options.budget, 1.0)
+    threshold, _, _ = _thresholds(free, persistence, options.budget)
     follower = replace(follower, freeze=threshold.raise_at)
     scored = [_scored(follower, drive) for drive in held]
     judged = [one.score[one.known] for one in scored]
-    _, calibration, budget = thresholds(judged, persistence, options.budget, 1.0)
+    _, calibration, budget = _thresholds(judged, persistence, options.budget)
     knots = p_value_knots(np.concatenate(judged))
     model = build_follower(follower, knots)
     manifest = Manifest(
@@ -110,6 +114,15 @@ def train_follower(table: Table, options: Options, folder: str | Path) -> Traine
     )
 
 
+def _thresholds(
+    drives: Sequence[NDArray[np.float64]], persistence: Persistence, budget: float
+) -> tuple[Threshold, Calibration, AlarmBudget]:
+    margin = MARGIN / FEW_MARGIN if len(drives) < GUMBEL_DRIVES else 1.0
+    threshold, calibration, promise = thresholds(drives, persistence, budget, 1.0 / margin, margin=margin)
+    clear_below = float(rounded(np.array([CLEAR * threshold.raise_at]))[0])
+    return Threshold(raise_at=threshold.raise_at, clear_below=clear_below), calibration, promise
+
+
 def _valid(drive: Drive) -> int:
     return int(np.isfinite(drive.values).all(axis=1).sum())
 
@@ -119,7 +132,7 @@ def _scored(follower: Follower, drive: Drive) -> Scored:
     return Scored(score, np.isfinite(score))
 
 
-def _judged(follower: Follower, drive: Drive) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _judged(follower: Follower, drive: Drive) -> NDArray[np.float64]:
     score, _ = follow(follower, drive.values)
     return score[np.isfinite(score)]
 
@@ -136,4 +149,4 @@ def _check_silent(pack: Pack, drives: Sequence[Drive], scored: Sequence[Scored])
 
 def _as_detector(follower: Follower) -> Detector:
     """What the training's report asks a detector: its signals and what remains of each."""
-    return each_alone(follower.start, np.sqrt(follower.variance), np.eye(len(follower.start)) / len(follower.start))
+    return each_alone(follower.start, follower.deviation, np.eye(len(follower.start)) / len(follower.start))

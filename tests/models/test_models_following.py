@@ -69,11 +69,11 @@ def test_graph_and_training_agree_over_gaps_and_missing_values(tmp_path: Path) -
     ticks = ticks_of(pack, values)
     seen = np.array([np.nan if tick.score.score is None else tick.score.score for tick in ticks])
     np.testing.assert_allclose(seen, expected, rtol=1e-9)
-    np.testing.assert_allclose(ticks[-1].score.contributions, parts[-1] / parts[-1].sum(), rtol=1e-9)
+    np.testing.assert_allclose(ticks[800].score.contributions, parts[800] / parts[800].sum(), rtol=1e-9)
     runtime = PackRuntime(pack)
     last = [runtime.score(row) for row in values[:600]][-1]
     margins = runtime.margins(last)
-    assert ((values[599] - last.expected) ** 2 / margins**2).sum() == pytest.approx(last.score, rel=1e-9)
+    assert np.nansum((values[599] - last.expected) ** 2 / margins**2) == pytest.approx(last.score, rel=1e-9)
     report = training_report(trained)
     assert "every tick is judged" in report
     assert "calibrated on the same recording" in report
@@ -81,15 +81,28 @@ def test_graph_and_training_agree_over_gaps_and_missing_values(tmp_path: Path) -
 
 def test_a_level_stands_still_in_an_alarm_and_follows_what_is_slower_than_it() -> None:
     follower = fit_follower(table(run(1)[:BASELINE]).drives)
-    still = np.tile(follower.start, (int(3 * STILL), 1))
-    still[:, 3] -= 30 * np.sqrt(follower.variance[3])
-    score, _ = follow(follower, still)
+    around = np.random.default_rng(4).normal(size=(int(3 * STILL), 4)) * follower.unit + follower.start
+    gone = around - np.array([0, 0, 0, 30 * follower.deviation[3]])
+    score, _ = follow(follower, gone)
     assert score[20:].min() > 1  # for half an hour, and it does not become the new normal
-    assert follower.follow[2] < follower.follow[3]  # the temperature drifts, the flow does not
-    slow = np.tile(follower.start, (int(20 * follower.follow[2]), 1))
-    slow[:, 2] += np.arange(len(slow)) * np.sqrt(follower.variance[2]) / follower.follow[2]  # to twenty deviations away
+    slow = around + np.arange(len(around))[:, None] * [0, 0, 3 * follower.deviation[2] / follower.follow[-1, 0], 0]
     score, _ = follow(follower, slow)
     assert score.max() < 1
+    assert slow[-1, 2] - slow[0, 2] > 10 * follower.deviation[2]
+
+
+def test_a_signal_that_flutters_or_is_stuck_is_found_though_its_level_stays(tmp_path: Path) -> None:
+    for seed, what in enumerate(("flutters", "stuck")):
+        values = run(seed)
+        pack = train_pca(table(values[:BASELINE]), OPTIONS, tmp_path / what)
+        values[700:1000, 3] = 125 + 4 * (values[700:1000, 3] - 125) if what == "flutters" else values[700, 3]
+        ticks = ticks_of(pack, values)
+        raised = [row for row, tick in enumerate(ticks) if tick.transition is Transition.RAISED]
+        assert len(raised) == 1
+        assert 700 < raised[0] < 760
+        assert pack.manifest.names[int(np.argmax(ticks[raised[0]].score.contributions))] == "Loop.Flow"
+        assert all(tick.alarm for tick in ticks[raised[0] : 1000])
+        assert not any(tick.alarm for tick in ticks[1100:])
 
 
 def test_a_short_recording_is_followed_unless_another_rung_is_named(tmp_path: Path) -> None:
