@@ -26,10 +26,10 @@ _NONE = "".join(f",{name}=0.0" for _, name in _REASONS if name != "valid")
 
 @dataclass(frozen=True)
 class _Layout:
-    """Of some columns of a schema, ordered by bus: the order, "name=" of each, and where each bus begins and ends."""
+    """Some columns of a schema ordered by bus: the order; ",name=" and a place for a text of each; where each bus begins and ends."""
 
     order: NDArray[np.intp]
-    prefixes: list[str]
+    parts: list[str]
     buses: list[tuple[str, int, int]]
 
 
@@ -66,22 +66,22 @@ class SignalLines:
         finite = np.isfinite(value)
         all_finite = np.logical_and.reduce(finite, axis=1)
         lines: list[str] = []
-        fields: list[str] = []
+        parts = layout.parts.copy()
         # compared as bits: NaN equals NaN, and -0.0 is not 0.0
         changed = value[1:].view(np.int64) != value[:-1].view(np.int64)
         for number, tick in enumerate(ticks):
             places = changed[number - 1].nonzero()[0] if number else None
-            if places is None or len(places) > len(layout.prefixes) * 0.6:
-                fields = [prefix + text for prefix, text in zip(layout.prefixes, _texts(value[number]), strict=True)]
+            if places is None or len(places) > len(layout.order) * 0.6:
+                parts[1::2] = _texts(value[number])
             elif len(places):
-                for place, text in zip(places.tolist(), _texts(value[number].take(places)), strict=True):
-                    fields[place] = layout.prefixes[place] + text
-            there = None if all_finite[number] else finite[number].tolist()
+                for place, text in zip((2 * places + 1).tolist(), _texts(value[number].take(places)), strict=True):
+                    parts[place] = text
+            there = None if all_finite[number] else finite[number].repeat(2).tolist()
             for bus, first, end in layout.buses:
-                some = fields[first:end]
-                text = ",".join(some if there is None else compress(some, there[first:end]))
+                some = parts[2 * first : 2 * end]
+                text = "".join(some if there is None else compress(some, there[2 * first : 2 * end]))
                 if text:
-                    lines.append(f"signals,{tags},bus={bus} {text} {tick}")
+                    lines.append(f"signals,{tags},bus={bus} {text[1:]} {tick}")
         # how long the batch's last tick took to be received here; the landed record says it, so a rewrite says the same
         late = "" if rows.replay else f",latency_ms={float(rows.received_ms - ticks[-1])!r}"
         tail = f"ticks={len(ticks)}.0{late} {ticks[-1]}"
@@ -108,7 +108,7 @@ class SignalLines:
             ends = [*first[1:].tolist(), len(order)]
             found = self._layouts[key] = _Layout(
                 order,
-                [f"{escape_key(schema.names[column])}=" for column in rows.columns[order].tolist()],
+                [part for column in rows.columns[order].tolist() for part in (f",{escape_key(schema.names[column])}=", "")],
                 [(escape_key(schema.channels[one]), at, end) for one, at, end in zip(numbers.tolist(), first.tolist(), ends, strict=True)],
             )
         return found
