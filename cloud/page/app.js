@@ -168,7 +168,7 @@ class App {
       this.signIn();
     } else if ((error.status === 404 || error.status === 403) && this.view && !this.view.shown) {
       this.close();
-      this.shell.show(empty(t("missingTitle"), error.message), "");
+      this.shell.show(empty(t("missingTitle"), language === "en" ? error.message : t("missing")), ""); // the API's lines are English
     } else {
       this.shell?.state("lost", error.status === 429 ? t("tooOften") : error.message);
     }

@@ -72,8 +72,8 @@ export class Chart {
     this.note.hidden = !words;
   }
 
-  // view: {ms: [..], lines: [{name, unit, low: [..], high: [..], colour, limit?: {value, words}}], marks: [{ms, words}], spans: [{from, to}], range: [from, to]}.
-  // `low` and `high` are one array where nothing is thinned. A null is no valid value.
+  // view: {ms: [..], lines: [{name, unit, low: [..], high: [..], colour, bare?, limit?: {value, words}}], marks: [{ms, words}], spans: [{from, to}], range: [from, to]}.
+  // `bare`: its unit is only the axis' name. `low` and `high` are one array where nothing is thinned. A null is no valid value.
   async draw(view) {
     this.view = view;
     this.waiting = this.held;
@@ -173,7 +173,7 @@ export class Chart {
     this.readout.hidden = !there;
     if (!there) return;
     show(this.readout, [idx, this.view.ms[idx], this.view.lines.map((line) => [line.low[idx], line.high[idx]])], () => [el("strong", {}, when(this.view.ms[idx])),
-      this.view.lines.map((line) => el("div", { class: `series-${line.colour}` }, el("span", {}, line.name), el("b", {}, between(line.low[idx], line.high[idx], line.unit))))]);
+      this.view.lines.map((line) => el("div", { class: `series-${line.colour}` }, el("span", {}, line.name), el("b", {}, between(line.low[idx], line.high[idx], line.bare ? "" : line.unit))))]);
     const right = left > plot.over.clientWidth / 2;
     styled(this.readout, { left: right ? "auto" : `${LEFT + left + 14}px`, right: right ? `${this.panels.clientWidth - LEFT - left + 14}px` : "auto" });
   }
@@ -218,6 +218,7 @@ export class Chart {
       ctx.textAlign = "left";
       written(ctx, css, line.limit.words, bbox.left + 6 * px, y - 3 * px);
     }
+    const taken = []; // words already there, [from, to] in px: what would lie over them goes a line below
     for (const mark of this.view.marks ?? []) {
       const x = plot.valToPos(mark.ms, "x", true);
       if (x < bbox.left || x > bbox.left + bbox.width) continue;
@@ -229,7 +230,10 @@ export class Chart {
       ctx.fillStyle = css("ink-2");
       ctx.textBaseline = "top";
       ctx.textAlign = right ? "left" : "right";
-      written(ctx, css, mark.words, x + (right ? 5 : -5) * px, bbox.top + 3 * px);
+      const width = ctx.measureText(mark.words).width, begin = right ? x + 5 * px : x - 5 * px - width;
+      const below = taken.filter(([from, to]) => begin < to && begin + width > from).length;
+      taken.push([begin, begin + width]);
+      written(ctx, css, mark.words, x + (right ? 5 : -5) * px, bbox.top + (3 + 14 * below) * px);
     }
     ctx.restore();
   }

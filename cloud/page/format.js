@@ -15,7 +15,7 @@ const today = (ms) => new Date(ms).toDateString() === new Date().toDateString();
 
 // Local time of day; with its date when that is not today.
 export function when(ms) {
-  return today(ms) ? clock.format(ms) : `${date.format(ms)}, ${clock.format(ms)}`;
+  return today(ms) ? clock.format(ms) : `${date.format(ms)}${language === "zh" ? "" : ","} ${clock.format(ms)}`;
 }
 
 // The same without year and seconds, for lists.

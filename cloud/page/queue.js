@@ -112,7 +112,7 @@ export class QueueView {
     // what a silence hides is left out until the reader asks for it
     const which = { ...(this.handling === "open" ? { open: 1 } : {}), hidden: this.values.hidden ? null : 0 };
     const [answer, { counts: all }] = await Promise.all([
-      get("/api/tickets", { ...this.query(), ...which, order: "urgency", limit: this.limit, lang: language }),
+      get("/api/tickets", { ...this.query(), ...which, order: this.handling === "closed" ? null : "urgency", limit: this.limit, lang: language }),
       get("/api/tickets", { ...this.query(), hidden: which.hidden, limit: 1 }), // how many there are behind the other tabs
       this.refreshFilters(),
     ]);

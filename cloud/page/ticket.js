@@ -212,7 +212,7 @@ function windowView(evidence) {
     name: signal === SCORE ? t("score") : words.get(signal) || signal,
     unit: signal === SCORE ? t("scoreUnit") : units.get(signal) ?? "",
     low: columns[i], high: columns[i], colour: i,
-    ...(signal === SCORE ? { limit: { value: evidence.threshold, words: `${t("threshold")} ${number(rounded(evidence.threshold))}` } } : {}),
+    ...(signal === SCORE ? { bare: true, limit: { value: evidence.threshold, words: `${t("threshold")} ${number(rounded(evidence.threshold))}` } } : {}),
   }));
   return { ms, lines, marks: [{ ms: evidence.since_ms, words: t("beganHere") }, ...(ticks.length ? [{ ms: ticks.at(-1), words: t("openedHere") }] : [])], range: ticks.length ? [ticks[0], ticks.at(-1)] : [0, 1] };
 }

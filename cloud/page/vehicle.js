@@ -11,6 +11,7 @@ import { may } from "./session.js";
 import { Signals } from "./signals.js";
 import { language, named, t } from "./texts.js";
 
+const TOUCH = matchMedia("(pointer: coarse)").matches; // a finger that drags moves the page
 const SPANS_S = [300, 3600, 21_600, 86_400, 604_800];
 const DEFAULT_SPAN_S = 3600;
 const POINTS = 1400; // about two for each pixel column
@@ -245,7 +246,7 @@ export class VehicleView {
     const { ms, columns } = broken(answer.tick_ms, [...signals.map((signal) => answer.max[signal]), ...(thinned ? signals.map((signal) => answer.min[signal]) : [])], answer.bucket_ms || 1000);
     const lines = signals.map((signal, i) => ({ signal, name: this.signals.words(signal), unit: answer.units[signal], high: columns[i], low: thinned ? columns[signals.length + i] : columns[i], colour: this.chosen.get(signal) }));
     this.view = { ms, lines, spans: this.shownFindings(), marks: [], range: [from, to] };
-    say(this.says, ms.length ? (thinned ? t("bands", { duration: duration(answer.bucket_ms) }) : t("everyTick")) : t("nothingThere"));
+    say(this.says, ms.length ? `${thinned ? t("bands", { duration: duration(answer.bucket_ms) }) : t("everyTick")}${t(TOUCH ? "tapToRead" : "dragToZoom")}` : t("nothingThere"));
     this.save.href = `${this.path}/series?${new URLSearchParams([...signals.map((signal) => ["signal", signal]), ["from_ms", from], ["to_ms", to + 1], ["format", "csv"]])}`;
     if (document.activeElement !== this.from && document.activeElement !== this.to) [this.from.value, this.to.value] = [localInput(from), localInput(to)];
     this.chart.panels.setAttribute("aria-label", described(this.view));

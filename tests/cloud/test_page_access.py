@@ -2,13 +2,14 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import axe_playwright_python.sync_playwright as axe
 import pytest
 from console import DESK, PHONE, chromium, drawn, expect, visit
-from example_fleet import VEHICLE, example_fleet, finding
+from example_fleet import OTHER, VEHICLE, example_fleet, finding
 
 import cloud.assets
 from cloud.api.quality import REASONS_ZH
@@ -18,10 +19,11 @@ from cloud.tickets.policy import Tier
 from cloud.tickets.rating import _words as prognosis_words
 from cloud.tickets.service import TicketService
 from cloud.tickets.settings import Prognosis
+from cloud.tickets.silences import SilenceRequest
 from edge.outbox_store import AGED, DAMAGED, FULL
 
 SERIOUS = ("serious", "critical")
-VIEWS = ("fleet", "tickets", "tickets/1", f"vehicles/{VEHICLE}", "detectors", "silences", "system")
+VIEWS = ("fleet", "tickets", "tickets/1", "tickets/2", f"vehicles/{VEHICLE}", "detectors", "silences", "system")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,9 @@ def browser(chromium_path: str) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Store, TicketService]]:
     with example_fleet(tmp_path_factory.mktemp("fleet")) as (url, store, tickets, _):
-        tickets.consume(finding(2, vehicle="a91e44d07c6b2f15"))
+        tickets.consume(finding(2, vehicle=OTHER))
+        now_ms = time.time_ns() // 1_000_000
+        tickets.silences.make("silence", SilenceRequest(now_ms, now_ms + WEEK_MS, "test drive", vehicle=OTHER), "B. Meier")
         yield url, store, tickets
 
 
@@ -55,7 +59,7 @@ def test_no_serious_fault_and_nothing_wider_than_the_window(
             if view.startswith("vehicles"):
                 drawn(page, 3)
                 page.fill("#search", "coolant")  # every row is like the others; axe reads them all
-            elif view == "tickets/1":
+            elif view.startswith("tickets/"):
                 drawn(page, 4)
             else:
                 expect(page.locator("tbody tr, .empty strong, .figure").first).to_be_visible()
