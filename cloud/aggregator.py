@@ -73,7 +73,7 @@ class _Group:
     unsealed: list[Unsealed | Opened | WireError] = field(default_factory=list)  # of each of these, to be decoded together
     pending: set[tuple[bytes, int]] = field(default_factory=set)  # of these
     repeats: list[tuple[Stream, Header]] = field(default_factory=list)  # of what is pending: answered as it is
-    landed: list[tuple[Opened, bytes]] = field(default_factory=list)
+    landed: list[tuple[Opened | Unsealed, bytes]] = field(default_factory=list)
     quarantined: list[tuple[Header, Kept]] = field(default_factory=list)
     receipts: list[tuple[Stream, Header, Status]] = field(default_factory=list)
     streams: list[StoredStream] = field(default_factory=list)
@@ -221,8 +221,11 @@ class Aggregator:
             stored = StoredStream(header.stream, header.vehicle, item.received_ms, item.data)
             self._streams.admit(stored)
             self._new[header.stream] = stored
-        opened = self._streams.open(item.data, item.received_ms)
-        group.landed.append((opened, item.data))
+        unsealed = self._streams.unseal(item.data, item.received_ms)
+        (opened,) = self._streams.decode([unsealed])
+        if isinstance(opened, WireError):
+            raise opened
+        group.landed.append((unsealed, item.data))  # not decoded: many that are large may be replayed at once
         self._note_clock(opened, group)
 
     def _judge_again(self, item: Item, done: Replayed) -> None:
@@ -304,15 +307,22 @@ class Aggregator:
 
     def _decode(self, group: _Group) -> None:
         """What is authentic is landed where it can be read, else put into the quarantine."""
-        for (stream, header, arrival), opened in zip(group.authentic, self._streams.decode(group.unsealed), strict=True):
-            status = Status.STORED if isinstance(opened, Opened) else Status.QUARANTINED
-            group.receipts.append((stream, header, status))
-            group.seen[header.stream, header.sequence] = status
-            if isinstance(opened, Opened):
-                group.landed.append((opened, arrival.data))
-                self._note_clock(opened, group)
-            else:
-                group.quarantined.append((header, Kept(Source.ARRIVAL, arrival.received_ms, str(opened), arrival.data)))
+        start = 0
+        while start < len(group.unsealed):
+            decoded = self._streams.decode(group.unsealed[start:] if start else group.unsealed)
+            for at, opened in enumerate(decoded, start):
+                stream, header, arrival = group.authentic[at]
+                status = Status.STORED if isinstance(opened, Opened) else Status.QUARANTINED
+                group.receipts.append((stream, header, status))
+                group.seen[header.stream, header.sequence] = status
+                if isinstance(opened, Opened):
+                    # of a group that is too large for the memory only the first part is kept decoded: the sinks read the rest again
+                    kept = group.unsealed[at] if start else opened
+                    group.landed.append((kept if isinstance(kept, Unsealed) else opened, arrival.data))
+                    self._note_clock(opened, group)
+                else:
+                    group.quarantined.append((header, Kept(Source.ARRIVAL, arrival.received_ms, str(opened), arrival.data)))
+            start += len(decoded)
         group.receipts += [(stream, header, group.seen[header.stream, header.sequence]) for stream, header in group.repeats]
 
     def _permit(self, stream: Stream, now_ms: int) -> None:

@@ -12,13 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cloud.streams import Opened, Streams
+from cloud.streams import Opened, Streams, Unsealed
 from wire.errors import WireError
 from wire.messages import Rows
 from wire.segment_log import SegmentLog
 
 SEGMENT_BYTES = 16 << 20
 RECENT_BYTES = 256 << 20  # of messages kept opened for the sinks: what one of them lags behind further is read and opened again for it
+READ_BYTES = 64 << 20  # of sealed messages read at once
 MESSAGE_BYTES = 2000  # of a message beside its rows, about
 _HEAD = struct.Struct(">BQ")
 _VERSION = 1
@@ -30,7 +31,7 @@ class Landing:
     def __init__(self, folder: Path, streams: Streams) -> None:
         self._log = SegmentLog(folder, segment_bytes=SEGMENT_BYTES, verify=False)
         self._streams = streams
-        self._group: list[Opened] = []
+        self._group: list[Opened | Unsealed] = []
         self._recent: OrderedDict[int, Opened] = OrderedDict()
         self._recent_bytes = 0
         self._lock = threading.Lock()
@@ -63,8 +64,8 @@ class Landing:
         """Positions that were lost to damage."""
         return self._log.gaps
 
-    def append(self, opened: Opened, data: bytes) -> None:
-        """Add to the group that `commit` makes durable."""
+    def append(self, opened: Opened | Unsealed, data: bytes) -> None:
+        """Add to the group that `commit` makes durable; what is not decoded is not kept in memory for the sinks."""
         self._log.append(_HEAD.pack(_VERSION, opened.received_ms) + data)
         self._group.append(opened)
 
@@ -74,8 +75,10 @@ class Landing:
         first = self._log.synced
         self._log.sync()
         with self._lock:
-            self._recent.update(enumerate(group, first))
-            self._recent_bytes += sum(map(_size, group))
+            for number, one in enumerate(group, first):
+                if isinstance(one, Opened):
+                    self._recent[number] = one
+                    self._recent_bytes += _size(one)
             while self._recent_bytes > RECENT_BYTES and len(self._recent) > 1:
                 self._recent_bytes -= _size(self._recent.popitem(last=False)[1])
         self._next = first + len(group)
@@ -91,16 +94,25 @@ class Landing:
         self._group = []
 
     def read(self, position: int, limit: int) -> list[tuple[int, Opened | WireError]]:
-        """Up to `limit` durable messages from `position` on; one that can no longer be opened (its recipient key is gone) as its error."""
+        """Up to `limit` durable messages from `position` on; one that can no longer be opened (its recipient key is gone) as its error.
+
+        Fewer where they are large; none only at the end, and where the rest is damaged.
+        """
         found: list[tuple[int, Opened | WireError]] = []
         with self._lock:
             while len(found) < limit and (opened := self._recent.get(position)) is not None:
                 found.append((position, opened))
                 position += 1
         if not found:
-            records = list(itertools.islice(self.raw(position), limit))
+            records = []
+            size = 0
+            for record in itertools.islice(self.raw(position), limit):
+                records.append(record)
+                size += len(record[2])
+                if size > READ_BYTES:
+                    break
             opened_all = self._streams.open_all((data, received_ms) for _, received_ms, data in records)
-            found = [(number, one) for (number, _, _), one in zip(records, opened_all, strict=True)]
+            found = [(number, one) for (number, _, _), one in zip(records, opened_all, strict=False)]
         return found
 
     def raw(self, position: int) -> Iterator[tuple[int, int, bytes]]:
@@ -123,4 +135,5 @@ class Landing:
 def _size(opened: Opened) -> int:
     """About how much memory it takes."""
     message = opened.message
-    return MESSAGE_BYTES + (message.raw.nbytes + message.reason.nbytes if isinstance(message, Rows) else 0)
+    # raw, reason, and the values that the first sink works out
+    return MESSAGE_BYTES + (2 * message.raw.nbytes + message.reason.nbytes if isinstance(message, Rows) else 0)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cloud.database import Database, StoredStream
 from cloud.vehicle_models import VehicleModel
-from wire.codec import decode_rows
+from wire.codec import MAX_CELLS, decode_rows
 from wire.envelope import OpenedStream, StreamOpener, read_announcement
 from wire.errors import AuthenticationError, FormatError, WireError
 from wire.header import Header
@@ -31,6 +31,7 @@ from wire.together import decode_together
 if TYPE_CHECKING:
     from cloud.events import TickRows
 
+MOST_CELLS = 16 * MAX_CELLS  # decoded at once, 150 MB; a usual group has a hundredth of it
 TOGETHER = 4  # batches of rows from which on decoding them at once is cheaper than one by one
 REMEMBERED = 20_000  # streams in memory, ~2 kB each: a fleet of 10,000 with two classes; others are opened again from the table
 
@@ -171,7 +172,7 @@ class Streams:
         return opened
 
     def open_all(self, messages: Iterable[tuple[bytes, int]]) -> list[Opened | WireError]:
-        """The same of many (data, received_ms), each as it is or what `open` raises."""
+        """The same of many (data, received_ms), each as it is or what `open` raises; of the first ones, as `decode` says."""
         found: list[Unsealed | Opened | WireError] = []
         for data, received_ms in messages:
             try:
@@ -196,22 +197,33 @@ class Streams:
         return Unsealed(header, received_ms, stream, kind, body)
 
     def decode(self, messages: Sequence[Unsealed | Opened | WireError]) -> list[Opened | WireError]:
-        """Decode unsealed messages, rows of many at once; what cannot be read is Unreadable, an error stays what it is."""
+        """Decode unsealed messages, rows of many at once; what cannot be read is Unreadable, an error stays what it is.
+
+        Of the first ones alone, of one at least, where they have MOST_CELLS between them: what a group may take of the memory is bounded.
+        """
         rows = [one for one in messages if isinstance(one, Unsealed) and one.kind is Kind.ROWS]
         together: dict[int, Rows | None] = {}
+        end: Unsealed | None = None
         if len(rows) >= TOGETHER:
-            decoded = decode_together([one.body for one in rows], [one.stream.baseline for one in rows])
-            together = {id(one): found for one, found in zip(rows, decoded, strict=True)}
+            decoded = decode_together([one.body for one in rows], [one.stream.baseline for one in rows], MOST_CELLS)
+            together = {id(one): found for one, found in zip(rows, decoded, strict=False)}
+            end = rows[len(decoded)] if len(decoded) < len(rows) else None
         found: list[Opened | WireError] = []
+        cells = 0
         for one in messages:
             if not isinstance(one, Unsealed):
                 found.append(one)
                 continue
+            if one is end or cells >= MOST_CELLS:
+                break
             try:
                 message = _decode(one.stream, one.kind, one.body, together.get(id(one)))
-                found.append(Opened(one.header, one.received_ms, one.stream, one.kind, message))
             except Unreadable as error:
                 found.append(error)
+                continue
+            if isinstance(message, Rows):
+                cells += message.raw.size
+            found.append(Opened(one.header, one.received_ms, one.stream, one.kind, message))
         return found
 
     def _remember(self, stream: Stream) -> Stream:

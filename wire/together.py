@@ -19,6 +19,7 @@ from wire.packing import decompress
 
 __all__ = ["decode_together"]
 
+CELL_BYTES = 8
 _K_BITS = 6
 _ONE = np.uint64(1)
 _Ints = NDArray[np.int64]
@@ -36,14 +37,19 @@ class _Head:
     bits: bytes
 
 
-def decode_together(bodies: Sequence[bytes], baselines: Sequence[Rows | None]) -> list[Rows | None]:
+def decode_together(bodies: Sequence[bytes], baselines: Sequence[Rows | None], most_cells: int = 1 << 62) -> list[Rows | None]:
     """Each body's rows, as `decode_rows(body, baseline)` gives them; None: ask it, there is something about this one.
 
+    Only of the first ones where those that follow would make it more than `most_cells`, of one at least: a few bytes can claim MAX_CELLS.
     Rows of one call may be views of one array.
     """
-    found: list[Rows | None] = [None] * len(bodies)
+    found: list[Rows | None] = []
     shapes: dict[tuple[int, int], list[_Head]] = defaultdict(list)
+    cells = 0
     for place, (body, baseline) in enumerate(zip(bodies, baselines, strict=True)):
+        if cells >= most_cells:
+            break
+        found.append(None)
         if baseline is None:
             continue
         try:
@@ -59,6 +65,7 @@ def decode_together(bodies: Sequence[bytes], baselines: Sequence[Rows | None]) -
             continue
         if not ticks or not columns or ticks * columns > MAX_CELLS:
             continue
+        cells += ticks * columns + len(plain) // CELL_BYTES
         unit = SECOND_MS if flags & SECONDS else 1
         first_ms = int(baseline.tick_ms[0]) + (start >> 1 if start % 2 == 0 else -(start >> 1) - 1) * unit
         shapes[ticks, columns].append(_Head(place, baseline, first_ms, unit, count, plain[at:]))

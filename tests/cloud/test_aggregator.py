@@ -17,6 +17,7 @@ from cloud_vehicle import Vehicle, receipts
 from cryptography import x509
 from sqlalchemy.exc import OperationalError
 
+import cloud.streams
 from cloud.aggregator import REQUEST_EVERY_MS, Aggregator, Arrival
 from cloud.database import Database
 from cloud.landing import Landing
@@ -115,6 +116,26 @@ def test_a_restart_remembers_what_has_landed_and_can_open_its_streams(tmp_path: 
         read = [opened for _, opened in again.landing.read(0, 100)]
         assert all(isinstance(opened, Opened) for opened in read)
         assert [opened.header.sequence for opened in read if isinstance(opened, Opened)] == [0, 1, 2, 3, 4]
+
+
+def test_a_group_that_is_too_large_for_the_memory_is_decoded_and_read_in_parts(
+    place: Place, vehicle: Vehicle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 10 * len(vehicle.schema)
+    monkeypatch.setattr(cloud.streams, "MOST_CELLS", most)
+    sent = [vehicle.announcement, *(vehicle.rows(range(tick, tick + 2)) for tick in range(0, 60, 2)), vehicle.finding(9)]
+    assert set(receipts(place.give(*sent)).values()) == {(Status.STORED, one.tags[Status.STORED]) for one in sent}
+    rows, at, parts = [], 0, 0
+    while found := place.landing.read(at, 1000):
+        messages = [one.message for _, one in found if isinstance(one, Opened)]
+        mine = [message for message in messages if isinstance(message, Rows)]
+        assert sum(one.raw.size for one in mine) < most + 2 * len(vehicle.schema)
+        assert [number for number, _ in found] == list(range(at, at + len(found)))
+        rows += mine
+        at, parts = at + len(found), parts + 1
+    assert (at, len(rows)) == (32, 30)
+    assert parts >= 6
+    assert [one.tick_ms.tolist() for one in rows] == [[1000 * tick, 1000 * tick + 1000] for tick in range(0, 60, 2)]
 
 
 def test_a_batch_without_its_announcement_is_asked_for_and_not_receipted(place: Place, vehicle: Vehicle) -> None:

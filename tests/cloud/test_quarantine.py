@@ -14,7 +14,7 @@ from test_sinks import Cloud, Memory, nothing, opened, until
 from cloud.aggregator import Aggregator
 from cloud.quarantine import Kept, Quarantine, Source, read_only
 from cloud.replays import AT_START, chunks, missing
-from cloud.streams import Opened, Streams, Unsealed
+from cloud.streams import Opened, Stream, Streams, Unsealed
 from wire.errors import SegmentLogError
 from wire.header import Header
 from wire.messages import Clock
@@ -239,14 +239,14 @@ def test_a_message_that_no_replay_can_judge_stays_and_stops_nobody(
     with aggregator(tmp_path / "cloud", pki, vehicle.schema) as place:
         place.give(vehicle.announcement)
         place.quarantine.put_all([Kept(source, place.now_ms, "for a later program", data) for data in kept])
-        unseal = Streams.unseal
+        unseal = Streams.unseal_of
 
-        def breaking(streams: Streams, data: bytes, received_ms: int) -> Unsealed | Opened:
+        def breaking(streams: Streams, stream: Stream, header: Header, data: bytes, received_ms: int) -> Unsealed | Opened:
             if data == kept[0]:
                 raise RecursionError("a fault of ours")
-            return unseal(streams, data, received_ms)
+            return unseal(streams, stream, header, data, received_ms)
 
-        monkeypatch.setattr(Streams, "unseal", breaking)
+        monkeypatch.setattr(Streams, "unseal_of", breaking)
         done = place.aggregator.replay(list(place.quarantine.items()))
         assert dict(done.still) == {"cannot be judged: RecursionError: a fault of ours": 1}
         assert [item.data for item in place.quarantine.items()] == kept[:1]

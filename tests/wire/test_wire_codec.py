@@ -199,6 +199,12 @@ def test_usual_batches_are_all_decoded_together(cells: int, monkeypatch: pytest.
     for body, one in zip(bodies, found, strict=True):
         assert one is not None
         assert same(one, decode_rows(body, baseline))
+    most = rows.raw.shape[1] * 20
+    some = decode_together(bodies, [baseline] * len(bodies), most)
+    sizes = [one.raw.size for one in some if one is not None]
+    assert len(sizes) == len(some) < len(bodies)
+    assert sum(sizes[:-1]) < most
+    assert len(decode_together(bodies, [baseline] * len(bodies), 1)) == 1
 
 
 def test_a_compressed_bomb_is_refused_before_it_is_unpacked() -> None:
