@@ -51,9 +51,9 @@ LEAST_RATIO = 2.5
 RIVALS, RIVAL_SECONDS = 300, 20
 PATIENCE_S = 200.0
 INFLUXDB = "cache-snapshot-memory-size = 536870912\ncache-max-memory-size = 4294967296"
-GO = {"GOGC": "400", "GOMEMLIMIT": "8GiB"}
+GO = {"GOGC": "off", "GOMEMLIMIT": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 2 >> 20}MiB"}
 """As docs/influxdb.md says for a large fleet: with 25 MB, the default, the server rewrites its cache every few seconds, and a third of its
-time goes to its garbage collector."""
+time goes to its garbage collector; so it collects when it has half of the machine's memory, not whenever its heap has doubled."""
 
 
 @dataclass(frozen=True)
