@@ -8,7 +8,7 @@ from typing import Any, Protocol, TextIO
 
 import numpy as np
 
-from dbc.compiler import compile_dbc
+from dbc.catalogue import Catalogue
 from models.alarm import Transition
 from models.drives import Level
 from models.errors import PackSchemaError, TrainingDataError
@@ -16,7 +16,7 @@ from models.judge import PackJudge
 from models.pack import Pack
 from models.runtime import PackRuntime, Score
 from models.table_files import PLAIN, Layout
-from models.tables import TABLE_SUFFIXES, Drive, Progress, Table, check_pace, read_columns, sample_logs
+from models.tables import Drive, Progress, Table, check_pace, compiled_for, is_table, read_columns, sample_logs
 
 __all__ = ["HEADER", "CsvScores", "ParquetScores", "ScoredTick", "Scores", "read_for", "score_drive_ticks"]
 
@@ -41,15 +41,22 @@ class ScoredTick:
     """of the finding that is active, or that this tick has ended"""
 
 
-def read_for(pack: Pack, paths: Sequence[str], dbc_files: Sequence[str], progress: Progress | None = None, layout: Layout = PLAIN) -> Table:
-    """The pack's inputs, in its order, out of tables (by their names, or without DBC files) or logs.
+def read_for(
+    pack: Pack,
+    paths: Sequence[str],
+    dbc_files: Sequence[str],
+    progress: Progress | None = None,
+    layout: Layout = PLAIN,
+    catalogue: Catalogue | None = None,
+) -> Table:
+    """The pack's inputs, in its order, out of tables (by their names, or without DBC files) or logs. catalogue: as `read_table`.
 
     Raises PackSchemaError if one of them is missing, TrainingDataError where a file cannot be read.
     """
-    tables = [path for path in paths if Path(path).suffix.lower() in TABLE_SUFFIXES]
+    tables = [path for path in paths if is_table(path)]
     columns = None
     if dbc_files:
-        compiled = compile_dbc(dbc_files)
+        compiled = compiled_for(dbc_files, catalogue)
         columns = pack.columns(compiled.schema)
         if not tables:
             layout.check_log(paths[0])

@@ -6,7 +6,7 @@ One file is one drive. Splitting healthy data into what is fitted on and what is
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 from dbc.catalogue import IDENTITY, Catalogue
 from dbc.compiler import CompiledDbc, compile_dbc
 from dbc.decoder import Decoder
-from dbc.logs import open_log
+from dbc.integrity import with_checks
+from dbc.logs import LogReader, open_log
+from dbc.logs.formats import format_of
 from dbc.network import network_names, network_units
+from dbc.protocols import Reassembler
 from dbc.sampler import Sampler, Snapshot
 from dbc.schema import Schema
 from models.errors import TrainingDataError
@@ -30,7 +33,9 @@ __all__ = [
     "Table",
     "check_pace",
     "chosen_figures",
+    "compiled_for",
     "fingerprint",
+    "is_table",
     "read_columns",
     "read_logs",
     "read_table",
@@ -39,9 +44,12 @@ __all__ = [
 ]
 
 TABLE_SUFFIXES = (".csv", ".parquet")
+HEAD_BYTES = 64 * 1024  # of a file, that tell what it is
 STEP_S = (0.5, 1.5)
 """Ticks this far apart follow one another; models/fit.py and models/runtime.py."""
 Progress = Callable[[str], None]
+MOSTLY_UNKNOWN = 0.5
+"""Of a log's frames: more of them without a message in the DBC are worth a word, as it may be another car's."""
 
 log = logging.getLogger(__name__)
 
@@ -71,45 +79,68 @@ class Drive:
 
 @dataclass(frozen=True)
 class Table:
-    """Drives over the same k signals. schema and columns (k,) say where the signals are in a DBC's schema; None for tables."""
+    """Drives over the same k signals. schema and columns (k,) say where the signals are in a DBC's schema; None for tables.
+
+    notes: a line each on what is odd about the files, and no error.
+    """
 
     names: tuple[str, ...]
     units: tuple[str, ...]
     drives: tuple[Drive, ...]
     schema: Schema | None = None
     columns: NDArray[np.int64] | None = None
+    notes: tuple[str, ...] = ()
 
     def choose(self, keep: Sequence[int]) -> "Table":
         """The same drives with the columns `keep`, in that order."""
-        return Table(
+        return replace(
+            self,
             names=tuple(self.names[at] for at in keep),
             units=tuple(self.units[at] for at in keep),
             drives=tuple(drive.choose(keep) for drive in self.drives),
-            schema=self.schema,
             columns=None if self.columns is None else self.columns[np.array(keep, np.int64)],
         )
 
     def rows(self, first: int, last: int | None) -> "Table":
         """Of each drive, the rows from `first` to before `last`; None: to its end."""
-        return Table(self.names, self.units, tuple(drive.rows(first, last) for drive in self.drives), self.schema, self.columns)
+        return replace(self, drives=tuple(drive.rows(first, last) for drive in self.drives))
 
 
 def read_table(
-    paths: Sequence[str], dbc_files: Sequence[str], signals: Sequence[str] = (), progress: Progress | None = None, layout: Layout = PLAIN
+    paths: Sequence[str],
+    dbc_files: Sequence[str],
+    signals: Sequence[str] = (),
+    progress: Progress | None = None,
+    layout: Layout = PLAIN,
+    catalogue: Catalogue | None = None,
 ) -> Table:
-    """Tables by their names in .csv and .parquet, CAN logs otherwise, where DBC files are given; without them, tables.
+    """Tables by their names in .csv and .parquet, CAN logs otherwise, where DBC files are given; without them, tables. A .csv of frames is
+    a log.
 
     signals: globs over "Message.Signal"; none means all. With DBC files a table's columns are signals of theirs, with physical values.
+    catalogue: of which counters and checksums are checked in logs, as in a vehicle that has it.
     """
     if not dbc_files:
         return read_tables(paths, signals, progress, layout)
-    tables = [path for path in paths if Path(path).suffix.lower() in TABLE_SUFFIXES or Path(path).is_dir()]
+    tables = [path for path in paths if is_table(path) or Path(path).is_dir()]
     if not tables:
-        return _without(read_logs(paths, dbc_files, signals, progress), layout, paths[0])
+        return _without(read_logs(paths, dbc_files, signals, progress, catalogue), layout, paths[0])
     if len(tables) < len(paths):
         log = next(path for path in paths if path not in tables)
         raise TrainingDataError(f"{log}: is no table by its name, but {tables[0]} is; expected all tables or all CAN logs")
     return _of_schema(read_tables(paths, signals, progress, layout), compile_dbc(dbc_files).schema, paths[0])
+
+
+def is_table(path: str) -> bool:
+    """By its name, unless it is a log of frames that is called .csv, as SavvyCAN's and python-can's are."""
+    suffix = Path(path).suffix.lower()
+    if suffix != ".csv":
+        return suffix in TABLE_SUFFIXES
+    try:
+        with Path(path).open("rb") as file:
+            return format_of(file.read(HEAD_BYTES)) is None
+    except OSError:  # who reads it says so
+        return True
 
 
 def _of_schema(table: Table, schema: Schema, path: str) -> Table:
@@ -130,10 +161,21 @@ def _without(table: Table, layout: Layout, path: str) -> Table:
     return table.choose([at for at, name in enumerate(table.names) if not layout.ignores(name)]) if layout.ignore else table
 
 
-def read_logs(paths: Sequence[str], dbc_files: Sequence[str], signals: Sequence[str] = (), progress: Progress | None = None) -> Table:
+def read_logs(
+    paths: Sequence[str],
+    dbc_files: Sequence[str],
+    signals: Sequence[str] = (),
+    progress: Progress | None = None,
+    catalogue: Catalogue | None = None,
+) -> Table:
     """Decode and sample each log as the edge does. Raises TrainingDataError, and dbc's errors for files that cannot be read."""
-    compiled = compile_dbc(dbc_files)
+    compiled = compiled_for(dbc_files, catalogue)
     return sample_logs(paths, compiled, np.array(_choose(compiled.schema.names, signals, "the DBC"), np.int64), progress)
+
+
+def compiled_for(dbc_files: Sequence[str], catalogue: Catalogue | None = None) -> CompiledDbc:
+    """As a vehicle with this catalogue compiles it. Raises dbc's errors."""
+    return with_checks(compile_dbc(dbc_files), catalogue.checks if catalogue is not None else {})
 
 
 def chosen_figures(schema: Schema, globs: Sequence[str]) -> list[int]:
@@ -150,32 +192,59 @@ def sample_logs(paths: Sequence[str], compiled: CompiledDbc, columns: NDArray[np
     `read_logs`."""
     schema = compiled.schema
     names, units = (*schema.names, *network_names(schema)), (*schema.units, *network_units(schema))
-    drives = []
+    drives: list[Drive] = []
+    notes: list[str] = []
     for path in paths:
         if progress:
             progress(path)
-        sampler, decoder = Sampler(schema), Decoder(compiled, schema.channels)
-        channels: set[str] = set()
+        sampled = _Sampled(path, compiled)
         times: list[int] = []
         rows: list[NDArray[np.float64]] = []
-        for snapshot in _snapshots(path, decoder, sampler, channels):
+        for snapshot in sampled.snapshots():
             times.append(snapshot.tick_ns // 1_000_000)
             rows.append(snapshot.inputs(columns))
         values = np.array(rows, np.float64).reshape(len(rows), len(columns))
         if not np.isfinite(values).any():
+            channels = ", ".join(sorted(sampled.channels)) or "none"
             raise TrainingDataError(
-                f"{path}: no frame in it belongs to a chosen signal of the DBC; its channels are {', '.join(sorted(channels)) or 'none'}, "
-                f"the DBC's are {', '.join(schema.channels)} (write --dbc FILE@CHANNEL)"
+                f"{path}: no frame in it belongs to a chosen signal of the DBC; its channels are {channels}, "
+                f"the DBC's are {', '.join(schema.channels)} (write --dbc FILE@CHANNEL, with the DBC of this bus)"
             )
+        notes += sampled.notes()
         drives.append(Drive(str(path), np.array(times, np.int64), values))
-    return Table(tuple(names[at] for at in columns), tuple(units[at] for at in columns), tuple(drives), schema, columns)
+    return Table(tuple(names[at] for at in columns), tuple(units[at] for at in columns), tuple(drives), schema, columns, notes=tuple(notes))
 
 
-def _snapshots(path: str, decoder: Decoder, sampler: Sampler, channels: set[str]) -> Iterator[Snapshot]:
-    for block in open_log(path):
-        channels.update(block.channels)
-        yield from sampler.feed(block, decoder.decode(block))
-    yield from sampler.finish()
+class _Sampled:
+    """A log on its way to snapshots, by the same stages as on the vehicle, and what is odd about it."""
+
+    def __init__(self, path: str, compiled: CompiledDbc) -> None:
+        self._reader: LogReader = open_log(path)
+        self._reassembler, self._decoder = Reassembler(compiled), Decoder(compiled, compiled.schema.channels)
+        self._sampler = Sampler(compiled.schema)
+        self._frames = self._unknown = 0
+        self.channels: set[str] = set()
+
+    def snapshots(self) -> Iterator[Snapshot]:
+        for block in self._reader:
+            self.channels.update(block.channels)
+            whole = self._reassembler.feed(block)
+            signals = self._decoder.decode(whole)
+            self._frames += len(whole)
+            self._unknown += len(whole) - signals.frames_known - self._reassembler.parts
+            yield from self._sampler.feed(whole, signals)
+        yield from self._sampler.finish()
+
+    def notes(self) -> Iterator[str]:
+        """After the last snapshot."""
+        reader = self._reader
+        if self._unknown > MOSTLY_UNKNOWN * self._frames:
+            share = self._unknown / self._frames
+            yield f"{reader.path}: the DBC has no message for {share:.0%} of its frames; is it of this vehicle, and of this channel?"
+        if reader.skipped:
+            yield f"{reader.path}: {reader.skipped} lines are no frames, the first is line {reader.first_skipped}"
+        if reader.damage:
+            yield f"{reader.path}: damaged: {reader.damage}; the rest is read"
 
 
 def read_tables(paths: Sequence[str], signals: Sequence[str] = (), progress: Progress | None = None, layout: Layout = PLAIN) -> Table:

@@ -25,6 +25,7 @@ from cansight.commands.models_options import (
     rows_of,
     rows_option,
     split_globs,
+    tell,
 )
 from cansight.commands.models_score import score
 from cansight.errors import UsageError
@@ -68,7 +69,11 @@ models.add_command(train_network)
     type=click.Choice(["limits", "following", "pca", "expected", "autoencoder"]),
     help="Which detector.  [default: expected with --context; following for one recording of 200 to 1800 ticks; else pca]",
 )
-@click.option("--catalogue", metavar="FILE", help="A signal catalogue: signals of its class identity are left out.")
+@click.option(
+    "--catalogue",
+    metavar="FILE",
+    help="A signal catalogue: signals of its class identity are left out, and its counters and checksums checked.",
+)
 @click.option("--fault", default="anomaly", show_default=True, metavar="CODE", help="Fault code of the catalogue that a finding names.")
 @click.option("--name", metavar="ID", help="The pack's id; default: the folder's name.")
 @click.option("--pack-version", default="1.0.0", show_default=True, metavar="X.Y.Z")
@@ -169,7 +174,9 @@ def train(
     first, last = rows_of(rows)
     layout = layout_of(time_column, separator, ignore, period)
     wanted = [*split_globs(signals), *split_globs(context)] if signals else []
-    table = read_table(data, dbc_files, wanted, reading(len(data)), layout).rows(first, last)
+    signal_catalogue = Catalogue.load(catalogue) if catalogue is not None else None
+    table = read_table(data, dbc_files, wanted, reading(len(data)), layout, signal_catalogue).rows(first, last)
+    tell(table.notes)
     options = Options(
         pack_id=pack_id,
         fault_code=fault,
@@ -182,7 +189,7 @@ def train(
         warmup=warmup,
         margin=margin,
         budget=budget,
-        catalogue=Catalogue.load(catalogue) if catalogue is not None else None,
+        catalogue=signal_catalogue,
         twins=split_globs(twins),
         baseline=None if baseline is None else _two("--baseline", baseline, "LEAST/MOST with 1 <= LEAST <= MOST <= 1000, e.g. 5/30", 1000),
         gains=split_globs(gains),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cansight.commands.models_options import (
+    checks_option,
     data_argument,
     dbc_option,
     labels_option,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 @pack_argument
 @data_argument
 @dbc_option
+@checks_option
 @labels_option
 @truth_option
 @click.option("--healthy", is_flag=True, help="Nothing in DATA is faulty: every finding is false.")
@@ -74,6 +76,7 @@ def evaluate(
     pack_dir: Path,
     data: tuple[str, ...],
     dbc_files: tuple[str, ...],
+    catalogue: str | None,
     labels: str | None,
     truths: tuple[str, ...],
     healthy: bool,
@@ -102,6 +105,7 @@ def evaluate(
     right fault.
     What is faulty: --labels, --truth, --healthy, or the truth files beside DATA. Intervals are 95 %, two-sided.
     """
+    from dbc.catalogue import Catalogue
     from models.evaluation.judging import Request, run
     from models.evaluation.truth import recordings
     from models.pack import Pack
@@ -111,7 +115,16 @@ def evaluate(
     if len(data) == 1 and data[0].endswith(".toml"):
         if seed is None:
             raise UsageError(f"{data[0]}: --seed: says which cars; give one that nothing was trained or chosen on")
-        if labels is not None or truths or healthy or dbc_files or rebase is not None or report is not None or rows != ":":
+        if (
+            labels is not None
+            or truths
+            or healthy
+            or dbc_files
+            or catalogue is not None
+            or rebase is not None
+            or report is not None
+            or rows != ":"
+        ):
             raise UsageError(
                 f"{data[0]}: is simulated, and says itself what is faulty; leave out --labels, --truth, --healthy, --dbc, --rows, ..."
             )
@@ -126,11 +139,14 @@ def evaluate(
     first, last = rows_of(rows)
     folders = _packs(pack_dir)
     found = recordings(data, split, truths)
+    checks = Catalogue.load(catalogue) if catalogue is not None else None
     if folders is not None:
         if labels is not None or rebase is not None or report is not None or rows != ":":
             raise UsageError(f"{pack_dir}: is a folder of packs; --labels, --rows, --rebase and --report are for one pack")
         requests = [
-            Request(Pack.load(folder), found, dbc_files, healthy=healthy, vus_window=0, month_hours=month_hours, layout=layout)
+            Request(
+                Pack.load(folder), found, dbc_files, healthy=healthy, vus_window=0, month_hours=month_hours, layout=layout, catalogue=checks
+            )
             for folder in folders
         ]
         _together(requests, spare * 3600, as_json)
@@ -149,6 +165,7 @@ def evaluate(
         month_hours=month_hours,
         spare_s=spare * 3600,
         layout=layout,
+        catalogue=checks,
     )
     witness = None
     if report is not None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cansight.commands.models_options import data_argument, dbc_option, json_option, reading, rows_of, rows_option, split_globs
+from cansight.commands.models_options import data_argument, dbc_option, json_option, reading, rows_of, rows_option, split_globs, tell
 from cansight.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 @click.option("--monitor", metavar="GLOB,...", multiple=True, help="Judge these.  [default: every quantity that moves within a drive]")
 @click.option("--gate", "gates", metavar="GLOB,...", multiple=True, help="Signals that must be as in training.")
 @click.option("--late", is_flag=True, help="Rows are instants, as simulated ticks are: make each message as late as a bus would.")
-@click.option("--catalogue", metavar="FILE", help="A signal catalogue: signals of its class identity are left out.")
+@click.option(
+    "--catalogue",
+    metavar="FILE",
+    help="A signal catalogue: signals of its class identity are left out, and its counters and checksums checked.",
+)
 @click.option("--fault", default="anomaly", show_default=True, metavar="CODE", help="Fault code of the catalogue that a finding names.")
 @click.option("--name", metavar="ID", help="The pack's id; default: the folder's name.")
 @click.option("--pack-version", default="1.0.0", show_default=True, metavar="X.Y.Z")
@@ -74,7 +78,9 @@ def train_joint(
     from models.train_joint import train_joint as train_on
 
     need, of = _two("--persistence", persistence, 3600)
-    table = read_table(data, dbc_files, split_globs(signals), reading(len(data))).rows(*rows_of(rows))
+    signal_catalogue = Catalogue.load(catalogue) if catalogue is not None else None
+    table = read_table(data, dbc_files, split_globs(signals), reading(len(data)), catalogue=signal_catalogue).rows(*rows_of(rows))
+    tell(table.notes)
     options = JointOptions(
         pack_id=name or pack_dir.resolve().name,
         fault_code=fault,
@@ -89,7 +95,7 @@ def train_joint(
         budget=budget,
         confirm=_two("--confirm", confirm, 100),
         margin=margin,
-        catalogue=Catalogue.load(catalogue) if catalogue is not None else None,
+        catalogue=signal_catalogue,
     )
     pack = train_on(table, options, pack_dir)
     manifest = pack.manifest
@@ -150,6 +156,7 @@ def train_network(
     if catalogue is not None:
         compiled = with_checks(compiled, Catalogue.load(catalogue).checks)
     everything = sample_logs(data, compiled, columns, reading(len(data)))
+    tell(everything.notes)
     told = []
     for code, rule in PACKS.items():
         table = everything.choose([at for at, name in enumerate(everything.names) if name.endswith(rule.figures)])

@@ -23,6 +23,9 @@ dbc_option = click.option(
     multiple=True,
     help="DATA are CAN logs, decoded by this DBC, or tables of its signals; may be repeated.",
 )
+checks_option = click.option(
+    "--catalogue", metavar="FILE", help="A signal catalogue, for the counters and checksums that it declares, as the vehicle has it."
+)
 rows_option = click.option("--rows", metavar="A:B", default=":", help="Of each recording, only these rows, counted from 0.  [default: all]")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 labels_option = click.option("--labels", metavar="COLUMN", help="Column of the tables that is not 0 where the machine is faulty.")
@@ -99,6 +102,14 @@ def rows_of(text: str) -> tuple[int, int | None]:
     if last and int(last) <= int(first or 0):
         raise UsageError(f"--rows {text}: expected A under B")
     return int(first or 0), int(last) if last else None
+
+
+def tell(notes: Sequence[str]) -> None:
+    """On stderr: what is odd about the data, and no error."""
+    if notes and sys.stderr.isatty():
+        click.echo("\r\x1b[K", nl=False, err=True)
+    for note in notes:
+        click.echo(f"cansight: {note}", err=True)
 
 
 def reading(count: int) -> Callable[[str], None] | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 import click
 
 from cansight.commands.models_options import (
+    checks_option,
     data_argument,
     dbc_option,
     json_option,
@@ -19,6 +20,7 @@ from cansight.commands.models_options import (
     reading,
     rows_of,
     rows_option,
+    tell,
 )
 from cansight.errors import UsageError
 
@@ -34,6 +36,7 @@ SUFFIXES = (".csv", ".parquet")
 @pack_argument
 @data_argument
 @dbc_option
+@checks_option
 @layout_options
 @rows_option
 @click.option(
@@ -50,6 +53,7 @@ def score(
     pack_dir: Path,
     data: tuple[str, ...],
     dbc_files: tuple[str, ...],
+    catalogue: str | None,
     time_column: str,
     separator: str,
     ignore: tuple[str, ...],
@@ -59,6 +63,7 @@ def score(
     as_json: bool,
 ) -> None:
     """Score drives as the vehicle would. With --json: the alarms, and rows only with -o."""
+    from dbc.catalogue import Catalogue
     from models.alarm import Transition
     from models.pack import Pack
     from models.runtime import PackRuntime
@@ -70,7 +75,9 @@ def score(
     layout = layout_of(time_column, separator, ignore, period)
     pack = Pack.load(pack_dir)
     runtime = PackRuntime(pack)
-    table = read_for(pack, data, dbc_files, reading(len(data)), layout).rows(first, last)
+    signal_catalogue = Catalogue.load(catalogue) if catalogue is not None else None
+    table = read_for(pack, data, dbc_files, reading(len(data)), layout, signal_catalogue).rows(first, last)
+    tell(table.notes)
     summary: dict[str, Any] = {"pack": pack.manifest.pack_id, "ticks": 0, "scored": 0, "unknown": 0, "alarms": []}
     reasons: Counter[str] = Counter()
     with ExitStack() as stack:
@@ -92,7 +99,7 @@ def score(
         click.echo(json.dumps(summary, indent=2))
     else:
         counts = f"{summary['ticks']} ticks, {summary['scored']} scored, {summary['unknown']} outside the trained range"
-        click.echo(f"{counts}, {len(summary['alarms'])} alarms", err=True)
+        click.echo(f"{counts}, {len(summary['alarms'])} alarm{'' if len(summary['alarms']) == 1 else 's'}", err=True)
         if reasons and not summary["scored"]:
             reason, count = reasons.most_common(1)[0]
             click.echo(f"nothing could be scored: {reason} ({count} of {summary['ticks']} ticks)", err=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dbc.catalogue import Catalogue
 from models.alarm import Transition
 from models.drives import Level
 from models.errors import PackSchemaError, TrainingDataError
@@ -21,7 +22,7 @@ from models.pack import Pack
 from models.runtime import PackRuntime
 from models.scoring import read_for, score_drive_ticks
 from models.table_files import PLAIN, Layout
-from models.tables import TABLE_SUFFIXES, Drive, Progress, Table, read_columns, read_tables
+from models.tables import Drive, Progress, Table, is_table, read_columns, read_tables
 from models.train import Options, train_pca
 from models.vehicle import VehicleJudgement
 
@@ -54,6 +55,8 @@ class Request:
     month_hours: float = 100.0
     spare_s: float = 0.0
     layout: Layout = PLAIN
+    catalogue: Catalogue | None = None
+    """whose counters and checksums are checked in logs"""
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,7 @@ def _drives(request: Request, progress: Progress | None) -> Iterator[tuple[Drive
     for recording in request.recordings:
         path = recording.path
         if request.labels is not None:
-            if Path(path).suffix.lower() not in TABLE_SUFFIXES:
+            if not is_table(path):
                 raise TrainingDataError(f"{path}: is no table by its name, so it has no column {request.labels!r}; give its --truth")
             table = read_tables([path], (), progress, request.layout)
             if request.labels not in table.names:
@@ -176,10 +179,10 @@ def _drives(request: Request, progress: Progress | None) -> Iterator[tuple[Drive
             label = table.drives[0].values[:, table.names.index(request.labels)]
             events = labelled_events(path, request.labels, drive.tick_ms, label)
         else:
-            if Path(path).suffix.lower() in TABLE_SUFFIXES:
+            if is_table(path):
                 (drive,) = _of_pack(request.pack, read_columns([path], names, progress, request.layout), path).drives
             else:
-                (drive,) = read_for(request.pack, [path], request.dbc_files, progress, request.layout).drives
+                (drive,) = read_for(request.pack, [path], request.dbc_files, progress, request.layout, request.catalogue).drives
             events = []
             if not request.healthy:
                 if recording.truth is None:

@@ -34,6 +34,35 @@ def test_semicolons_byte_order_marks_dates_and_empty_fields(tmp_path: Path) -> N
     assert np.isnan(table.drives[0].values[1, 0])
 
 
+def test_a_trucks_log_is_put_together_as_on_the_vehicle_and_frames_of_another_car_are_told(tmp_path: Path) -> None:
+    """J1939 goes by parameter group, whatever the source address, and a long group comes in several frames."""
+    head = 'VERSION ""\n\nNS_ :\n\nBS_:\n\nBU_: X\n\n'
+    speed = f'BO_ {0x8CF004FE} EEC1: 8 X\n SG_ EngineSpeed : 24|16@1+ (0.125,0) [0|8031.875] "rpm" X\n\n'
+    group = f'BO_ {0x98FF10FE} Long: 9 X\n SG_ Ninth : 64|8@1+ (1,0) [0|250] "" X\n\n'
+    j1939 = 'BA_DEF_ BO_ "VFrameFormat" ENUM "StandardCAN","ExtendedCAN","reserved","J1939PG";\nBA_DEF_DEF_ "VFrameFormat" "J1939PG";\n'
+    (tmp_path / "truck.dbc").write_text(head + speed + group + j1939)
+    lines = []
+    for second in range(30):
+        raw = 8 * (700 + second)
+        lines += [f"({1000 + second}.1) can0 0CF00421#000000{raw & 255:02X}{raw >> 8:02X}000000"]
+        lines += [f"({1000 + second}.2) can0 1CECFF21#20090002FF10FF00", f"({1000 + second}.3) can0 1CEBFF21#0101020304050607"]
+        lines += [f"({1000 + second}.4) can0 1CEBFF21#0208{second:02X}FFFFFFFFFF"]
+    path = tmp_path / "truck.log"
+    path.write_text("\n".join(lines) + "\n")
+    table = read_table([str(path)], [str(tmp_path / "truck.dbc")])
+    assert table.names == ("EEC1.EngineSpeed", "Long.Ninth")
+    np.testing.assert_array_equal(table.drives[0].values, [(700.0 + second, second) for second in range(30)])
+    assert table.notes == ()
+    rows = [f"{second}100000,0CF00421,true,Rx,0,8,00,00,00,{700 * 8 % 256:02X},{700 * 8 // 256:02X},00,00,00," for second in range(1, 31)]
+    gvret = tmp_path / "truck.csv"  # a table by its name
+    gvret.write_text("\n".join(["Time Stamp,ID,Extended,Dir,Bus,LEN,D1,D2,D3,D4,D5,D6,D7,D8", *rows]) + "\n")
+    assert read_table([str(gvret)], [str(tmp_path / "truck.dbc")], ["EEC1.*"]).drives[0].values[:, 0].tolist() == [700.0] * 30
+    path.write_text("\n".join([*lines, "no frame", *(f"({1000 + second}.5) can0 123#00" for second in range(30) for _ in range(9))]) + "\n")
+    unknown, broken = read_table([str(path)], [str(tmp_path / "truck.dbc")]).rows(0, 10).notes
+    assert "the DBC has no message for 69% of its frames; is it of this vehicle, and of this channel?" in unknown
+    assert broken.endswith("truck.log: 1 lines are no frames, the first is line 121")
+
+
 def test_globs_choose_signals(tmp_path: Path) -> None:
     path = str(write_csv(tmp_path / "a.csv", drive(1, ticks=5)))
     assert read_tables([path], ["Loop.*"]).names == ("Loop.Flow", "Loop.OutletTemperature")
