@@ -70,6 +70,8 @@ def query(config_file: Path, flux: bool, show: bool, replay: bool, as_json: bool
     influx = config.store.influx
     database = (influx.bucket or influx.database) + REPLAY * replay
     text = there[name, language].filled(dict(value.split("=", 1) for value in values), database)
+    if flux:
+        click.echo("// Not run on a real InfluxDB 2 by us; the same question in InfluxQL is.")
     if flux or show:
         click.echo(text, nl=False)
         return
