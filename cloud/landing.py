@@ -18,7 +18,7 @@ from wire.messages import Rows
 from wire.segment_log import SegmentLog
 
 SEGMENT_BYTES = 16 << 20
-RECENT_BYTES = 256 << 20  # of messages kept opened for the sinks: what one of them lags behind further is read and opened again for it
+RECENT_BYTES = 400 << 20  # of messages kept opened for the sinks: what one of them lags behind further is read and opened again for it
 READ_BYTES = 64 << 20  # of sealed messages read at once
 MESSAGE_BYTES = 2000  # of a message beside its rows, about
 _HEAD = struct.Struct(">BQ")
