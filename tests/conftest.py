@@ -36,8 +36,18 @@ def _shares(file: Path) -> bool:
     return 'scope="module"' in file.read_text(encoding="utf-8")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long forms that have no short one are not chosen, rather than skipped: a test that is skipped says that something is missing here."""
+    if os.environ.get("CANSIGHT_SOAK"):
+        return
+    if long := [item for item in items if item.get_closest_marker("soak")]:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Hypothesis judges no time: by itself it fails an example that takes 0.2 s, and data that take a second, of whatever machine."""
+    config.addinivalue_line("markers", "soak: a long form, chosen by CANSIGHT_SOAK=1")
     if config.pluginmanager.hasplugin("hypothesispytest"):  # the virtual machine's suite runs without: it would take seconds to import
         from hypothesis import HealthCheck, settings
 

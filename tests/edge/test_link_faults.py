@@ -19,7 +19,6 @@ from link_proxy import LinkProxy
 from wire.codec import decode_rows
 from wire.messages import Kind, Rows
 
-SOAK = bool(os.environ.get("CANSIGHT_SOAK"))
 FAULTS = 300
 SEED = 20261122
 VEHICLES = ("00000000000000a1", "00000000000000b2", "00000000000000c3", "00000000000000d4")
@@ -157,7 +156,7 @@ def test_whatever_the_link_does_nothing_is_lost_and_nothing_is_there_twice(
     assert_nothing_lost_nothing_twice(witness, drives)
 
 
-@pytest.mark.skipif(not SOAK, reason="the long form: CANSIGHT_SOAK=1")
+@pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_hundreds_of_link_faults_in_random_order(
     tmp_path: Path, pki: Path, aggregator: Aggregator, mosquitto: servers.Server, stack: ExitStack
