@@ -160,7 +160,7 @@ def test_the_api_tells_it_in_both_languages(tables: QualityTables) -> None:
     [day] = routes.vehicle(VehiclePath(VEHICLE), asked).days
     assert day.completeness == pytest.approx(146 / (146 + 32))
     assert [(one.code, one.lost) for one in day.gaps][:2] == [(Cause.DROPPED, True), (Cause.NOT_ARRIVED, True)]
-    assert day.gaps[0].cause == "车端已丢弃: the outbox was full"
+    assert day.gaps[0].cause == "车端已丢弃：发送缓存已满"
     [fleet] = routes.fleet(asked).days
     assert (fleet.day, fleet.coverage, fleet.completeness) == (day_of(START_MS), 1.0, day.completeness)
     assert tables.completeness(["nobody", VEHICLE], DAY) == {VEHICLE: day.completeness}
