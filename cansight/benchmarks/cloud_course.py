@@ -1,7 +1,8 @@
 """A fleet's drive through one cloud or several, looked at now and then: what each process has spent, how late values were in the store.
 
 Streams are opened one by one, as vehicles are started at any time. What is measured begins when the opening's backlog is gone, which is
-when half of what was stored since the look before is less than CALM_S late; where that is not within LIMIT_S it begins then, and says so.
+when of CALM_LOOKS looks in a row half of what was stored since the one before was less than CALM_S late; where that is not within LIMIT_S it
+begins then, and says so.
 """
 
 import json
@@ -23,7 +24,8 @@ __all__ = ["LIMIT_S", "Course", "Look", "Stats", "drive", "ramp_s"]
 OPENED_PER_S = 50  # streams; a fleet of 3,000 opens less than one a second, as a stream lasts for an hour
 LEAST_RAMP_S = 10
 CALM_S = 3.0
-LIMIT_S = 120.0
+CALM_LOOKS = 10
+LIMIT_S = 180.0
 LOOK_S = 2.0
 PATIENCE_S = 600.0  # for batches to be sealed and vehicles to connect, and for the last receipts
 
@@ -96,17 +98,17 @@ def drive(
 
         _say(load, "start")
         opened_s = time.monotonic() + ramp
-        before, first, settled_s = look(), None, None
+        before, first, settled_s, calm = look(), None, None, 0
         while first is None or before.at_s < first.at_s + seconds:
             time.sleep(LOOK_S)
             if load.poll() is not None:
                 _line(load)  # it has nothing to say but why
             now = look()
             if first is None and now.at_s >= opened_s:
-                calm = now.within and _late_s(now.since(before), 0.5) <= CALM_S
-                if calm:
+                calm = calm + 1 if now.within and _late_s(now.since(before), 0.5) <= CALM_S else 0
+                if calm >= CALM_LOOKS:
                     settled_s = now.at_s - opened_s
-                first = now if calm or now.at_s > opened_s + LIMIT_S else None
+                first = now if settled_s is not None or now.at_s > opened_s + LIMIT_S else None
             before = now
         _say(load, "end")
         report = json.loads(_line(load))
