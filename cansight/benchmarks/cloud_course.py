@@ -1,8 +1,8 @@
 """A fleet's drive through one cloud or several, looked at now and then: what each process has spent, how late values were in the store.
 
 Streams are opened one by one, as vehicles are started at any time. What is measured begins when the opening's backlog is gone, which is
-when of CALM_LOOKS looks in a row half of what was stored since the one before was less than CALM_S late; where that is not within LIMIT_S it
-begins then, and says so.
+when of CALM_LOOKS looks in a row half of what was stored since the one before was less than CALM_S late; where that is not within LIMIT_S
+it begins then, and says so.
 """
 
 import json
