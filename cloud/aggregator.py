@@ -74,7 +74,7 @@ class _Group:
     pending: set[tuple[bytes, int]] = field(default_factory=set)  # of these
     repeats: list[tuple[Stream, Header]] = field(default_factory=list)  # of what is pending: answered as it is
     landed: list[tuple[Opened | Unsealed, bytes]] = field(default_factory=list)
-    quarantined: list[tuple[Header, Kept]] = field(default_factory=list)
+    quarantined: list[tuple[Header, str, Kept]] = field(default_factory=list)  # with their kind
     receipts: list[tuple[Stream, Header, Status]] = field(default_factory=list)
     streams: list[StoredStream] = field(default_factory=list)
     clocks: dict[tuple[str, bytes], Clock] = field(default_factory=dict)
@@ -210,7 +210,7 @@ class Aggregator:
         """A message that cannot even be judged, which is a fault of ours: counted and kept as a sample. Its vehicle sends it again."""
         reason = f"{type(error).__name__}: {error}"
         self.counts.refused += 1
-        _say_once(self.counts, log.error, "cannot be judged", reason)
+        _say_once(self.counts, log.error, f"cannot be judged: {type(error).__name__}", str(error))
         if self._samples is not None:
             self._samples.add([("cannot be judged", Kept(Source.REFUSED, arrival.received_ms, reason, arrival.data))])
 
@@ -321,7 +321,8 @@ class Aggregator:
                     group.landed.append((kept if isinstance(kept, Unsealed) else opened, arrival.data))
                     self._note_clock(opened, group)
                 else:
-                    group.quarantined.append((header, Kept(Source.ARRIVAL, arrival.received_ms, str(opened), arrival.data)))
+                    aside = Kept(Source.ARRIVAL, arrival.received_ms, str(opened), arrival.data)
+                    group.quarantined.append((header, type(opened).__name__, aside))
             start += len(decoded)
         group.receipts += [(stream, header, group.seen[header.stream, header.sequence]) for stream, header in group.repeats]
 
@@ -360,10 +361,10 @@ class Aggregator:
         if self._new or group.clocks:
             self._database.learn(self._new.values(), group.clocks)
             self._new.clear()
-        self._quarantine.put_all([*(kept for _, kept in group.quarantined), *group.later.values()])
+        self._quarantine.put_all([*(kept for *_, kept in group.quarantined), *group.later.values()])
         for digest, kept in group.later.items():
             self._note_later(digest, len(kept.data))
-        for header, _ in group.quarantined:
+        for header, *_ in group.quarantined:
             self._aside.add(header.stream, header.sequence)
         for opened, data in group.landed:
             self._landing.append(opened, data)
@@ -383,12 +384,12 @@ class Aggregator:
         counts.findings += sum(opened.kind is Kind.FINDING for opened, _ in group.landed)
         for opened, _ in group.landed:
             self.heard_ms[opened.header.vehicle] = max(opened.received_ms, self.heard_ms.get(opened.header.vehicle, 0))
-        for header, kept in group.quarantined:
-            _say_once(counts, log.warning, "quarantined", f"vehicle {header.vehicle}: {kept.reason}")
+        for header, kind, kept in group.quarantined:
+            _say_once(counts, log.warning, f"quarantined: {kind}", f"vehicle {header.vehicle}: {kept.reason}")
         for kept in group.later.values():
             _say_once(counts, log.warning, "a later version, kept", kept.reason)
         for kind, kept in group.refused:
-            _say_once(counts, log.warning, "refused", f"{kind}: {kept.reason}")
+            _say_once(counts, log.warning, f"refused: {kind}", kept.reason)
 
     def _receipts(self, receipts: Iterable[tuple[Stream, Header, Status]]) -> list[tuple[str, bytes]]:
         """One downlink message per stream, or several where one would grow too long."""
@@ -407,9 +408,11 @@ def _digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def _say_once(counts: Counts, say: Callable[..., None], what: str, reason: str) -> None:
-    """Say each kind of refusal once, then count it: a hostile or misconfigured vehicle must not fill the log."""
-    kind = f"{what}: {reason.partition(':')[0]}"
+def _say_once(counts: Counts, say: Callable[..., None], kind: str, reason: str) -> None:
+    """Say each kind of refusal once, then count it: a hostile or misconfigured vehicle must not fill the log.
+
+    A kind is a name of this program's, never what a message holds: each is a time series of /metrics.
+    """
     counts.refusals[kind] += 1
     if counts.refusals[kind] == 1:
-        say("%s: %s (said once; later ones are counted)", what, reason)
+        say("%s: %s (said once; later ones are counted)", kind, reason)

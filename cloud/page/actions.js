@@ -3,6 +3,7 @@
 import { part, send } from "./api.js";
 import { ask, labelled, toast } from "./dialogs.js";
 import { el } from "./dom.js";
+import { explained } from "./said.js";
 import { me } from "./session.js";
 import { named, t } from "./texts.js";
 
@@ -16,7 +17,7 @@ async function bulk(ids, action) {
   }
   const { results } = await send("POST", "/api/tickets/bulk", { ids, action });
   const failed = results.filter((one) => one.error !== null);
-  if (failed.length) throw new Error(t("bulkFailed", { count: failed.length, all: ids.length, error: failed[0].error }));
+  if (failed.length) throw new Error(t("bulkFailed", { count: failed.length, all: ids.length, error: explained(failed[0].error) }));
 }
 
 // Moves, and says so; what goes wrong is said, not thrown: the queue is shown as it is now.

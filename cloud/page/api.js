@@ -1,10 +1,12 @@
 // The API: questions, changes, and what went wrong.
 
+import { explained } from "./said.js";
 import { t } from "./texts.js";
 
 export class HttpError extends Error {
-  constructor(status, message, after_s = 0) {
-    super(message);
+  constructor(status, line, after_s = 0) {
+    super(explained(line));
+    this.line = line; // as the cloud wrote it
     this.status = status; // 0: no answer at all
     this.after_s = after_s; // 429: how long to wait
   }

@@ -115,7 +115,7 @@ class App {
     if (!this.shell) return;
     const [path, query = ""] = location.hash.slice(1).split("?");
     const home = may("fleet") ? "/fleet" : me.vehicle ? `/vehicles/${me.vehicle}` : "/tickets";
-    if (!path.startsWith("/")) return location.replace(`#${home}`);
+    if (path === "/" || !path.startsWith("/")) return location.replace(`#${home}`);
     for (const [pattern, make, who, place] of VIEWS) {
       const found = path.match(pattern);
       if (!found || (who && !may(who))) continue;
@@ -168,7 +168,7 @@ class App {
       this.signIn();
     } else if ((error.status === 404 || error.status === 403) && this.view && !this.view.shown) {
       this.close();
-      this.shell.show(empty(t("missingTitle"), language === "en" ? error.message : t("missing")), ""); // the API's lines are English
+      this.shell.show(empty(t("missingTitle"), language === "en" || error.message !== error.line ? error.message : t("missing")), ""); // the API's lines are English
     } else {
       this.shell?.state("lost", error.status === 429 ? t("tooOften") : error.message);
     }

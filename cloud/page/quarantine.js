@@ -5,6 +5,7 @@ import { toast } from "./dialogs.js";
 import { el, show } from "./dom.js";
 import { bytes, count } from "./format.js";
 import { button, empty, since, table } from "./parts.js";
+import { explained } from "./said.js";
 import { may } from "./session.js";
 import { named, t } from "./texts.js";
 
@@ -44,7 +45,7 @@ export class Quarantine {
 
   row(one) {
     return el("tr", {}, el("td", { class: "title" }, el("a", { class: "id", href: `#/vehicles/${part(one.vehicle)}` }, one.vehicle)), el("td", { class: "num" }, since(one.received_ms)),
-      el("td", { class: "num" }, named("sources", one.source)), el("td", { class: "number" }, bytes(one.bytes)), el("td", { class: "less" }, one.reason),
+      el("td", { class: "num" }, named("sources", one.source)), el("td", { class: "number" }, bytes(one.bytes)), el("td", { class: "less" }, explained(one.reason)),
       el("td", { class: "number" }, may("operate") ? button(t("replay"), () => this.replay([one.position]), { look: "bare" }) : null));
   }
 
@@ -70,6 +71,6 @@ export class Quarantine {
 
 function reasonsTable({ reasons, items }) {
   const oldest = (reason) => items.find((one) => one.reason === reason); // they come oldest first
-  const rows = Object.entries(reasons).map(([reason, n]) => el("tr", {}, el("td", { class: "title" }, reason), el("td", { class: "number" }, count(n)), el("td", { class: "num" }, oldest(reason) ? since(oldest(reason).received_ms) : "")));
+  const rows = Object.entries(reasons).map(([reason, n]) => el("tr", {}, el("td", { class: "title" }, explained(reason)), el("td", { class: "number" }, count(n)), el("td", { class: "num" }, oldest(reason) ? since(oldest(reason).received_ms) : "")));
   return table([[t("reason")], [t("messages"), "number"], [t("oldest"), "said"]], rows, "tight folding");
 }

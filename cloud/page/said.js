@@ -2,7 +2,7 @@
 // what is not known here is shown as it stands.
 
 import { percent, spoken } from "./format.js";
-import { named, t } from "./texts.js";
+import { lines, named, t } from "./texts.js";
 
 const KNOWN = [
   [/^(silence|maintenance|ticket) (\d+)$/, (kind, n) => named("hiders", kind).replace("{n}", n)],
@@ -24,4 +24,22 @@ export function said(line) {
     if (found) return words(...found.slice(1));
   }
   return line;
+}
+
+// Why something was refused, put aside or is away: English too, with what it names as it stands.
+export function explained(line) {
+  for (const [pattern, words] of lines) {
+    const found = line.match(pattern);
+    if (found) return words.replace(/\{(\w+)\}/g, (_, name) => part(name, found.groups[name] ?? ""));
+  }
+  return line;
+}
+
+// Parts of a line that have words of their own.
+function part(name, value) {
+  if (name === "rest") return explained(said(value));
+  if (name === "sink") return named("sinks", value);
+  if (name === "role") return named("roles", value);
+  if (name === "time") return spoken(value);
+  return name.startsWith("handling_") ? named("handling", value) : value;
 }

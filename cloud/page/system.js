@@ -5,11 +5,11 @@ import { el, show, styled } from "./dom.js";
 import { count, duration } from "./format.js";
 import { card, fact, figures, table } from "./parts.js";
 import { Quarantine } from "./quarantine.js";
+import { explained } from "./said.js";
 import { language, named, t } from "./texts.js";
 import { Webhooks } from "./webhooks.js";
 
 const PROMISE_S = 5; // from the frame to the query
-const MOST_REFUSALS = 6;
 const COUNTS = ["landed", "receipts", "duplicates", "findings", "requests", "quarantined", "refused", "replayed", "unknown", "revoked", "landing_gaps"];
 
 export class SystemView {
@@ -36,7 +36,7 @@ export class SystemView {
     const behind = sinks.reduce((most, [, sink]) => Math.max(most, sink.behind), 0);
     const p99 = delays.recent?.p99_s ?? null;
     const parts = [["broker", { error: stats.connected === false ? t("brokerAway") : null, answer_ms: null }], ["store", store], ["database", { ...tickets, error: tickets.error || stats.database_error || null }]];
-    const troubles = [...(stats.landing_error ? [`${named("platform", "landing")}: ${t("landingAway", { error: stats.landing_error })}`] : []), ...parts.filter(([, one]) => one.error).map(([name, one]) => `${named("platform", name)}: ${one.error}`), ...sinks.filter(([, sink]) => sink.error).map(([name, sink]) => `${named("sinks", name)}: ${sink.error}`)];
+    const troubles = [...(stats.landing_error ? [`${named("platform", "landing")}: ${t("landingAway", { error: explained(stats.landing_error) })}`] : []), ...parts.filter(([, one]) => one.error).map(([name, one]) => `${named("platform", name)}: ${explained(one.error)}`), ...sinks.filter(([, sink]) => sink.error).map(([name, sink]) => `${named("sinks", name)}: ${explained(sink.error)}`)];
     show(this.trouble, troubles, () => troubles.map((words) => el("p", { class: "notice bad", role: "alert" }, words)));
     figures(this.figures, [
       ...parts.map(([name, one]) => ({ name: named("platform", name), mark: one.error ? "warn" : "good", value: one.error ? t("trouble") : t("fine"), more: one.answer_ms === null ? "" : t("answersIn", { ms: Math.max(1, Math.round(one.answer_ms)) }), look: one.error ? "warn word" : "word" })),
@@ -48,7 +48,7 @@ export class SystemView {
     show(this.latency, delays, () => (delays.start ? card(t("latencyTitle"), latencyTable(delays)) : null));
     show(this.sinks, sinks, () => el("section", { class: "card", "aria-label": t("sinksTitle") }, el("header", {}, el("h2", {}, t("sinksTitle")), el("span", { class: "note" }, t("sinksNote"))),
       table([[t("sink")], [t("state")], [t("behind"), "number"], [t("position"), "number less"], [t("unreadable"), "number less"]], sinks.map(([name, sink]) => el("tr", {},
-        el("td", { class: "title" }, named("sinks", name)), el("td", {}, el("span", { class: "marked wrap" }, el("span", { class: `mark ${sink.error ? "warn" : "good"}` }), sink.error || t("fine"))),
+        el("td", { class: "title" }, named("sinks", name)), el("td", {}, el("span", { class: "marked wrap" }, el("span", { class: `mark ${sink.error ? "warn" : "good"}` }), sink.error ? explained(sink.error) : t("fine"))),
         el("td", { class: "number" }, count(sink.behind)), el("td", { class: "number less" }, count(sink.position)), el("td", { class: "number less" }, count(sink.unreadable)))), "tight folding")));
     show(this.counters, [COUNTS.map((name) => stats[name]), stats.refusals], () => card(t("countersTitle"), el("dl", { class: "facts" },
       COUNTS.filter((name) => stats[name] !== undefined).map((name) => fact(named("counters", name), count(stats[name]))),
@@ -56,12 +56,12 @@ export class SystemView {
   }
 }
 
-// The commonest kinds; each may name a vehicle, and vehicles are many.
+// "refused: Swapped" and the like: what was done, and the program's name of what was wrong.
 function refusals(kinds) {
-  const all = Object.entries(kinds).sort(([, a], [, b]) => b - a);
-  const rest = all.slice(MOST_REFUSALS);
-  return [...all.slice(0, MOST_REFUSALS).map(([why, n]) => fact(t("refusedFor", { why }), count(n))),
-    rest.length ? fact(t("refusedFor", { why: t("otherKinds", { count: count(rest.length) }) }), count(rest.reduce((sum, [, n]) => sum + n, 0))) : []];
+  return Object.entries(kinds).sort(([, a], [, b]) => b - a).map(([kind, n]) => {
+    const [done, why] = kind.split(": ");
+    return fact(why ? t("refusedFor", { done: named("refusals", done), why: named("refusalKinds", why) }) : named("refusals", done), count(n));
+  });
 }
 
 // Half, 99 % and the longest, of the last ten minutes and since the start, against the promise.

@@ -1,5 +1,6 @@
 // The page's words in the reader's language: the system's, or what they have chosen here.
 
+import { linesZh } from "./lines_zh.js";
 import { en } from "./texts_en.js";
 import { zh } from "./texts_zh.js";
 
@@ -16,6 +17,7 @@ function chosen() {
 
 export const language = chosen() in texts ? chosen() : navigator.languages.map((name) => name.split("-")[0]).find((name) => name in texts) ?? "en";
 const { words, names } = texts[language];
+export const lines = language === "zh" ? linesZh : []; // what the cloud writes down is English
 
 export function chooseLanguage(name) {
   try {

@@ -332,8 +332,7 @@ export const en = {
     noDeadLetters: "Every message was delivered, or is on its way.",
     countersTitle: "Counters",
     sinceStart: "Since the aggregator started.",
-    refusedFor: "Refused: {why}",
-    otherKinds: "{count} other kinds",
+    refusedFor: "{done}: {why}",
   },
   names: {
     pages: { fleet: "Fleet", tickets: "Tickets", detectors: "Detectors", silences: "Silences", system: "System" },
@@ -372,6 +371,11 @@ export const en = {
     platform: { landing: "Landing log", broker: "Broker", store: "Store", database: "Database" },
     sinks: { store: "time series", tickets: "tickets", health: "vehicles' health", lake: "lake", quality: "data quality", influx: "InfluxDB" },
     sources: { arrival: "arrival", later: "a later version", landed: "landing log", sink: "a reader", refused: "refused" },
+    refusals: { "refused": "Refused", "quarantined": "Put aside", "a later version, kept": "Of a later version, kept", "cannot be judged": "Cannot be judged" },
+    refusalKinds: {
+      AuthenticationError: "forged, altered or another's", FormatError: "not a message of ours", RecipientError: "for keys that are not ours", Swapped: "in another vehicle's name",
+      Revoked: "certificate revoked", Over: "its stream is long over", Unreadable: "cannot be read today", Unsupported: "of a kind that is not known",
+    },
     percentiles: { p50_s: "half", p99_s: "99 %", greatest_s: "longest" },
     delaySpans: { recent: "10 min", start: "since start" },
     counters: {

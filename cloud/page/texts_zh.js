@@ -332,8 +332,7 @@ export const zh = {
     noDeadLetters: "所有消息已送达或正在发送。",
     countersTitle: "计数",
     sinceStart: "自聚合器启动以来。",
-    refusedFor: "拒绝：{why}",
-    otherKinds: "其他 {count} 类",
+    refusedFor: "{done}：{why}",
   },
   names: {
     pages: { fleet: "车队", tickets: "工单", detectors: "检测器", silences: "静默", system: "系统" },
@@ -372,6 +371,11 @@ export const zh = {
     platform: { landing: "落地日志", broker: "消息代理", store: "时序库", database: "数据库" },
     sinks: { store: "时序数据", tickets: "工单", health: "车辆状态", lake: "数据湖", quality: "数据质量", influx: "InfluxDB" },
     sources: { arrival: "到达", later: "更新的版本", landed: "落盘日志", sink: "读取方", refused: "被拒绝" },
+    refusals: { "refused": "拒绝", "quarantined": "隔离", "a later version, kept": "更新的版本，已保留", "cannot be judged": "无法判断" },
+    refusalKinds: {
+      AuthenticationError: "伪造、被改动或属于他人", FormatError: "不是本系统的消息", RecipientError: "收件密钥不是我们的", Swapped: "冒用另一车辆的名义",
+      Revoked: "证书已吊销", Over: "数据流早已结束", Unreadable: "目前无法读取", Unsupported: "种类未知",
+    },
     percentiles: { p50_s: "一半", p99_s: "99 %", greatest_s: "最长" },
     delaySpans: { recent: "10 分钟", start: "启动以来" },
     counters: {

@@ -37,7 +37,7 @@ export class TicketView {
       el("div", { class: "wide" },
         el("div", { class: "stack" }, this.advice, this.why,
           el("section", { class: "card", "aria-label": t("window") }, el("header", {}, el("h2", {}, t("window")), el("span", { class: "note" }, t("windowNote"))), el("div", { class: "body" }, this.legend, this.chart.element))),
-        el("div", { class: "stack" }, this.facts, el("section", { class: "card", "aria-label": t("history") }, el("header", {}, el("h2", {}, t("history"))), el("div", { class: "body" }, this.history, may("work") ? this.form : null)), this.similar)));
+        el("div", { class: "stack" }, this.facts, this.told = el("section", { class: "card", "aria-label": t("history") }, el("header", {}, el("h2", {}, t("history"))), el("div", { class: "body" }, this.history, may("work") ? this.form : null)), this.similar)));
   }
 
   close() {
@@ -57,6 +57,7 @@ export class TicketView {
     show(this.advice, [ticket.action, ticket.tier], () => (ticket.action ? card(t("action"), el("p", { class: "advice" }, ticket.action)) : null));
     show(this.why, [ticket.evidence.contributions, ticket.evidence.explanation], () => this.reasons());
     show(this.facts, [ticket.occurrences, ticket.sla, ticket.group, ticket.webhooks, ticket.budget, ticket.probability], () => this.about());
+    this.told.hidden = !ticket.history.length && !may("work"); // an owner is told nothing of who did what
     show(this.history, ticket.history, () => this.lines());
     if (!this.drawn) {
       this.drawn = true;

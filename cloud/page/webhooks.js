@@ -5,6 +5,7 @@ import { toast } from "./dialogs.js";
 import { el, show } from "./dom.js";
 import { count } from "./format.js";
 import { button, empty, since, table } from "./parts.js";
+import { explained } from "./said.js";
 import { may } from "./session.js";
 import { named, t } from "./texts.js";
 
@@ -35,7 +36,7 @@ export class Webhooks {
 
   table(groups) {
     const rows = groups.map(({ webhook, last, letters }) => el("tr", {},
-      el("td", { class: "title" }, webhook), el("td", {}, last), el("td", { class: "number" }, count(letters.length)), el("td", { class: "num" }, since(letters[0].done_ms ?? letters[0].made_ms)),
+      el("td", { class: "title" }, webhook), el("td", {}, explained(last)), el("td", { class: "number" }, count(letters.length)), el("td", { class: "num" }, since(letters[0].done_ms ?? letters[0].made_ms)),
       el("td", { class: "number" }, button(t("tellAgain"), () => this.tellAgain(letters), { look: "bare" }))));
     return table([[t("webhook")], [t("lastAnswer")], [t("messages"), "number"], [t("newest"), "said"], [""]], rows, "tight folding");
   }
@@ -43,7 +44,7 @@ export class Webhooks {
   row(one) {
     const event = one.event.replace("ticket.", "").replaceAll("_", " "); // as it is called in the message
     return el("tr", {}, el("td", { class: "title" }, one.webhook), el("td", { class: "num" }, el("a", { href: `#/tickets/${one.ticket_id}` }, `#${one.ticket_id}`), ` ${named("tellings", event)}`),
-      el("td", { class: "less" }, one.last), el("td", { class: "number" }, count(one.attempts)), el("td", { class: "number" }, button(t("tellAgain"), () => this.tellAgain([one]), { look: "bare" })));
+      el("td", { class: "less" }, explained(one.last)), el("td", { class: "number" }, count(one.attempts)), el("td", { class: "number" }, button(t("tellAgain"), () => this.tellAgain([one]), { look: "bare" })));
   }
 
   async tellAgain(letters) {

@@ -261,6 +261,8 @@ def test_an_owner_sees_one_vehicle_and_no_more(browser: Any, tmp_path: Path) -> 
             page.click("tbody a")
             expect(page.locator("h1")).to_have_text("Coolant leak in the battery loop")
             expect(page.locator(".actions button, .comment")).to_have_count(0)
+            page.click(".brand")
+            expect(page.locator("h1")).to_have_text(VEHICLE)
             page.goto(f"{url}/#/system")
             expect(page.locator("main")).to_contain_text("Nothing here")
 

@@ -21,6 +21,7 @@ from cloud.tickets.service import TicketService
 from cloud.tickets.settings import Prognosis
 from cloud.tickets.silences import SilenceRequest
 from edge.outbox_store import AGED, DAMAGED, FULL
+from wire.errors import WireError
 
 SERIOUS = ("serious", "critical")
 VIEWS = ("fleet", "tickets", "tickets/1", "tickets/2", f"vehicles/{VEHICLE}", "detectors", "silences", "system")
@@ -143,12 +144,42 @@ def test_what_the_cloud_writes_by_itself_is_said_in_the_readers_words(browser: A
         withheld(warnings, Tier.BLUE, True, now, 1, 2),
         "withheld by budget: displaced by the red notification 5",
         "路试 (ended by 王)",
+        "schema 0011223344556677 is not of any vehicle model in the settings; add its DBC files",
+        "vehicle 0011223344556677: header.version: expected 1, found 99",
+        "sink lake: placing: 17",
+        "ticket 3: cannot go from 'closed' to 'in workshop'",
+        "POST /1 is open to service and above, not to the role read-only of token '王'",
+        "maintenance 3: there is no such maintenance, or it is over",
+        "silence: expected at most 90d: what is never wanted is a matter for the policy or the pack",
     ]
     with visit(browser, fleet[0], locale="zh-CN") as page:
-        said = page.evaluate("lines => import('/static/said.js').then(({said}) => lines.map(said))", lines)
-    assert [one for one in said if re.search("[A-Za-z]{3,}", one.replace("coolant-1", ""))] == []
+        said = page.evaluate(
+            "lines => import('/static/said.js').then(({said, explained}) => lines.map(line => explained(said(line))))", lines
+        )
+    assert [one for one in said if re.search("[A-Za-z]{3,}", re.sub("coolant-1|schema|DBC|POST", "", one))] == []
     assert said[5] == "6 次反复，其间没有 10 分钟的平静"
     assert set(REASONS_ZH) == {FULL, DAMAGED, AGED}
+
+
+def test_the_lines_that_have_chinese_words_are_lines_that_the_cloud_writes() -> None:
+    page = cloud.assets.PAGE
+    lines = re.findall(r"^  \[/(.*)/s?, ", (page / "lines_zh.js").read_text(encoding="utf-8"), re.MULTILINE)
+    written = "\n".join(path.read_text(encoding="utf-8") for name in ("cloud", "wire") for path in (page.parents[1] / name).rglob("*.py"))
+    ours = [re.sub(r"\\([.?])", r"\1", line) for line in lines if "Error" not in line and "Errno" not in line]  # those are others' words
+    longest = {max(re.split(r"\(\?.*?\)|\\[a-z()]\+?|\[.*?\]\+?\??|[\^$(){}*'+]", line), key=len).strip("?") for line in ours}
+    assert len(longest) > 40
+    assert {words for words in longest if words not in written} == set()
+
+
+def test_every_kind_of_refusal_has_words() -> None:
+    refused = {one.__name__ for one in _all_kinds(WireError) if one.__module__.startswith(("cloud.", "wire."))}
+    refused -= {"StreamError", "SegmentLogError", "SegmentLogLocked", "UnknownStream"}  # of the sender, of the disk, and what is asked for
+    (words,) = re.findall(r"refusalKinds: \{(.*?)\n    \}", (cloud.assets.PAGE / "texts_zh.js").read_text(encoding="utf-8"), re.DOTALL)
+    assert refused - set(re.findall(r"(\w+): \"", words)) == set()
+
+
+def _all_kinds(kind: type[Exception]) -> set[type[Exception]]:
+    return {found for below in kind.__subclasses__() for found in (below, *_all_kinds(below))}
 
 
 def _keys(text: dict[str, Any]) -> dict[str, Any]:

@@ -115,6 +115,17 @@ def test_batches_of_a_stream_that_nobody_announced_are_counted_and_asked_for(pla
     assert (place.aggregator.counts.unknown, place.aggregator.counts.requests, place.aggregator.counts.landed) == (4, 1, 0)
 
 
+def test_kinds_are_as_many_as_the_programs_words_however_many_vehicles_send_what_is_wrong(tmp_path: Path, pki: Path) -> None:
+    with aggregator(tmp_path / "cloud", pki, None) as place:  # no DBC: what is authentic goes into the quarantine
+        for _ in range(3):
+            other = Vehicle(pki, make_schema())
+            batch = other.rows(range(2))
+            place.give(other.announcement, batch, with_data(batch, b"\x63" + batch.data[1:]), flipped(other.rows(range(2, 4)), 40))
+        assert place.aggregator.counts.quarantined == 6
+        kinds = {"quarantined: Unreadable": 3, "a later version, kept": 3, "refused: AuthenticationError": 3}
+        assert dict(place.aggregator.counts.refusals) == kinds
+
+
 def test_a_replay_of_a_stream_that_is_long_over_is_refused(place: Place, vehicle: Vehicle, tmp_path: Path) -> None:
     batch, late = vehicle.rows(range(2)), vehicle.rows(range(2, 4))
     place.give(vehicle.announcement, batch)
