@@ -303,7 +303,7 @@ export function described(view) {
     let low = Infinity, high = -Infinity;
     for (const value of line.low) if (value !== null && value < low) low = value;
     for (const value of line.high) if (value !== null && value > high) high = value;
-    return low === Infinity ? `${line.name}: ${t("noValue")}` : t("lineSays", { name: line.name, low: number(low), high: number(high), unit: named("units", line.unit) });
+    return low === Infinity ? t("says", { what: line.name, words: t("noValue") }) : t("lineSays", { name: line.name, low: number(low), high: number(high), unit: named("units", line.unit) });
   });
   return t("chartSays", { from: when(view.range[0]), to: when(view.range[1]), lines: spans.join("; ") });
 }

@@ -28,7 +28,7 @@ export function dayBars(days, shareOf, { label, floor, width = 308 }) {
   }
   days.forEach((one, i) => {
     const share = shares[i], x = LEFT + i * slot;
-    const title = svg("title", {}, `${calendarDay(one.day)}: ${share === null || share === undefined ? t("noData") : percent(share, 1)}`);
+    const title = svg("title", {}, t("says", { what: calendarDay(one.day), words: share === null || share === undefined ? t("noData") : percent(share, 1) }));
     if (share !== null && share !== undefined) {
       const top = y(share);
       picture.append(svg("rect", { x: x + slot * 0.15, width: slot * 0.7, y: top, height: Math.max(1, HEIGHT - BOTTOM - top), rx: 1.5, class: share < floor ? "bad" : "good" }, title));

@@ -104,7 +104,7 @@ export class FleetView {
       { name: t("silentVehicles"), value: count(silent), look: silent ? "warn" : "", more: silent ? t("silentMore") : t("nobodySilent"), href: silent ? "#/fleet?state=silent" : null },
       { name: t("openTickets"), value: count(open), more: t("newOnes", { count: tickets.counts.new ?? 0 }), href: "#/tickets" },
       today ? { name: t("completenessToday"), value: percent(today.completeness, 1).replace(" %", ""), unit: "%", look: today.completeness < COMPLETE_ENOUGH ? "warn" : "", more: t("promise", { value: "95 %" }) } : null,
-      { name: t("latencyP99"), value: p99 === null ? "–" : p99.toFixed(1), unit: p99 === null ? "" : "s", look: p99 > LATENCY_PROMISE_S ? "warn" : "", more: p99 === null ? t("notMeasured") : t("promise", { value: "5 s" }), href: "#/system" },
+      { name: t("latencyP99"), value: p99 === null ? "–" : p99.toFixed(1), unit: p99 === null ? "" : "s", look: p99 > LATENCY_PROMISE_S ? "warn" : "", more: p99 === null ? t("notMeasured") : t("promise", { value: duration(LATENCY_PROMISE_S * 1000) }), href: "#/system" },
       { name: t("behind"), value: count(behind), more: behind ? t("behindMore") : t("nothingWaits"), href: "#/system" },
     ]);
   }
@@ -133,7 +133,7 @@ function openTickets(one) {
   return tiers.length && el("span", { class: "marks" }, tiers.map((tier) => el("span", { class: "marked num" }, tierMark(tier), `${one.tiers[tier]} ${named("tier", tier)}`)));
 }
 
-export function groupList(groups) {
+function groupList(groups) {
   return el("ul", { class: "lines" }, groups.slice(0, 8).map((group) => el("li", {},
     el("a", { href: `#/tickets?fault_code=${part(group.fault_code)}` }, group.fault_words),
     el("span", { class: "small" }, t("onVehicles", { count: group.vehicles })))));

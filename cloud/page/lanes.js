@@ -7,6 +7,7 @@ import { t } from "./texts.js";
 
 const MOST_ROWS = 6;
 const LEAST_SHARE = 0.004; // of the axis: what is shorter can still be seen and hit
+const WORDS_SHARE = 0.06; // in what is shorter there is no room for words
 
 export class Lanes {
   constructor() {
@@ -21,7 +22,7 @@ export class Lanes {
         .map((item) => {
           const from = Math.max(0, (item.from - start) / (end - start)), to = Math.min(1, (item.to - start) / (end - start));
           const words = t("fromTo", { words: item.words, from: when(item.from), to: item.to >= end ? t("stillOn") : when(item.to) });
-          return styled(el(item.href ? "a" : "span", { class: "span", href: item.href, title: words, "aria-label": words, role: item.href ? null : "img" }, el("span", { "aria-hidden": "true" }, item.words)),
+          return styled(el(item.href ? "a" : "span", { class: "span", href: item.href, title: words, "aria-label": words, role: item.href ? null : "img" }, to - from < WORDS_SHARE ? null : el("span", { "aria-hidden": "true" }, item.words)),
             { left: `${from * 100}%`, width: `${Math.max(LEAST_SHARE, to - from) * 100}%` });
         }))))));
   }

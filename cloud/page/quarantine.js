@@ -36,7 +36,7 @@ export class Quarantine {
 
   showPage({ items, next }) {
     show(this.list, [this.starts, items.map((one) => one.position), next], () => [
-      table([[t("vehicle")], [t("received"), "said"], [t("source")], [t("size"), "number"], [t("reason"), "less"], [""]], items.map((one) => this.row(one)), "tight folding"),
+      table([[t("vehicle")], [t("received"), "said"], [t("source")], [t("size"), "number"], [""]], items.map((one) => this.row(one)), "tight folding"),
       this.starts.length > 1 || next !== null ? el("div", { class: "bar foot-row" },
         button(t("pageBefore"), () => this.turn(() => this.starts.pop()), { disabled: this.starts.length === 1 }),
         button(t("pageAfter"), () => this.turn(() => this.starts.push(next)), { disabled: next === null })) : null,
@@ -44,8 +44,8 @@ export class Quarantine {
   }
 
   row(one) {
-    return el("tr", {}, el("td", { class: "title" }, el("a", { class: "id", href: `#/vehicles/${part(one.vehicle)}` }, one.vehicle)), el("td", { class: "num" }, since(one.received_ms)),
-      el("td", { class: "num" }, named("sources", one.source)), el("td", { class: "number" }, bytes(one.bytes)), el("td", { class: "less" }, explained(one.reason)),
+    return el("tr", {}, el("td", { class: "title" }, el("a", { class: "id", href: `#/vehicles/${part(one.vehicle)}` }, one.vehicle), el("span", { class: "second" }, explained(one.reason))), el("td", { class: "num" }, since(one.received_ms)),
+      el("td", { class: "num" }, named("sources", one.source)), el("td", { class: "number" }, bytes(one.bytes)),
       el("td", { class: "number" }, may("operate") ? button(t("replay"), () => this.replay([one.position]), { look: "bare" }) : null));
   }
 
@@ -71,6 +71,6 @@ export class Quarantine {
 
 function reasonsTable({ reasons, items }) {
   const oldest = (reason) => items.find((one) => one.reason === reason); // they come oldest first
-  const rows = Object.entries(reasons).map(([reason, n]) => el("tr", {}, el("td", { class: "title" }, explained(reason)), el("td", { class: "number" }, count(n)), el("td", { class: "num" }, oldest(reason) ? since(oldest(reason).received_ms) : "")));
+  const rows = Object.entries(reasons).map(([reason, n]) => el("tr", {}, el("td", { class: "title" }, explained(reason)), el("td", { class: "number" }, count(n)), el("td", { class: "num" }, oldest(reason) ? since(oldest(reason).received_ms) : "–")));
   return table([[t("reason")], [t("messages"), "number"], [t("oldest"), "said"]], rows, "tight folding");
 }

@@ -36,7 +36,7 @@ export class QueueView {
     this.selects = {
       tier: select("tier", ["red", "yellow", "blue", "unrated"].map((one) => [one, named("tier", one)])),
       condition: select("condition", ["active", "pending", "recovered", "no-data"].map((one) => [one, named("condition", one)])),
-      assignee: select("assignee", [[me.name, t("mine")]]),
+      ...(may("fleet") ? { assignee: select("assignee", [[me.name, t("mine")]]) } : {}), // an owner is not told whose it is, or what is hidden
     };
     this.hidden = el("input", { type: "checkbox", checked: this.values.hidden === "1", onchange: () => this.choose({ hidden: this.hidden.checked ? "1" : "" }) });
     this.narrow = el("div", { class: "bar narrow" });
@@ -57,7 +57,7 @@ export class QueueView {
       this.filters,
       el("section", { class: "card", "aria-label": t("tickets") },
         this.tabs,
-        el("div", { class: "bar tools-row" }, this.search, Object.values(this.selects), el("label", { class: "inline small" }, this.hidden, t("showHidden")), this.narrow, el("span", { class: "grow" }), may("fleet") ? button(t("saveFilter"), () => this.save(), { look: "bare" }) : null),
+        el("div", { class: "bar tools-row" }, this.search, Object.values(this.selects), may("fleet") ? el("label", { class: "inline small" }, this.hidden, t("showHidden")) : null, this.narrow, el("span", { class: "grow" }), may("fleet") ? button(t("saveFilter"), () => this.save(), { look: "bare" }) : null),
         this.bulk, el("div", { class: "flush" }, this.table, this.none), el("div", { class: "bar foot-row" }, this.more, this.rest)));
     this.showNarrow();
   }
@@ -121,6 +121,7 @@ export class QueueView {
     this.tickets = answer.tickets;
     const counts = { ...all, open: OPEN.reduce((sum, one) => sum + (all[one] ?? 0), 0) };
     for (const tab of this.tabs.children) say(tab.querySelector(".count"), count(counts[tab.dataset.value] ?? 0));
+    this.showTab();
     for (const id of this.chosen) if (!this.tickets.some((one) => one.id === id)) this.chosen.delete(id);
     keep(this.body, this.tickets, (one) => one.id, (one) => this.row(one), (row, one) => this.update(row, one));
     this.rows.mark();
@@ -131,6 +132,14 @@ export class QueueView {
     const narrowed = Object.values(this.values).some(Boolean) || this.handling !== "open";
     if (!this.tickets.length) show(this.none, narrowed, () => (narrowed ? empty(t("noTicketFits")) : empty(t("noTickets"), t("noTicketsWhy"))));
     this.showBulk();
+  }
+
+  // Where the tabs are wider than a phone: once, as the reader may move them after that.
+  showTab() {
+    if (this.tabShown === this.handling) return;
+    this.tabShown = this.handling;
+    const tab = this.tabs.children[TABS.indexOf(this.handling)].getBoundingClientRect(), all = this.tabs.getBoundingClientRect();
+    this.tabs.scrollLeft += Math.max(0, tab.right - all.right) - Math.max(0, all.left - tab.left);
   }
 
   row(one) {

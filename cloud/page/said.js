@@ -7,10 +7,10 @@ import { lines, named, t } from "./texts.js";
 const KNOWN = [
   [/^(silence|maintenance|ticket) (\d+)$/, (kind, n) => named("hiders", kind).replace("{n}", n)],
   [/^(.*), again after ticket (\d+)$/, (pack, n) => t("againAfter", { pack, n })],
-  [/^(.*), (\d+)x$/, (pack, n) => `${pack}, ${t("times", { n })}`],
+  [/^(.*), (\d+)x$/, (pack, n) => t("and", { one: pack, other: t("times", { n }) })],
   [/^(\d+) turns without a rest of (\w+)$/, (n, time) => t("turnsWithoutRest", { n, duration: spoken(time) })],
   [/^(\w+) after it clears$/, (time) => t("afterItClears", { duration: spoken(time) })],
-  [/^(\d+)% within ([\d.]+) h, (.*)$/, (share, hours, source) => `${t("probabilityWithin", { share: percent(share / 100), duration: t("hours", { n: hours }) })}, ${source}`],
+  [/^(\d+)% within ([\d.]+) h, (.*)$/, (share, hours, source) => t("and", { one: t("probabilityWithin", { share: percent(share / 100), duration: t("hours", { n: hours }) }), other: source })],
   [/^no calibrated prognosis$/, () => t("noPrognosis")],
   [/^withheld by budget: (\d+) pushes in (\d+) days, at most (\d+)$/, (n, days, most) => t("budgetPushes", { n, days, most })],
   [/^withheld by budget: (\d+) warnings in (\d+) days, at most (\d+)$/, (n, days, most) => t("budgetWarnings", { n, days, most })],

@@ -2,7 +2,7 @@
 
 import { get, send } from "./api.js";
 
-export const me = { name: "", role: "", vehicle: null, from_ms: null, to_ms: null };
+export const me = { name: "", role: "", vehicle: null };
 
 const MAY = {
   work: ["service", "operator"], // tickets: handling, comments, verdicts, assignment
@@ -15,7 +15,7 @@ export function may(what) {
 }
 
 export async function recognise() {
-  Object.assign(me, { vehicle: null, from_ms: null, to_ms: null }, await get("/api/me"));
+  Object.assign(me, { vehicle: null }, await get("/api/me"));
 }
 
 export async function enter(token) {

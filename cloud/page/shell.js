@@ -16,8 +16,8 @@ const PAGES = [
 export class Shell {
   constructor({ onleave, onhelp, onpalette }) {
     const pages = PAGES.filter(([name]) => name === "tickets" || may("fleet"));
-    this.links = new Map(pages.map(([name, href]) => [name, el("a", { href }, icon(name), el("span", {}, named("pages", name)), el("span", { class: "count" }))]));
-    if (me.vehicle) this.links.set("fleet", el("a", { href: `#/vehicles/${me.vehicle}` }, icon("fleet"), el("span", {}, t("vehicle"))));
+    const own = me.vehicle ? [["fleet", el("a", { href: `#/vehicles/${me.vehicle}` }, icon("fleet"), el("span", {}, t("vehicle")))]] : []; // an owner's first page
+    this.links = new Map([...own, ...pages.map(([name, href]) => [name, el("a", { href }, icon(name), el("span", {}, named("pages", name)), el("span", { class: "count" }))])]);
     this.status = el("span", { class: "state", role: "status" }, t("connecting"));
     this.main = el("main", { id: "main", tabindex: "-1" });
     const { theme } = window;

@@ -35,7 +35,7 @@ export class SilencesView {
 
   card(kind, all) {
     const rows = [...all].sort((a, b) => over(a) - over(b) || b.from_ms - a.from_ms).map((one) => el("tr", { class: over(one) ? "over" : "" },
-      el("td", { class: "title" }, what(one)), el("td", {}, state(one)), el("td", { class: "less" }, `${shortly(one.from_ms)} – ${shortly(one.ended_ms ?? one.to_ms)}`), el("td", {}, said(one.reason)), el("td", { class: "num less" }, one.made_by),
+      el("td", { class: "title" }, what(one), one.red ? el("span", { class: "second" }, t("redToo")) : null), el("td", {}, state(one)), el("td", { class: "less" }, `${shortly(one.from_ms)} – ${shortly(one.ended_ms ?? one.to_ms)}`), el("td", {}, said(one.reason)), el("td", { class: "num less" }, one.made_by),
       el("td", { class: "number" }, may("operate") && !over(one) ? button(t("endNow"), () => this.end(kind, one), { look: "bare" }) : "")));
     const title = t(kind === "silence" ? "silences" : "maintenance");
     return el("section", { class: "card", "aria-label": title }, el("header", {}, el("h2", {}, title)),
@@ -65,7 +65,7 @@ function state(one) {
 
 function what(one) {
   const words = [["vehicle", one.vehicle], ["model", one.model], ["faultCode", one.fault_code], ["detector", one.pack_id]].filter(([, value]) => value);
-  return words.length ? words.flatMap(([name, value], i) => [i ? ", " : "", `${t(name)} `, el("span", { class: "id" }, value)]) : t("everything");
+  return words.length ? words.flatMap(([name, value], i) => [i ? " · " : "", `${t(name)} `, el("span", { class: "id" }, value)]) : t("everything");
 }
 
 // The open tickets it fits, and what it would have cost before: confirmed faults that nobody would have seen.

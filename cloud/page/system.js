@@ -36,11 +36,11 @@ export class SystemView {
     const behind = sinks.reduce((most, [, sink]) => Math.max(most, sink.behind), 0);
     const p99 = delays.recent?.p99_s ?? null;
     const parts = [["broker", { error: stats.connected === false ? t("brokerAway") : null, answer_ms: null }], ["store", store], ["database", { ...tickets, error: tickets.error || stats.database_error || null }]];
-    const troubles = [...(stats.landing_error ? [`${named("platform", "landing")}: ${t("landingAway", { error: explained(stats.landing_error) })}`] : []), ...parts.filter(([, one]) => one.error).map(([name, one]) => `${named("platform", name)}: ${explained(one.error)}`), ...sinks.filter(([, sink]) => sink.error).map(([name, sink]) => `${named("sinks", name)}: ${explained(sink.error)}`)];
+    const troubles = [...(stats.landing_error ? [t("says", { what: named("platform", "landing"), words: t("landingAway", { error: explained(stats.landing_error) }) })] : []), ...parts.filter(([, one]) => one.error).map(([name, one]) => t("says", { what: named("platform", name), words: explained(one.error) })), ...sinks.filter(([, sink]) => sink.error).map(([name, sink]) => t("says", { what: named("sinks", name), words: explained(sink.error) }))];
     show(this.trouble, troubles, () => troubles.map((words) => el("p", { class: "notice bad", role: "alert" }, words)));
     figures(this.figures, [
       ...parts.map(([name, one]) => ({ name: named("platform", name), mark: one.error ? "warn" : "good", value: one.error ? t("trouble") : t("fine"), more: one.answer_ms === null ? "" : t("answersIn", { ms: Math.max(1, Math.round(one.answer_ms)) }), look: one.error ? "warn word" : "word" })),
-      { name: t("latencyP99"), value: p99 === null ? "–" : p99.toFixed(1), unit: p99 === null ? "" : "s", look: p99 > PROMISE_S ? "warn" : "", more: p99 === null ? t("notMeasured") : t("promise", { value: "5 s" }) },
+      { name: t("latencyP99"), value: p99 === null ? "–" : p99.toFixed(1), unit: p99 === null ? "" : "s", look: p99 > PROMISE_S ? "warn" : "", more: p99 === null ? t("notMeasured") : t("promise", { value: duration(PROMISE_S * 1000) }) },
       { name: t("waiting"), value: count(stats.waiting), more: t("waitingMore") },
       { name: t("behind"), value: count(behind), more: behind ? t("behindMore") : t("nothingWaits") },
       { name: t("quarantine"), value: count(held), look: held ? "warn" : "", more: t("quarantineMore") },
@@ -48,10 +48,10 @@ export class SystemView {
     show(this.latency, delays, () => (delays.start ? card(t("latencyTitle"), latencyTable(delays)) : null));
     show(this.sinks, sinks, () => el("section", { class: "card", "aria-label": t("sinksTitle") }, el("header", {}, el("h2", {}, t("sinksTitle")), el("span", { class: "note" }, t("sinksNote"))),
       table([[t("sink")], [t("state")], [t("behind"), "number"], [t("position"), "number less"], [t("unreadable"), "number less"]], sinks.map(([name, sink]) => el("tr", {},
-        el("td", { class: "title" }, named("sinks", name)), el("td", {}, el("span", { class: "marked wrap" }, el("span", { class: `mark ${sink.error ? "warn" : "good"}` }), sink.error ? explained(sink.error) : t("fine"))),
+        el("td", { class: "title num" }, named("sinks", name)), el("td", {}, el("span", { class: "marked wrap" }, el("span", { class: `mark ${sink.error ? "warn" : "good"}` }), sink.error ? explained(sink.error) : t("fine"))),
         el("td", { class: "number" }, count(sink.behind)), el("td", { class: "number less" }, count(sink.position)), el("td", { class: "number less" }, count(sink.unreadable)))), "tight folding")));
-    show(this.counters, [COUNTS.map((name) => stats[name]), stats.refusals], () => card(t("countersTitle"), el("dl", { class: "facts" },
-      COUNTS.filter((name) => stats[name] !== undefined).map((name) => fact(named("counters", name), count(stats[name]))),
+    show(this.counters, [COUNTS.map((name) => stats[name]), stats.refusals], () => card(t("countersTitle"), el("dl", { class: "facts counts" },
+      COUNTS.filter((name) => stats[name] !== undefined).map((name) => fact(named("counters", name), count(name === "landing_gaps" ? lostIn(stats[name]) : stats[name]))),
       refusals(stats.refusals ?? {})), el("p", { class: "small tier-why" }, t("sinceStart"))));
   }
 }
@@ -60,8 +60,13 @@ export class SystemView {
 function refusals(kinds) {
   return Object.entries(kinds).sort(([, a], [, b]) => b - a).map(([kind, n]) => {
     const [done, why] = kind.split(": ");
-    return fact(why ? t("refusedFor", { done: named("refusals", done), why: named("refusalKinds", why) }) : named("refusals", done), count(n));
+    return fact(why ? t("says", { what: named("refusals", done), words: named("refusalKinds", why) }) : named("refusals", done), count(n));
   });
+}
+
+// Records that the landing log has lost: [first, last] of each gap.
+function lostIn(gaps) {
+  return gaps.reduce((sum, [first, last]) => sum + last - first + 1, 0);
 }
 
 // Half, 99 % and the longest, of the last ten minutes and since the start, against the promise.
@@ -71,7 +76,7 @@ function latencyTable(delays) {
   const rows = spans.flatMap((span) => ["p50_s", "p99_s", "greatest_s"].filter((name) => delays[span][name] !== null).map((name) => {
     const seconds = delays[span][name];
     const bar = styled(el("i", { class: seconds > PROMISE_S ? "bad" : "" }), { width: `${(seconds / most) * 100}%` });
-    return el("li", {}, el("span", { class: "small" }, `${named("delaySpans", span)}, ${named("percentiles", name)}`), el("span", { class: "track" }, bar, styled(el("b"), { left: `${(PROMISE_S / most) * 100}%` })), el("span", { class: "num" }, `${seconds.toFixed(2)} s`));
+    return el("li", {}, el("span", { class: "small" }, t("and", { one: named("delaySpans", span), other: named("percentiles", name) })), el("span", { class: "track" }, bar, styled(el("b"), { left: `${(PROMISE_S / most) * 100}%` })), el("span", { class: "num" }, `${seconds.toFixed(2)} s`));
   }));
   if (!rows.length) return el("p", { class: "note" }, t("notMeasured"));
   const late = delays.start.backlog ? `${language === "zh" ? "" : " "}${t("backlogTicks", { count: count(delays.start.backlog) })}` : "";

@@ -99,7 +99,7 @@ export class TicketView {
     const { id, hidden_by: hidden, linked, notifications } = this.ticket;
     return [
       hidden ? el("p", { class: "notice" }, hiddenBy(hidden)) : null,
-      linked.map((one) => el("p", { class: "notice" }, t(one.id < id ? "reopenedFrom" : "reopenedAs"), " ", el("a", { href: `#/tickets/${one.id}` }, `#${one.id}`), one.verdict ? `, ${named("verdict", one.verdict)}` : "")),
+      linked.map((one) => el("p", { class: "notice" }, t(one.id < id ? "reopenedFrom" : "reopenedAs"), " ", el("a", { href: `#/tickets/${one.id}` }, `#${one.id}`), one.verdict ? t("and", { one: "", other: named("verdict", one.verdict) }) : "")),
       notifications.filter((one) => one.owner_state === "withheld" || one.owner_state === "displaced").map((one) => el("p", { class: "notice" }, t("notTold", { reason: said(one.owner_reason) }))),
     ];
   }
@@ -134,7 +134,7 @@ export class TicketView {
       fact(t("detector"), el("span", { class: "id" }, evidence.pack_id)),
       fact(t("faultCode"), el("a", { class: "id", href: `#/tickets?fault_code=${part(one.fault_code)}` }, one.fault_code), one.group ? ` · ${t("openInFleet", { count: one.group.open })}` : ""),
       one.budget ? fact(t("ownerTold"), t("budget", { warnings: one.budget.warnings, of: one.budget.warnings_allowed })) : [],
-      latestOf(one.webhooks).map((hook) => fact(t("told"), `${hook.webhook}: ${named("deliveries", hook.state)}`))),
+      latestOf(one.webhooks).map((hook) => fact(t("told"), t("says", { what: hook.webhook, words: named("deliveries", hook.state) })))),
     one.tier === "unrated" ? el("p", { class: "small tier-why" }, t("tierWhy")) : null);
   }
 
@@ -194,7 +194,7 @@ function detailOf({ actor, action, detail }) {
   if (actor in AGENTS) return said(detail);
   if (action !== "closed" && action !== "verdict") return detail;
   const [verdict, ...rest] = detail.split(": ");
-  return [named("verdict", verdict), ...rest].join(": ");
+  return rest.length ? t("says", { what: named("verdict", verdict), words: rest.join(": ") }) : named("verdict", verdict);
 }
 
 // Each webhook's newest delivery.

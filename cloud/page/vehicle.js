@@ -304,7 +304,7 @@ function factsCard(status) {
   const lines = new Map();
   for (const [name, value] of Object.entries(status.facts)) {
     const [kind, which] = [name.split(".")[0], name.slice(name.indexOf(".") + 1)];
-    const words = kind === "channel" ? `${which}: ${named("busStates", value)}` : value;
+    const words = kind === "channel" ? t("says", { what: which, words: named("busStates", value) }) : value;
     lines.set(kind, [...(lines.get(kind) ?? []), words]);
   }
   return card(t("versions"), el("dl", { class: "facts" }, fact(t("agentState"), named("agentStates", status.state)), fact(t("saidAt"), since(status.tick_ms)),

@@ -213,7 +213,13 @@ def test_a_silence_says_what_it_would_hide_and_hides_it(browser: Any, fleet: Fle
 def test_the_system_page_says_what_is_wrong(browser: Any, tmp_path: Path) -> None:
     sink = {"position": 7, "behind": 201, "error": "InfluxDB: no answer", "unreadable": 0}
     delay = {"ticks": 9, "backlog": 0, "p50_s": 1.4, "p99_s": 6.2, "greatest_s": 7.0}
-    stats = {"connected": False, "waiting": 3, "sinks": {"store": sink}, "delays": {"recent": delay, "start": delay}}
+    stats = {
+        "connected": False,
+        "waiting": 3,
+        "sinks": {"store": sink},
+        "landing_gaps": [(4, 6)],
+        "delays": {"recent": delay, "start": delay},
+    }
     url = f"sqlite:///{tmp_path / 't.db'}"
     (tmp_path / "hook.secret").write_text(f"whsec_{base64.b64encode(bytes(32)).decode()}\n")
     hooks = policy_of(tmp_path, '[[webhook]]\nname = "crm"\nurl = "https://crm.example"\nsecret_file = "hook.secret"\n')
@@ -230,6 +236,7 @@ def test_the_system_page_says_what_is_wrong(browser: Any, tmp_path: Path) -> Non
         expect(alerts).to_have_text([re.compile("Broker: not connected"), "time series: InfluxDB: no answer"])
         expect(page.locator(".figure.warn", has_text="Latency")).to_contain_text("6.2")
         expect(page.locator(".figure", has_text="Behind")).to_contain_text("201")
+        expect(page.locator(".counts")).to_have_text("Damaged records3")
         quarantine.put_all([Kept(Source.LATER, START_MS, "a later version", bytes([9, *bytes(7), number])) for number in range(25)])
         expect(page.locator(".quarantine td.number").first).to_have_text("25")
         page.locator(".quarantine").get_by_text("Each message").click()
