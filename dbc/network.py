@@ -1,6 +1,6 @@
 """What a bus says besides its signals: messages that fall silent, come too often, fail their checks or carry no value.
 
-Once a second, of every message, four figures beside the signals' values; each is 0 where nothing is odd:
+Once a second, of every message, figures beside the signals' values; each is 0 where nothing is odd:
 
     Message.#silence   how long it is overdue, in periods: 1 = one frame is missing. By the bus's newest frame, so a bus that falls asleep
                        leaves nobody overdue, and by when it woke. 0 of messages without a period
@@ -11,6 +11,8 @@ Once a second, of every message, four figures beside the signals' values; each i
     Message.#absent    most "no value" that a signal of it said in the tick, or frames that were too short for one
 
 and of every bus `BUS.#unknown`: frames of the tick that the DBC does not know.
+
+And it tells which messages stay away: their signals still have the last value, which is no evidence of anything.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 
 from dbc.clock import TICK_NS
 from dbc.schema import Schema
+from dbc.validity import STALE_FLOOR_MS
 
 __all__ = ["KINDS", "SILENCE", "UNKNOWN", "NetworkWatch", "figure_of", "network_names", "network_periods", "network_units"]
 
@@ -28,6 +31,9 @@ KINDS = (SILENCE, "#repeated", "#excess", "#counter", "#checksum", "#absent")
 SAME = 0.9  # of the frames too many: so many fail their check where one is said again and again; who counts on makes only real ones fail
 _FIGURES = frozenset((*KINDS, UNKNOWN))
 AWAKE_NS = 2 * TICK_NS  # a bus without a frame for so long has slept, and nobody was late meanwhile
+AWAY_MS = 2_000.0  # a message stays away when it has not come for so long,
+AWAY_PERIODS = 3.0  # for so many of its periods (intervals up to so many medians count as steady; dbc/history.py),
+AWAY_GAPS = 2.0  # and for so many of the longest gap that it has had while its bus was awake: real cars' periods are wishes
 
 
 def figure_of(name: str) -> tuple[str, str] | None:
@@ -60,11 +66,15 @@ class NetworkWatch:
     def __init__(self, schema: Schema) -> None:
         messages, of = _messages(schema)
         # Signals message by message, so that a maximum over runs is one over the signals of each message.
+        self._of = of
         self._order = np.argsort(of, kind="stable")
         self._first = np.searchsorted(of[self._order], np.arange(len(messages)))
         self._channel = schema.channel[self._order[self._first]].astype(np.intp) if len(messages) else np.zeros(0, np.intp)
         self._heard_ns = np.zeros(len(schema.channels), np.int64)
         self._woke_ns = np.zeros(len(schema.channels), np.int64)
+        self._late_ms, self._gap_ms = np.zeros(len(messages)), np.zeros(len(messages))  # at the tick before; the longest that ended
+        self.away: NDArray[np.bool_] | None = None
+        """(n,) signals whose message stays away at the newest tick; None: no message does. One without a period never does."""
         self._unknown: dict[tuple[int, int], int] = {}  # (tick, channel) -> frames
         self.figures = len(KINDS) * len(messages) + len(schema.channels)
 
@@ -102,7 +112,8 @@ class NetworkWatch:
         now, woken = heard[self._channel], self._woke_ns[self._channel]
         counter, checksum = (self._of_messages(part) for part in wrong)
         with np.errstate(invalid="ignore"):
-            overdue = (now - np.maximum(seen, woken)) / 1e6 / period - 1
+            late_ms = (now - np.maximum(seen, woken)) / 1e6
+            overdue = late_ms / period - 1
             beyond = np.where(np.isnan(period), 0.0, np.maximum(frames - np.ceil(1e3 / period), 0.0))
         again = counter + checksum > SAME * beyond
         repeated, excess = np.where(again, beyond, 0.0), np.where(again, 0.0, beyond)
@@ -117,6 +128,14 @@ class NetworkWatch:
             ],
             axis=1,
         )
+        came = (frames > 0) & (self._late_ms <= STALE_FLOOR_MS)  # what was silent for longer was no gap, and is nothing to get used to
+        np.maximum(self._gap_ms, self._late_ms, out=self._gap_ms, where=came)
+        self._late_ms = late_ms
+        with np.errstate(invalid="ignore"):
+            since_ms = (tick * TICK_NS - seen) / 1e6
+            limit_ms = np.maximum(np.maximum(AWAY_MS, AWAY_PERIODS * period), AWAY_GAPS * self._gap_ms)
+            away = (seen > 0) & (since_ms > limit_ms)
+        self.away = away[self._of] if away.any() else None
         of_bus = np.zeros(len(heard))
         for at, bus in [pair for pair in self._unknown if pair[0] <= tick]:
             of_bus[bus] += self._unknown.pop((at, bus))

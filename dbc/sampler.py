@@ -47,12 +47,18 @@ class Snapshot:
     age_ms: NDArray[np.float64] = field(default_factory=_no_floats)  # (n,) at the tick, of the last frame with the signal; NaN = none
     flags: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))  # (n,) of validity.Flag
     network: NDArray[np.float64] = field(default_factory=_no_floats)  # (figures,) of dbc.network
+    away: NDArray[np.bool_] | None = None  # (n,) the value is still the last one, but its message stays away; None = nowhere
+
+    @property
+    def known(self) -> NDArray[np.float64]:
+        """(n,) physical; NaN also where the message stays away. Held over ten seconds a value is good to show, and no evidence."""
+        return self.value if self.away is None else np.where(self.away, np.nan, self.value)
 
     def inputs(self, columns: NDArray[np.int64]) -> NDArray[np.float64]:
         """What a detector looks at. columns: (k,) signals of the schema, and behind them the network's figures."""
         if not len(self.network) or columns.max(initial=0) < len(self.value):
-            return self.value.take(columns)
-        return np.concatenate([self.value, self.network]).take(columns)
+            return self.known.take(columns)
+        return np.concatenate([self.known, self.network]).take(columns)
 
 
 class Sampler:
@@ -186,7 +192,8 @@ class Sampler:
         flags[self._stretches.tick(tick_ns, raw, self._lowest < self._highest, came)] |= CONSTANT
         network = self._network.tick(tick, count, self._invalid, self._wrong, self._seen_ns, self._periods.expected_ms)
         counts = count.astype(np.int32)
-        snapshot = Snapshot(tick_ns, entered_ns, raw, reason, value, minimum, maximum, mean, counts, age_ms, flags, network)
+        away = self._network.away
+        snapshot = Snapshot(tick_ns, entered_ns, raw, reason, value, minimum, maximum, mean, counts, age_ms, flags, network, away)
         if came.any():
             self._lowest.fill(MOST)
             self._highest.fill(LEAST)

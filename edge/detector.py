@@ -129,7 +129,7 @@ class Detector:
         healthy, and nothing is learned from this drive. Raises ScoreError.
         """
         tick_ms = snapshot.tick_ns // NS_PER_MS
-        values = snapshot.inputs(self._columns) if self._looks_at_network else snapshot.value.take(self._columns)
+        values = snapshot.inputs(self._columns) if self._looks_at_network else snapshot.known.take(self._columns)
         if self._history and tick_ms <= self._history[-1].tick_ms:  # the frames' clock was set back: as after a gap
             self._history.clear()
         said = self._judge.step(values, tick_ms, hold)

@@ -52,6 +52,12 @@ def tyre(times_ms, value: int = 200) -> list[tuple[int, int, bytes]]:
 
 def ticks(compiled, said, size: int = 10_000) -> list[dict[str, float]]:
     """The figures that are not 0, of each tick. size: frames of a block."""
+    names = network_names(compiled.schema)
+    found = snapshots(compiled, said, size)
+    return [{name: value for name, value in zip(names, one.network.tolist(), strict=True) if value} for one in found]
+
+
+def snapshots(compiled, said, size: int = 10_000) -> list[Snapshot]:
     said = sorted(said)
     sampler, decoder = Sampler(compiled.schema), Decoder(compiled, compiled.schema.channels)
     found: list[Snapshot] = []
@@ -61,9 +67,7 @@ def ticks(compiled, said, size: int = 10_000) -> list[dict[str, float]]:
         stamps, ids = np.array([at for at, _, _ in part], np.int64), np.array([number for _, number, _ in part], np.uint32)
         block = FrameBlock(("can0",), stamps, ids, np.zeros(len(part), np.uint8), np.full(len(part), 8, np.uint8), data, 0)
         found += sampler.feed(block, decoder.decode(block))
-    found += sampler.finish()
-    names = network_names(compiled.schema)
-    return [{name: value for name, value in zip(names, one.network.tolist(), strict=True) if value} for one in found]
+    return found + sampler.finish()
 
 
 def test_a_healthy_bus_says_nothing_and_neither_does_one_that_falls_asleep_and_wakes(compiled):
@@ -78,6 +82,16 @@ def test_a_message_that_falls_silent_is_overdue_by_the_newest_frame_of_its_bus(c
     overdue = [one.get("Tyre.#silence", 0.0) for one in ticks(compiled, said)]
     assert overdue[:2] == [0.0, 0.0]
     assert overdue[2:] == pytest.approx([0.4, 1.4, 2.4, 3.4])  # 2.9 s - 1.5 s is 1.4 periods, one of which is its due
+
+
+def test_a_detector_does_not_know_what_a_message_that_stays_away_said_last(compiled):
+    speed, pressure = (compiled.schema.names.index(name) for name in ("Motor.Speed", "Tyre.Pressure"))
+    awake = [*np.arange(0, 5000, 100), *np.arange(9000, 12_000, 100), *np.arange(16_000, 17_000, 100)]
+    found = snapshots(compiled, [*motor(awake), *tyre(np.arange(500, 26_000, 1000))])
+    known = ["".join(".x"[int(np.isfinite(one.inputs(np.array([at]))[0]))] for one in found) for at in (speed, pressure)]
+    # Two seconds are a pause. The second pause of four seconds is what this message does; twice as long is not.
+    assert known == ["xxxxxx...xxxxxxxxxxxxxxx..", "x" * 26]
+    assert np.isfinite([one.value[speed] for one in found]).all()  # good to show
 
 
 def test_frames_too_many_are_the_same_again_or_counted_on(compiled):
