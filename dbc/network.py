@@ -31,7 +31,7 @@ KINDS = (SILENCE, "#repeated", "#excess", "#counter", "#checksum", "#absent")
 SAME = 0.9  # of the frames too many: so many fail their check where one is said again and again; who counts on makes only real ones fail
 _FIGURES = frozenset((*KINDS, UNKNOWN))
 AWAKE_NS = 2 * TICK_NS  # a bus without a frame for so long has slept, and nobody was late meanwhile
-AWAY_MS = 2_000.0  # a message stays away when it has not come for so long,
+AWAY_MS = 3_000.0  # a message stays away when it has not come for so long,
 AWAY_PERIODS = 3.0  # for so many of its periods (intervals up to so many medians count as steady; dbc/history.py),
 AWAY_GAPS = 2.0  # and for so many of the longest gap that it has had while its bus was awake: real cars' periods are wishes
 
@@ -132,7 +132,7 @@ class NetworkWatch:
         np.maximum(self._gap_ms, self._late_ms, out=self._gap_ms, where=came)
         self._late_ms = late_ms
         with np.errstate(invalid="ignore"):
-            since_ms = (tick * TICK_NS - seen) / 1e6
+            since_ms = (heard.max(initial=0) - np.maximum(seen, woken)) / 1e6  # by any bus: where one alone is dead, its values are old
             limit_ms = np.maximum(np.maximum(AWAY_MS, AWAY_PERIODS * period), AWAY_GAPS * self._gap_ms)
             away = (seen > 0) & (since_ms > limit_ms)
         self.away = away[self._of] if away.any() else None

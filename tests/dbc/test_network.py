@@ -89,8 +89,8 @@ def test_a_detector_does_not_know_what_a_message_that_stays_away_said_last(compi
     awake = [*np.arange(0, 5000, 100), *np.arange(9000, 12_000, 100), *np.arange(16_000, 17_000, 100)]
     found = snapshots(compiled, [*motor(awake), *tyre(np.arange(500, 26_000, 1000))])
     known = ["".join(".x"[int(np.isfinite(one.inputs(np.array([at]))[0]))] for one in found) for at in (speed, pressure)]
-    # Two seconds are a pause. The second pause of four seconds is what this message does; twice as long is not.
-    assert known == ["xxxxxx...xxxxxxxxxxxxxxx..", "x" * 26]
+    # Three seconds are a pause. The second pause of four seconds is what this message does; twice as long is not.
+    assert known == ["xxxxxxxx.xxxxxxxxxxxxxxx..", "x" * 26]
     assert np.isfinite([one.value[speed] for one in found]).all()  # good to show
 
 
