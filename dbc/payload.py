@@ -14,7 +14,6 @@ Words = NDArray[np.uint64]
 
 WORD_BITS = 64
 WORD_BYTES = 8
-ONE = np.uint64(1)
 
 
 class Payload:

@@ -34,7 +34,7 @@ PAUSE_MOST_NS = 300_000_000_000
 FRUITLESS = 3  # requests without an answer, after which the pause doubles
 
 # Identifiers on which testers speak: ISO 15765-4, and with 29 bits every one whose source is a tester's address.
-FUNCTIONAL, PHYSICAL_FIRST, PHYSICAL_LAST = 0x7DF, 0x7E0, 0x7E7
+FUNCTIONAL, PHYSICAL_FIRST = 0x7DF, 0x7E0
 ANSWER_FIRST, ANSWER_LAST = 0x7E8, 0x7EF
 SFF_DIGITS = 3  # of an 11-bit identifier
 FIXED_FORMATS = (0x18DA, 0x18DB)

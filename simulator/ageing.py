@@ -48,7 +48,6 @@ class Ageing:
         """mean_c (n,): temperature that the car has lived at so far."""
         self.car, self.who, self.state = car, who, state
         n = who.vehicles
-        self.new_a_h = car.capacity_a_h * who["capacity_gain"]
         self.depth = np.full(n, USUAL_DEPTH)
         self.mean_v = np.full(n, 3.75)
         throughput = (

@@ -56,7 +56,7 @@ def _automaton(count: int) -> tuple[Bytes, Bytes]:
 
 
 AFTER_8, STUFFED_8 = _automaton(8)
-AFTER_7, STUFFED_7 = _automaton(7)
+_, STUFFED_7 = _automaton(7)
 
 
 def _crc15_step(crc: int, bit: int) -> int:

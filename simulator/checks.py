@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from dbc.encoder import MessageEncoder
 from dbc.integrity import DATA_IDS, PROFILES, checksum
 from dbc.plan import CompiledDbc
-from simulator.fields import Bytes, Field, fields_of
+from simulator.fields import Bytes, Field
 
 __all__ = ["ChecksumRule", "Counter", "MessageChecks", "RuleSearch", "declared_checks", "find_counter", "guards"]
 
@@ -378,12 +378,6 @@ def guards(rule: ChecksumRule, target: Field) -> bool:
     if rule.kind == "fields":
         return any(part.number == target.number for part in rule.signals)
     return bool(set(target.place.byte.tolist()) & set(rule.covered))
-
-
-def counter_named(fields: Sequence[Field], name: str) -> Counter | None:
-    """The counter that the user names."""
-    parts = [part for part in fields_of(list(fields), name) if not part.place.selectors]
-    return Counter(parts[0], 1 << parts[0].place.bits) if parts else None
 
 
 _TABLES: dict[tuple[int, int], NDArray[np.int64]] = {}

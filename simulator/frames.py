@@ -28,7 +28,6 @@ COUNTER = "AliveCounter"
 NETWORK = "NM_"  # network management: the first on a bus that wakes up
 WAKE_FRAMES, WAKE_CYCLE_US = 10, 20_000.0  # of network management, before anything else is sent (AUTOSAR NM: immediate transmissions)
 WAKE_S = 0.2
-EVENT_DELAY_US = 3_000.0  # at most, from the change to its message
 SENSORS, BUS = 0, 1  # purposes of random numbers
 
 

@@ -20,7 +20,6 @@ __all__ = ["BOARDING_S", "Journeys", "Phase"]
 DAY_S = 86_400.0
 BOARDING_S = 5.0  # from key-on to ready
 AWAKE_S = 90.0  # the buses stay awake after key-off (network management's bus-off delay and after-run of the pumps)
-PLUG_S = 30.0  # after key-off
 LEGS = 8  # most drives of a day
 BREAK_S = 180.0  # shortest stay between two drives
 LOW_CHARGE = 0.14  # state of charge at which the driver turns off to a charging station

@@ -40,4 +40,3 @@ class CarParameters:
     radiator_w_k: float = 110.0  # coolant to air, at the reference flow and 4 m/s
     charger_w: float = 11e3  # on board, three phases of 16 A
     fast_charge_w: float = 150e3
-    reservoir_sleep_a: float = 0.025  # 12 V quiescent current of the sleeping car

@@ -105,10 +105,6 @@ class Scenario:
             found.append(Window(kind, begin, length, fault.signal, fault.message, dict(fault.parameters), number))
         return tuple(found)
 
-    def offline(self, time_s: float) -> bool:
-        """Whether an outage is at this instant. What lies in `coverage` is drawn by whoever sends."""
-        return any(seconds(begin) <= time_s < seconds(begin) + seconds(length) for begin, length in self.table.connectivity.outages)
-
 
 def scenario(name: str | Path) -> Scenario:
     """The scenario of this name, or of the TOML file at this path. Raises ScenarioError."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from simulator.months import Months, Stretch
     from simulator.scenario import Scenario
 
-MONTH_DRIVING_S, MONTH_CHARGING_S = 40 * 3600.0, 60 * 3600.0
+MONTH_DRIVING_S = 40 * 3600.0
 WEEKS = 24  # that count of a healthy car's year
 CARS, CARS_OF_MANY = 140, 8  # healthy ones that are simulated together; where hundreds of signals are judged at once
 MANY = 100

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 ASLEEP_S = 5.0  # without a frame for this long a bus is asleep
 
 # Classes of an error frame, in its identifier: <linux/can/error.h>
-CAN_ERR_CRTL, CAN_ERR_BUSOFF, CAN_ERR_RESTARTED = 0x04, 0x40, 0x100
+CAN_ERR_BUSOFF, CAN_ERR_RESTARTED = 0x40, 0x100
 
 log = logging.getLogger(__name__)
 
