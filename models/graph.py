@@ -37,6 +37,25 @@ class Graph:
         self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
         return output
 
+    def finish(self, name: str, inputs: dict[str, list[int]], outputs: dict[str, list[int]]) -> bytes:
+        """The bytes of model.onnx, checked; shapes by the names of what goes in and out, all doubles but `known`."""
+
+        def ends(shapes: dict[str, list[int]]) -> list[Any]:
+            return [
+                helper.make_tensor_value_info(one, TensorProto.BOOL if one == "known" else TensorProto.DOUBLE, shape)
+                for one, shape in shapes.items()
+            ]
+
+        model = helper.make_model(
+            helper.make_graph(self.nodes, name, ends(inputs), ends(outputs), self.constants),
+            producer_name=PRODUCER,
+            ir_version=IR_VERSION,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+        )
+        onnx.checker.check_model(model)
+        data: bytes = model.SerializeToString(deterministic=True)
+        return data
+
 
 def build(detector: Detector, knots: Knots, learning: Knots | None = None) -> bytes:
     """The bytes of model.onnx; the same for the same detector.
@@ -91,32 +110,9 @@ def build(detector: Detector, knots: Knots, learning: Knots | None = None) -> by
     graph.node("Cast", [inside], "known", to=TensorProto.BOOL)
 
     k = detector.inputs
-    model = helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            "cansight_detector",
-            [
-                helper.make_tensor_value_info(INPUT, TensorProto.DOUBLE, [detector.window, k]),
-                *([helper.make_tensor_value_info(BASELINE, TensorProto.DOUBLE, [k])] if detector.own else []),
-                *([helper.make_tensor_value_info(LEARNED, TensorProto.DOUBLE, [])] if detector.own else []),
-            ],
-            [
-                helper.make_tensor_value_info("score", TensorProto.DOUBLE, []),
-                helper.make_tensor_value_info("p_value", TensorProto.DOUBLE, []),
-                helper.make_tensor_value_info("contributions", TensorProto.DOUBLE, [k]),
-                helper.make_tensor_value_info("expected", TensorProto.DOUBLE, [k]),
-                helper.make_tensor_value_info("known", TensorProto.BOOL, []),
-                *([helper.make_tensor_value_info(OFFSET, TensorProto.DOUBLE, [k])] if detector.own else []),
-            ],
-            graph.constants,
-        ),
-        producer_name=PRODUCER,
-        ir_version=IR_VERSION,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-    )
-    onnx.checker.check_model(model)
-    data: bytes = model.SerializeToString(deterministic=True)
-    return data
+    inputs = {INPUT: [detector.window, k]} | ({BASELINE: [k], LEARNED: []} if detector.own else {})
+    outputs = {"score": [], "p_value": [], "contributions": [k], "expected": [k], "known": []} | ({OFFSET: [k]} if detector.own else {})
+    return graph.finish("cansight_detector", inputs, outputs)
 
 
 def _without_own(graph: Graph, detector: Detector, difference: str, point: str, to_inputs: str) -> str:

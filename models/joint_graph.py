@@ -8,10 +8,10 @@ onnxruntime copies rows at once and columns one number at a time.
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from models.calibrate import Knots
-from models.graph import IR_VERSION, OPSET, PRODUCER, Graph, p_value_nodes
+from models.graph import PRODUCER, Graph, p_value_nodes
 from models.joint import CLIP, JUDGES, STILL_SHARE, STILL_TINY, TESTS, Joint, JudgeName
 from models.runtime import INPUT
 
@@ -78,25 +78,8 @@ def build_joint(joint: Joint, knots: Knots) -> bytes:
     inside = node("Cast", [node("And", [over, under], "inside")], "inside_number", to=TensorProto.DOUBLE)
     node("Cast", [node("ReduceMin", [inside], "inside_all", keepdims=0)], "known", to=TensorProto.BOOL)
 
-    shapes: dict[str, list[int]] = {"score": [], "p_value": [], "contributions": [k], "expected": [k], "known": []}
-    model = helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            f"{NAME}_{joint.judge}",
-            [helper.make_tensor_value_info(INPUT, TensorProto.DOUBLE, [joint.window, k])],
-            [
-                helper.make_tensor_value_info(name, TensorProto.BOOL if name == "known" else TensorProto.DOUBLE, shape)
-                for name, shape in shapes.items()
-            ],
-            graph.constants,
-        ),
-        producer_name=PRODUCER,
-        ir_version=IR_VERSION,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-    )
-    onnx.checker.check_model(model)
-    data: bytes = model.SerializeToString(deterministic=True)
-    return data
+    outputs: dict[str, list[int]] = {"score": [], "p_value": [], "contributions": [k], "expected": [k], "known": []}
+    return graph.finish(f"{NAME}_{joint.judge}", {INPUT: [joint.window, k]}, outputs)
 
 
 def joint_of(model: bytes) -> Joint | None:
