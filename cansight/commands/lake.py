@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS = 40  # printed to a terminal
-WIDTH = 40
+WIDTH = 60
 
 DEFAULT = Path("cloud.toml")
 CONFIG = click.option(
@@ -148,7 +148,7 @@ def _write(table: "pa.Table", output: Path) -> None:
 
 def _print(table: "pa.Table") -> None:
     rows = [[_shown(value) for value in row.values()] for row in table.slice(0, ROWS).to_pylist()]
-    names = [name[:WIDTH] for name in table.column_names]
+    names = [_cut(name) for name in table.column_names]
     widths = [max([len(name), *(len(row[at]) for row in rows)]) for at, name in enumerate(names)]
     for line in [names, *rows]:
         click.echo("  ".join(f"{text:<{width}}" for text, width in zip(line, widths, strict=True)).rstrip())
@@ -161,4 +161,8 @@ def _shown(value: Any) -> str:
         return ""
     if hasattr(value, "isoformat"):
         return str(value.isoformat()).replace("+00:00", "Z")
-    return f"{value:g}"[:WIDTH] if isinstance(value, float) else str(value)[:WIDTH]
+    return f"{value:g}" if isinstance(value, float) else _cut(str(value))
+
+
+def _cut(words: str) -> str:
+    return words if len(words) <= WIDTH else words[: WIDTH - 1] + "…"

@@ -126,7 +126,6 @@ def show(api: Api, ticket_id: int, lang: str, as_json: bool) -> None:
     said = evidence["explanation"]
     for line in filter(None, (said["summary"], *said["signals"], said["rarity"], said["likeness"])):
         say(line)
-    click.echo()
     rows = [("EXPECTED", "SEEN", "UNIT", "SHARE", "SIGNAL")]
     for one in evidence["contributions"]:
         name = f"{one['words']} ({one['signal']})" if one["words"] else one["signal"]

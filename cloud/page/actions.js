@@ -25,7 +25,7 @@ export async function moveTickets(ids, to) {
   if (to === "scheduled" || to === "in workshop") {
     const detail = el("input", { class: "field", name: "detail", autocomplete: "off", maxlength: "500", placeholder: t("detailHint") });
     await ask({
-      title: t("moveTitle", { to: named("tabs", to), count: ids.length }),
+      title: t(to === "scheduled" ? "scheduleTitle" : "workshopTitle", { count: ids.length }),
       fields: [labelled(t("detail"), detail)],
       submit: t("save"),
       onsubmit: async ({ detail: words }) => {

@@ -13,6 +13,7 @@ export function ask({ title, fields, submit, look = "first", onsubmit, about = n
       el("div", { class: "actions" }, button(t("cancel"), () => dialog.close()), go));
     const dialog = el("dialog", { "aria-labelledby": "dialog-title" }, form);
     let result = null;
+    form.addEventListener("input", () => { trouble.textContent = ""; });
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       go.disabled = true;

@@ -122,6 +122,7 @@ export function askSilence(given, kind = "silence") {
       labelled(t("reason"), el("input", { class: "field", name: "reason", required: true, maxlength: "500", autocomplete: "off" })), codes, preview],
     submit: t("hideThem"),
     onsubmit: async (data) => {
+      preview.replaceChildren(); // what is refused is said once
       await send("POST", KINDS[kind], { ...body(data), reason: data.reason.trim() });
       toast(t("silenceMade"));
     },
