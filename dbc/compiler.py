@@ -26,6 +26,7 @@ __all__ = ["CompiledDbc", "DecodePlan", "compile_dbc", "load_compiled"]
 
 LOADER_VERSION = 3  # of what is repaired and how; part of the cache key
 
+UNWRITABLE = 73  # the compiler's exit code where its result cannot be written (sysexits.h: EX_CANTCREAT)
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
@@ -45,17 +46,19 @@ def compile_dbc(files: Sequence[str], sources: Mapping[int, Sequence[int]] | Non
 def load_compiled(files: Sequence[str], cache_folder: Path | None, sources: Mapping[int, Sequence[int]] | None = None) -> CompiledDbc:
     """As `compile_dbc`, from the cache where it has these contents; otherwise compiled in a subprocess and cached.
 
-    cache_folder: made when missing; None = no cache. A damaged cache entry is compiled anew.
+    cache_folder: made when missing; None = no cache, and so is one that cannot be written. A damaged cache entry is compiled anew.
     """
     arguments = [parse_file_argument(text) for text in files]
-    if cache_folder is None:
-        with tempfile.TemporaryDirectory(prefix="cansight-dbc-") as folder:
-            return _compile_in_subprocess(files, Path(folder) / "compiled.npz", sources)
-    entry = cache_folder / f"{_cache_key(arguments, sources)}.npz"
-    with contextlib.suppress(FileNotFoundError, ValueError):  # ValueError: damaged; the entry is replaced below
-        return parse(entry.read_bytes())
-    cache_folder.mkdir(parents=True, exist_ok=True)
-    return _compile_in_subprocess(files, entry, sources)
+    if cache_folder is not None:
+        entry = cache_folder / f"{_cache_key(arguments, sources)}.npz"
+        with contextlib.suppress(OSError, ValueError):  # not there, not readable, damaged: the entry is replaced below
+            return parse(entry.read_bytes())
+        with contextlib.suppress(OSError):  # a read-only home, a full disk: a cache is no reason to fail
+            cache_folder.mkdir(parents=True, exist_ok=True)
+            if os.access(cache_folder, os.W_OK | os.X_OK):
+                return _compile_in_subprocess(files, entry, sources)
+    with tempfile.TemporaryDirectory(prefix="cansight-dbc-") as folder:
+        return _compile_in_subprocess(files, Path(folder) / "compiled.npz", sources)
 
 
 def _cache_key(files: Sequence[DbcFile], sources: Mapping[int, Sequence[int]] | None) -> str:
@@ -88,6 +91,8 @@ def _compile_in_subprocess(files: Sequence[str], entry: Path, sources: Mapping[i
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, preexec_fn=_die_with_parent)
     if done.returncode == 0:
         return parse(entry.read_bytes())
+    if done.returncode == UNWRITABLE:
+        raise OSError(f"{entry}: cannot be written: {done.stderr.strip()}")
     try:
         fault = json.loads(done.stdout)
         raise DbcFileError(fault["file"], fault["reason"], fault["line"], fault["column"])
@@ -109,9 +114,17 @@ def main(arguments: Sequence[str]) -> int:
     except DbcFileError as error:
         print(json.dumps({"file": error.file, "reason": error.reason, "line": error.line, "column": error.column}))  # noqa: T201
         return error.exit_code
-    with tempfile.NamedTemporaryFile(dir=entry.parent, prefix=".compiling-", delete=False) as file:
-        file.write(data)  # a reader sees the whole entry or none
-    os.replace(file.name, entry)  # noqa: PTH105
+    partial: Path | None = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=entry.parent, prefix=".compiling-", delete=False) as file:
+            partial = Path(file.name)
+            file.write(data)  # a reader sees the whole entry or none
+        partial.replace(entry)
+    except OSError as error:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+        sys.stderr.write(error.strerror or str(error))
+        return UNWRITABLE
     return 0
 
 

@@ -14,7 +14,7 @@ from dbc.compiler import compile_dbc
 from dbc.schema import Schema
 from dbc.vehicles import DBC_FILES
 from simulator.drive_truth import Truth, truth
-from simulator.errors import ScenarioError
+from simulator.errors import ScenarioError, SimulatorError
 from simulator.fault_kinds import KINDS
 from simulator.film import Film, Reel, Track, most_telling
 from simulator.journeys import DAY_S, Phase
@@ -59,13 +59,17 @@ def pictures() -> tuple[str, ...]:
 
 
 def draw_gallery(folder: Path, names: tuple[str, ...] = (), suffix: str = ".png", progress: Callable[[str], None] | None = None) -> None:
-    """Draw these pictures, or all, into the folder. Raises ScenarioError for a name that none has, SimulatorError."""
+    """Draw these pictures, or all, into the folder, made when missing. Raises ScenarioError for a name that none has, SimulatorError."""
     from simulator.plot import check_plot_path, draw
 
     for name in names:
         if name not in pictures():
             raise ScenarioError(f"no picture {name!r}; there are: {', '.join(pictures())}")
     wanted = names or pictures()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SimulatorError(f"{folder}: cannot be made: {error.strerror or error}") from error
     check_plot_path(folder / f"picture{suffix}")
     for name, drive in DRIVES.items():
         if name in wanted:

@@ -66,9 +66,12 @@ def draw(film: Reel, path: Path) -> None:
     figure.align_ylabels(axes[:, 0])
     title = f"{truth.scenario}, seed {truth.seed}, vehicle {truth.vehicle}: {truth.words}"
     figure.suptitle("\n".join(textwrap.wrap(title, TITLE_LETTERS)), fontsize=11)
+    kind, partial = path.suffix.lower(), path.with_name(f".{path.name}.partial")
     try:
-        figure.savefig(path, metadata={"Software": None} if path.suffix.lower() == ".png" else None)
+        figure.savefig(partial, format=kind[1:], metadata={"Software": None} if kind == ".png" else None)
+        partial.replace(path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise SimulatorError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         plt.close(figure)

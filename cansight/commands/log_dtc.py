@@ -128,7 +128,8 @@ def _print(path: str, collected: _Collected) -> None:
             f"{entry.channel} {entry.ecu:8} {entry.protocol:6} {entry.kind:17} {entry.code:20} since {utc(entry.first_ns)}{until}"
             f"{f' ({detail})' if detail else ''}"
         )
-    click.echo(f"{path}: {len(collected.entries)} codes; {len(collected.ecus)} ECUs report")
+    codes, ecus = len(collected.entries), len(collected.ecus)
+    click.echo(f"{path}: {codes} {'code' if codes == 1 else 'codes'}; {ecus} {'ECU reports' if ecus == 1 else 'ECUs report'}")
 
 
 def _as_json(entry: Entry) -> dict[str, Any]:

@@ -8,12 +8,15 @@ from pathlib import Path
 LOOK_BLOCKS = 25
 
 
-def compiled_cache() -> Path:
-    """Of compiled DBC files."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cansight" / "dbc"
+def compiled_cache() -> Path | None:
+    """Of compiled DBC files; None for a user without a home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cansight" / "dbc"
+    except RuntimeError:  # Path.home() knows none: a container's user that has no name
+        return None
 
 
-def placed(dbc_files: Sequence[str], log: str, cache: Path) -> list[str]:
+def placed(dbc_files: Sequence[str], log: str, cache: Path | None) -> list[str]:
     """The files, each with its channel: that of the log that has most frames they describe.
 
     A pipe cannot be looked into beforehand: there it is the default, can0.

@@ -165,6 +165,10 @@ def train(
     from models.train import train as train_on
     from models.train_following import suits
 
+    if report is not None:
+        from models.report.page import check
+
+        check(report)
     told = _persistence(persistence) if persistence is not None else None
     if window > average and not context:
         raise UsageError(f"--window {window}: is how far it looks back on the context signals; name them with --context")

@@ -170,7 +170,9 @@ def evaluate(
     witness = None
     if report is not None:
         from models.report.evaluation import Witness
+        from models.report.page import check
 
+        check(report)
         witness = Witness(pack.manifest.fault_code)
     result = run(request, _progress(len(found)), witness.see if witness is not None else None)
     if report is not None and witness is not None:

@@ -281,7 +281,13 @@ def _forget(write: "Callable[[FrameBlock], None]") -> None:
 
 
 def _write(path: Path, text: str) -> None:
+    """A file whole or not at all; a pipe as it is."""
+    partial = path if path.exists() and not path.is_file() else path.with_name(f".{path.name}.partial")
     try:
-        path.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
+        if partial != path:
+            partial.replace(path)
     except OSError as error:
+        if partial != path:
+            partial.unlink(missing_ok=True)
         raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -20,8 +20,4 @@ def gallery(names: tuple[str, ...], folder: Path | None, kind: str) -> None:
             raise UsageError("-o: is missing; expected the folder of the pictures")
         click.echo("\n".join(pictures()))
         return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"-o {folder}: cannot be made: {error.strerror or error}") from error
     draw_gallery(folder, names, f".{kind}", lambda name: click.echo(f"{folder / name}.{kind}"))

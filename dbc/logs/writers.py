@@ -44,13 +44,16 @@ class LogWriter:
         try:
             self._format = SUFFIXES[self.path.suffix.lower()](self._temporary)
         except OSError as error:
-            raise LogFormatError(str(self.path), f"cannot be written: {error.strerror or error}") from error
+            raise self._unwritable(error) from error
         return self
 
     def write(self, block: FrameBlock) -> None:
         assert self._format is not None
         if len(block):
-            self._format.write(block)
+            try:
+                self._format.write(block)
+            except OSError as error:
+                raise self._unwritable(error) from error
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         assert self._format is not None
@@ -59,9 +62,12 @@ class LogWriter:
             if kind is None:
                 self._temporary.replace(self.path)
         except OSError as fault:
-            raise LogFormatError(str(self.path), f"cannot be written: {fault.strerror or fault}") from fault
+            raise self._unwritable(fault) from fault
         finally:
             self._temporary.unlink(missing_ok=True)
+
+    def _unwritable(self, error: OSError) -> LogFormatError:
+        return LogFormatError(str(self.path), f"cannot be written: {error.strerror or error}")
 
 
 def open_log_writer(path: Path) -> LogWriter:
@@ -180,6 +186,7 @@ class _Mf4:
     def __init__(self, path: Path) -> None:
         import asammdf
 
+        path.open("wb").close()  # asammdf writes at the end, and makes folders that are not there
         self._path, self._asammdf = path, asammdf
         self._mdf: Any = asammdf.MDF(version="4.10")
         self._start_ns: int | None = None

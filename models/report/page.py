@@ -8,6 +8,7 @@ import html
 import importlib.util
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from models.errors import ModelsError
 from models.explanation import Language
 
-__all__ = ["Chart", "Section", "Table", "Tiles", "axis", "logarithmic", "page", "write"]
+__all__ = ["Chart", "Section", "Table", "Tiles", "axis", "check", "logarithmic", "page", "write"]
 
 STYLE = """
 :root { color-scheme: light dark; --page: #f3f5f8; --surface: #ffffff; --ink: #17212b; --muted: #566372; --line: #d5dce4; --grid: #e7ebf0;
@@ -140,11 +141,21 @@ def page(title: str, lead: str, sections: Sequence[Section], language: Language 
     )
 
 
+def check(path: Path) -> None:
+    """Raises ModelsError where a report cannot be written: before the hours that it is about."""
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        reason = "the folder is not writable" if path.parent.is_dir() else f"there is no folder {path.parent}"
+        raise ModelsError(f"{path}: cannot be written: {reason}")
+
+
 def write(path: Path, text: str) -> None:
-    """Write the report. Raises ModelsError."""
+    """Write the report, whole or not at all. Raises ModelsError."""
+    partial = path.with_name(f".{path.name}.partial")
     try:
-        path.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise ModelsError(f"{path}: cannot be written: {error.strerror}") from error
 
 
