@@ -14,7 +14,7 @@ from edge.detector import CONTRIBUTIONS, NS_PER_MS, Detector
 from edge.shadow import Outcome, Trial, judge
 from edge.surroundings import ChangeWatch
 from models.errors import ModelsError, ScoreError
-from models.pack import Pack
+from models.pack import MANIFEST, MODEL, SIGNATURE, Pack
 from wire.messages import FindingMessage
 
 __all__ = ["CONTRIBUTIONS", "Detector", "Detectors", "Slot", "holds_packs", "packs_of"]
@@ -157,8 +157,11 @@ def packs_of(path: str | Path) -> list[Path]:
 
 
 def holds_packs(folder: Path) -> bool:
-    """Whether a folder is one of packs: of folders alone."""
+    """Whether a folder is one of packs: folders, with a README beside them perhaps, and no file of a pack. An empty one is."""
     try:
-        return all(entry.is_dir() for entry in folder.iterdir())
+        entries = list(folder.iterdir())
     except OSError:  # not there, or no folder: what loads it says so
         return False
+    if any(entry.name in (MODEL, MANIFEST, SIGNATURE) for entry in entries):
+        return False
+    return not entries or any(entry.is_dir() for entry in entries)

@@ -198,6 +198,7 @@ def test_a_folder_of_packs_is_all_of_them(trained: Path, key: Ed25519PrivateKey,
     assert Detectors.load([str(tmp_path / "packs")], key.public_key(), schema()).refused == []
     shutil.copytree(trained, tmp_path / "packs" / "loop")
     (tmp_path / "packs" / "torn").mkdir()
+    (tmp_path / "packs" / "README.md").write_text("What these are.")
     detectors = Detectors.load([str(tmp_path / "packs")], key.public_key(), schema())
     assert detectors.pack_ids == ("loop",)
     assert len(detectors.refused) == 1
