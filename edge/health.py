@@ -1,4 +1,4 @@
-"""What the agent says of itself: status.json, and the ledger of ticks that latency is measured with."""
+"""What the agent says of itself: status.json, whether it is alive and ready, and the ledger of ticks that latency is measured with."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ import msgspec
 
 from edge.errors import ConfigError
 from edge.files import replace_file
-from edge.sources.channel import ChannelStatus
+from edge.sources.channel import ChannelStatus, State
 
 STATUS_FILE = "status.json"
 NS_PER_MS = 1_000_000
@@ -153,3 +153,13 @@ class Ledger:
         if self._file is not None:
             while len(self._waiting) > but:
                 self._file.write(self._waiting.popleft())
+
+
+def troubles(status: Status, silent_s: float, patience_s: float) -> tuple[list[str], list[str]]:
+    """What keeps the agent from being alive, and from being ready. silent_s: since its loop last came round."""
+    dead = [f"the loop has not come round for {silent_s:.0f} s"] if silent_s > patience_s else []
+    unready = list(dead)
+    if not status.connected:
+        unready.append("the broker is away; batches stay in the outbox")
+    unready += [f"{name}: {said.state}" for name, said in status.channels.items() if said.state in (State.DOWN, State.BUS_OFF)]
+    return dead, unready

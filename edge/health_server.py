@@ -11,8 +11,7 @@ from typing import Any, Self
 import msgspec
 
 from edge.errors import ConfigError
-from edge.health import Status
-from edge.metrics import CONTENT_TYPE, exposition, troubles
+from edge.health import Status, troubles
 
 PATIENCE_S = 10.0  # the loop comes round ten times a second; a slow flash may hold it for some seconds
 CONNECTION_S = 2.0  # one connection at a time, so none may stay
@@ -57,6 +56,8 @@ class HealthServer:
     def answer(self, path: str) -> tuple[int, str, bytes]:
         """Status code, content type and body."""
         if path == "/metrics":
+            from edge.metrics import CONTENT_TYPE, exposition  # 3 MB that an agent without an address to listen on does without
+
             return 200, CONTENT_TYPE, exposition(self._status)
         dead, unready = troubles(self._status, time.monotonic() - self._beat_s, PATIENCE_S)
         if path not in ("/healthz", "/readyz"):

@@ -1,4 +1,4 @@
-"""The agent's status as Prometheus metrics, and whether it is alive and ready. Pure: what is said follows from the status alone."""
+"""The agent's status as Prometheus metrics. Pure: what is said follows from the status alone."""
 
 from collections.abc import Iterator
 
@@ -76,13 +76,3 @@ class StatusMetrics(Collector):
 def exposition(status: Status) -> bytes:
     """Prometheus' text format, version 0.0.4."""
     return generate_latest(StatusMetrics(status))
-
-
-def troubles(status: Status, silent_s: float, patience_s: float) -> tuple[list[str], list[str]]:
-    """What keeps the agent from being alive, and from being ready. silent_s: since its loop last came round."""
-    dead = [f"the loop has not come round for {silent_s:.0f} s"] if silent_s > patience_s else []
-    unready = list(dead)
-    if not status.connected:
-        unready.append("the broker is away; batches stay in the outbox")
-    unready += [f"{name}: {said.state}" for name, said in status.channels.items() if said.state in (State.DOWN, State.BUS_OFF)]
-    return dead, unready

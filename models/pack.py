@@ -11,6 +11,7 @@ import hashlib
 import os
 import stat
 import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,13 @@ class Pack:
 
     folder: Path
     manifest: Manifest
-    model: bytes
+    packed: bytes
+    """The model, deflated: a vehicle keeps it for the rare tick that has to be explained, and it is mostly zeros."""
+
+    @property
+    def model(self) -> bytes:
+        """The bytes of model.onnx; made anew each time."""
+        return zlib.decompress(self.packed)
 
     @classmethod
     def load(cls, folder: str | Path, trusted: Ed25519PublicKey | None = None) -> "Pack":
@@ -81,7 +88,7 @@ class Pack:
             wanted = manifest.model.sha256
             raise PackError(f"{MODEL} is not the file of the manifest: SHA-256 {found[:16]}…, expected {wanted[:16]}…; get the pack again")
         check_operators(model)
-        return cls(folder, manifest, model)
+        return cls(folder, manifest, zlib.compress(model, 1))
 
     def columns(self, schema: Schema) -> NDArray[np.int64]:
         """Where the pack's inputs are among the schema's signals, and the network's figures behind them (`dbc.sampler.Snapshot.inputs`):

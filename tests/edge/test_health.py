@@ -13,10 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import servers
 from edge.errors import ConfigError
-from edge.health import STATUS_FILE, Status, StatusFile
+from edge.health import STATUS_FILE, Status, StatusFile, troubles
 from edge.health_server import HealthServer
 from edge.heartbeat import heartbeat
-from edge.metrics import exposition, troubles
+from edge.metrics import exposition
 from edge.sources.channel import ChannelStatus, State
 from wire.messages import Kind, StatusMessage, encode_message
 
