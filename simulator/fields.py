@@ -12,7 +12,7 @@ from dbc.plan import CompiledDbc
 from dbc.schema import Kind, Schema
 from dbc.validity import not_available_above
 
-__all__ = ["Field", "Place", "fields_of", "message_fields"]
+__all__ = ["Field", "Place", "message_fields"]
 
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint64]
@@ -158,11 +158,6 @@ def message_fields(compiled: CompiledDbc, encoder: MessageEncoder) -> list[Field
             )
         )
     return fields
-
-
-def fields_of(fields: list[Field], name: str) -> list[Field]:
-    """Those of one signal; name: with or without "Message." before it."""
-    return [field for field in fields if name in (field.name, field.name.rpartition(".")[2])]
 
 
 def _place(encoder: MessageEncoder, row: int) -> Place:

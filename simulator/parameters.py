@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simulator.state import CELLS, SENSORS
+from simulator.state import CELLS
 
-__all__ = ["CELLS", "KELVIN", "TEMPERATURE_SENSORS", "CarParameters"]
+__all__ = ["CELLS", "KELVIN", "CarParameters"]
 
-TEMPERATURE_SENSORS = SENSORS
 KELVIN = 273.15
 
 
