@@ -70,7 +70,7 @@ def filled_flags(flags: NDArray[np.uint8] | None, length: NDArray[np.integer]) -
 
 
 def stated_flags(flags: NDArray[np.uint8], length: NDArray[np.integer]) -> NDArray[np.uint8] | None:
-    """The flags as a block carries them: None where they say no more than the lengths do."""
+    """The flags (n,) of frames of these lengths (n,), bytes, as a block carries them: None where they say no more than the lengths do."""
     filled = filled_flags(flags, length)
     return None if np.array_equal(filled, filled_flags(None, length)) else filled
 

@@ -69,6 +69,7 @@ def is_monstrous(text: str) -> bool:
 
 
 def is_word(text: str) -> bool:
+    """Whether it may be the name of a message or signal: a C identifier, and no keyword of the format."""
     return WORD.fullmatch(text) is not None and text not in KEYWORDS
 
 
@@ -89,6 +90,7 @@ def leading_zero(number: str) -> str:
 
 
 def excerpt(text: str, width: int = 60) -> str:
+    """On one line of at most `width` characters, for a report."""
     words = " ".join(text.split())
     return words if len(words) <= width else words[: width - 1] + "…"
 

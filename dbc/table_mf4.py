@@ -49,6 +49,8 @@ class _Mf4:
 
 
 class LongMf4(_Mf4):
+    """A channel group for each signal, with its own time stamps."""
+
     def __init__(self, path: Path, schema: Schema) -> None:
         super().__init__(path, schema)
         self._group: dict[int, int] = {}
@@ -66,6 +68,8 @@ class LongMf4(_Mf4):
 
 
 class WideMf4(_Mf4):
+    """One channel group for all signals."""
+
     def __init__(self, path: Path, schema: Schema) -> None:
         super().__init__(path, schema)
         self._group: int | None = None

@@ -42,6 +42,8 @@ class LongRows:
 
 @dataclass(frozen=True, slots=True)
 class WideRows:
+    """t rows of a wide table of n signals."""
+
     timestamp: NDArray[np.float64]  # (t,) the end of the row's period
     value: NDArray[np.float64]  # (t, n) NaN where not valid
 
@@ -103,6 +105,7 @@ def join_long(parts: list[LongRows]) -> LongRows:
 
 
 def join_wide(parts: list[WideRows]) -> WideRows:
+    """One after the other."""
     return WideRows(np.concatenate([part.timestamp for part in parts]), np.concatenate([part.value for part in parts]))
 
 

@@ -11,6 +11,7 @@ from wire.receipts import TAG_BYTES, Status
 
 
 def encode_record(record: Record) -> bytes:
+    """The bytes that the segment log keeps of it; `decode_record` reads them."""
     tags = b"".join(record.sealed.tags[status] for status in Status)
     consent_class = record.consent_class.encode()
     return tags + bytes((len(consent_class),)) + consent_class + record.sealed.data

@@ -72,7 +72,7 @@ class _Class:
         return self.settled < len(SETTLING_TICKS) and self.ticks >= SETTLING_TICKS[self.settled] and not self.tick_ms
 
     def baseline(self, tick_ms: int, raw: NDArray[np.int64], reason: NDArray[np.uint8]) -> Rows | None:
-        """This tick, with what the last minute lets expect; None without columns."""
+        """This tick of raw (n,) and reason (n,), with what the last minute lets expect; None without columns."""
         if not len(self.columns):
             return None
         tick = Rows(np.array([tick_ms], dtype=np.int64), raw[np.newaxis], reason[np.newaxis])

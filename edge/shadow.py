@@ -14,6 +14,8 @@ ALONE_TICKS = 600
 
 
 class Outcome(Enum):
+    """How a trial stands."""
+
     GOES_ON = auto()
     PROMOTED = auto()
     REVERTED = auto()

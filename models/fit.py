@@ -331,7 +331,7 @@ def _within(
 
 
 def rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`values` to DIGITS significant digits."""
+    """`values`, of any shape, to DIGITS significant digits."""
     return np.array([float(f"{value:.{DIGITS - 1}e}") for value in values.ravel()], np.float64).reshape(values.shape)
 
 

@@ -67,4 +67,5 @@ _PLACE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (?:/\S+:\d+ .*?\) )?")
 
 
 def one_line(error: Exception) -> str:
+    """What onnxruntime says, without the place in its source, 300 characters at most."""
     return _PLACE.sub("", " ".join(str(error).split()))[:300]

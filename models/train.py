@@ -240,6 +240,7 @@ def _check_gains(usable: Table, fitted: Sequence[Drive], gains: set[int], option
 
 
 def check_size(table: Table) -> None:
+    """Raises TrainingDataError for a drive of fewer than LEAST_TICKS ticks."""
     for drive in table.drives:
         if (ticks := len(drive.tick_ms)) < LEAST_TICKS:
             one_or_more = "1 tick" if ticks == 1 else f"{ticks} ticks"
@@ -277,6 +278,7 @@ def split_recording(drive: Drive, block: int) -> tuple[list[Drive], list[Drive]]
 
 
 def signals_of(usable: Table, fitted: Sequence[Drive], context: set[int]) -> list[SignalSpec]:
+    """The manifest's: role and trained range of each column, in its unit."""
     values = np.concatenate([drive.values for drive in fitted])
     low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
     return [
@@ -302,6 +304,7 @@ def evaluation_of(scores: NDArray[np.float64], explained: Mapping[str, float] | 
 
 
 def figure(value: float | np.floating) -> float:
+    """As a manifest has it: to as many significant digits as the graph's constants."""
     return float(rounded(np.array([float(value)]))[0])
 
 
@@ -314,6 +317,7 @@ def _check_agreement(pack: Pack, detector: Detector, drive: Drive, calibrated: C
 
 
 def check_equal(pack: Pack, drive: Drive, scored: Scored, knots: Knots, baseline: NDArray[np.float64] | None) -> None:
+    """The written pack over the drive's first 300 ticks, with this baseline (m,). Raises TrainingFailed where it says otherwise."""
     # A healthy score stands beside itself among the knots, and the last digits decide on which side.
     least, most = (p_value(knots, scored.score * (1 + side * SIDE)) for side in (1, -1))
     runtime = PackRuntime(pack)

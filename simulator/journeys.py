@@ -33,6 +33,8 @@ NEVER = np.inf
 
 
 class Phase(IntEnum):
+    """What a car is doing."""
+
     ASLEEP = 0
     BOARDING = 1
     DRIVING = 2

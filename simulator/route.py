@@ -19,6 +19,8 @@ LENGTH, LIMIT, GRADIENT, CURVATURE, STOP_S, LEAD, KIND, PACE = range(8)
 
 
 class RoadClass(IntEnum):
+    """Of a segment: row KIND of `Road.segments`."""
+
     URBAN = 0
     RURAL = 1
     MOTORWAY = 2

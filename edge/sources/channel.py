@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 
 class State(StrEnum):
+    """Of a bus, as `status.json` says it."""
+
     AWAKE = "awake"
     ASLEEP = "asleep"
     BUS_OFF = "bus-off"  # the controller has left the bus after too many errors

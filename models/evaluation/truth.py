@@ -92,7 +92,7 @@ def read_truth(path: Path) -> list[Event]:
 
 
 def labelled_events(source: str, column: str, tick_ms: NDArray[np.int64], label: NDArray[np.float64]) -> list[Event]:
-    """Runs of labels that are not 0. Raises TrainingDataError where a row has none."""
+    """Runs of labels (n,) that are not 0; tick_ms: (n,). Raises TrainingDataError where a row has none."""
     if not np.isfinite(label).all():
         row = int(np.flatnonzero(~np.isfinite(label))[0]) + 1
         raise TrainingDataError(f"{source}: row {row} has no label in column {column!r}; expected 0 (healthy) or 1 (faulty)")

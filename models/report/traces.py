@@ -30,7 +30,7 @@ class Trace:
 
 
 def thinned(tick_ms: NDArray[np.int64], score: NDArray[np.float64], points: int = POINTS) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """At most `points` ticks: of each stretch the highest score, NaN where it has none. An excess is never thinned away."""
+    """At most `points` of ticks (n,): of each stretch the highest score, NaN where it has none. An excess is never thinned away."""
     size = -(-len(score) // points) if len(score) else 1
     full = -(-len(score) // size) * size
     padded = np.concatenate([np.where(np.isnan(score), -np.inf, score), np.full(full - len(score), -np.inf)]).reshape(-1, size)

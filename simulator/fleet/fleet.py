@@ -67,7 +67,7 @@ class _Storm:
 
 
 def probe_of(schema: Schema, columns: NDArray[np.intp]) -> int:
-    """The column whose values the ledger keeps: of the widest declared range, so that a wrong tick has another value."""
+    """Of the columns (m,), that whose values the ledger keeps: of the widest declared range, so that a wrong tick has another value."""
     span = (schema.maximum[columns] - schema.minimum[columns]) / np.abs(schema.scale[columns])
     return int(np.argmax(np.nan_to_num(span, nan=0.0, posinf=0.0)))
 
