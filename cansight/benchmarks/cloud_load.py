@@ -53,17 +53,13 @@ PATIENCE_S = 200.0
 INFLUXDB = """\
 cache-snapshot-memory-size = 268435456
 cache-max-memory-size = 4294967296
-compact-throughput = "6m"
-compact-throughput-burst = "6m"
 """
 GO = {
     "GOGC": "off",
     "GOMEMLIMIT": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 2 >> 20}MiB",
-    "GOMAXPROCS": str(2 * (os.cpu_count() or 1)),
 }
 """As docs/influxdb.md says for a large fleet: with 25 MB, the default, the server rewrites its cache every few seconds, and a third of its
-time goes to its garbage collector; so it collects when it has half of the machine's memory, not whenever its heap has doubled. With two
-threads a core what it collects and rewrites does not keep its writers waiting."""
+time goes to its garbage collector; so it collects when it has half of the machine's memory, not whenever its heap has doubled."""
 
 
 @dataclass(frozen=True)
