@@ -57,6 +57,7 @@ from wire.recipients import RecipientKey, load_recipient_keys
 
 GROUP = 512  # messages in one write of the landing log
 PACE_S = 0.045  # between two writes that are not full: each is an fdatasync, receipts and five threads' waking, whatever is in it
+BUSY, BUSY_PACES = 16, 3  # after a group of so many messages the next may wait for so many times as long
 HOUSEKEEPING_S = 60.0
 SELDOM_S = 120.0  # how long the lake keeps what it has taken in memory; after a kill it is taken again
 BEAT_S = 1.0
@@ -187,18 +188,19 @@ class Cloud:
 
     async def _aggregate(self) -> None:
         loop = asyncio.get_running_loop()
-        landed_s = 0.0
+        landed_s, last = 0.0, 0
         while True:
-            await self._arrived.wait()
-            pause_s = landed_s + PACE_S - loop.time()  # what comes after a silence waits for nothing
+            while not self._queue:
+                self._arrived.clear()
+                await self._arrived.wait()
+            pause_s = landed_s + PACE_S * (BUSY_PACES if last >= BUSY else 1) - loop.time()  # what comes after a silence waits for nothing
             if pause_s > 0 and len(self._queue) < GROUP and not self._stop.is_set():
                 await asyncio.sleep(pause_s)
             landed_s = loop.time()
-            self._arrived.clear()
-            while self._queue:
-                group = [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
-                # shielded: a group that is being written is also answered
-                await asyncio.shield(asyncio.ensure_future(self._land(group)))
+            group = [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
+            last = len(group)
+            # shielded: a group that is being written is also answered
+            await asyncio.shield(asyncio.ensure_future(self._land(group)))
 
     async def _land(self, group: list[Arrival]) -> None:
         loop = asyncio.get_running_loop()

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["HUNG_UP", "Mqtt5Session", "Session", "no_delay", "one_line"]
 
 HUNG_UP = "the broker hung up"
-READ_BYTES = 1 << 18
-READS = 64  # TLS records, of which a message is one, that are read in a row
-PACE_S = 0.01  # between two readings: under load one waking is for many messages; what comes after a silence waits for nothing
+READ_BYTES = 1 << 14  # a TLS record has no more
+READS = 256  # records, of which a message is one, that are read in a row
+PACE_S = 0.03  # between two readings: under load one waking is for many messages; what comes after a silence waits for nothing
 MAX_PACKET_BYTES = 4 << 20  # far beyond what a vehicle may send; a broker that announces more is not listened to
 GRANTED = (mqtt5.SubAckReasonCode.GRANTED_QOS_AT_MOST_ONCE, mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE)
 UNSUPPORTED_3 = b"\x20\x02\x00\x01"  # MQTT 3.1.1's answer to a version that it does not know

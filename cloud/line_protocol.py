@@ -40,7 +40,7 @@ def _texts(values: NDArray[np.float64]) -> list[str]:
 
 def escape_key(text: str) -> str:
     """A measurement, tag or field key, or a tag value; none may be empty."""
-    return text.translate(_KEY) or "_"
+    return text if text.isalnum() else text.translate(_KEY) or "_"
 
 
 def quote(text: str) -> str:

@@ -103,5 +103,8 @@ def _keys(batches: Sequence[TickRows]) -> list[tuple[str, str]]:
     """(day, vehicle) of the file's rows: what else is read for these is laid over it."""
     found: dict[str, set[int]] = defaultdict(set)
     for batch in batches:
-        found[batch.vehicle].update(tick // DAY_MS for tick in batch.tick_ms[[0, -1]].tolist())  # they ascend
-    return [(day_of(day * DAY_MS), vehicle) for vehicle, days in found.items() for day in sorted(days)]
+        days = found[batch.vehicle]
+        days.add(int(batch.tick_ms[0]) // DAY_MS)  # they ascend
+        days.add(int(batch.tick_ms[-1]) // DAY_MS)
+    names = {day: day_of(day * DAY_MS) for day in set().union(*found.values())}
+    return [(names[day], vehicle) for vehicle, days in found.items() for day in sorted(days)]
