@@ -124,7 +124,7 @@ class Cloud:
             group = share_group(parts.recipient_keys)
             self._inlet = Inlet(self.config.broker, lambda arrival: self._deliver(loop, arrival), group)
             tokens = stack.enter_context(Tokens(self.config.database_url))
-            self._quality = stack.enter_context(QualityTables(self.config.database_url, self.config.broker.replica))
+            self._quality = stack.enter_context(QualityTables(self.config.database_url))
             await self._serve(stack, store, tickets, tokens, parts)
             if isinstance(store, Downsampling) and self.config.store.influx.downsample:
                 self._windows = StaleWindows(database, store, _now_ms)
@@ -145,7 +145,8 @@ class Cloud:
             return SeldomSink("quality", [quality], SELDOM_S)
         from cloud.lake.sink import LakeSink
 
-        return SeldomSink("lake", [LakeSink(self.config.lake_folder, catalogues), quality], SELDOM_S)
+        # the lake last: what it is given twice it writes twice
+        return SeldomSink("lake", [quality, LakeSink(self.config.lake_folder, catalogues)], SELDOM_S)
 
     async def _work(self) -> None:
         """Run the tasks; when one fails, or at `stop`, drain and end all."""

@@ -129,7 +129,7 @@ def delete(config_file: Path, vehicle: str, since: object, until: object, yes: b
     if config.lake_folder.is_dir():
         for what, number in delete_from_lake(Folders(config.lake_folder), vehicle, from_ms, to_ms, now_ms).items():
             click.echo(f"lake, {what}: {number}")
-    with QualityTables(config.database_url, config.broker.replica) as tables:
+    with QualityTables(config.database_url) as tables:
         # a day that is in the period in part is told of no more than one that is
         click.echo(f"days of data quality: {tables.delete(vehicle, from_ms // DAY_MS, min(to_ms, now_ms) // DAY_MS)}")
 

@@ -1,4 +1,4 @@
-"""What is known of one vehicle's day (UTC). Pure: adding a batch twice changes nothing, and days of two replicas join to the same.
+"""What is known of one vehicle's day (UTC). Pure: adding a batch twice changes nothing, and the order in which they come does not matter.
 
 A day's ticks are a bit for each second; a stream's batches are runs of sequences with the seconds of their first and last tick. From
 these the figures come (cloud/quality/figures.py).
@@ -6,12 +6,12 @@ these the figures come (cloud/quality/figures.py).
 
 import math
 from bisect import bisect_right, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import zstandard
 
-__all__ = ["LATENCY_TOP_MS", "OK_MS", "SECONDS", "Day", "Dropped", "Run", "dump", "joined", "latency_ms", "load"]
+__all__ = ["LATENCY_TOP_MS", "OK_MS", "SECONDS", "Batch", "Day", "Dropped", "News", "Run", "closed", "dump", "latency_ms", "load"]
 
 SECONDS = 86_400
 ON_TIME_MS = 86_400_000  # a batch that came later than this after its last tick has failed
@@ -36,6 +36,33 @@ class Dropped(msgspec.Struct, array_like=True, frozen=True, order=True):
     first: int
     last: int
     reason: str
+
+
+class Batch(msgspec.Struct):
+    """What a batch says of one day. seconds: of its ticks, ascending, not empty; values, valid: how many it has.
+
+    starts: it is counted here; of one that goes over midnight the second part is not. twins: as `Day.twins`, of this batch.
+    """
+
+    stream: str
+    sequence: int
+    seconds: list[int]
+    received_ms: int
+    values: int
+    valid: int
+    starts: bool = True
+    twins: dict[str, tuple[int, int]] = {}
+
+
+class News(msgspec.Struct):
+    """What was received of a vehicle's day and is not in it yet.
+
+    others: (stream, sequence) of messages that are no ticks; states: (ms, state) of status messages other than "running".
+    """
+
+    batches: list[Batch] = []
+    others: list[tuple[str, int]] = []
+    states: list[tuple[int, str]] = []
 
 
 class Day(msgspec.Struct):
@@ -68,24 +95,21 @@ class Day(msgspec.Struct):
         at = bisect_right(runs, sequence, key=_first) - 1
         return at >= 0 and sequence <= runs[at].last
 
-    def add(
-        self,
-        stream: str,
-        sequence: int,
-        seconds: Sequence[int],
-        day_ms: int,
-        received_ms: int,
-        values: int,
-        valid: int,
-        starts: bool = True,
-    ) -> bool:
-        """A batch's ticks of this day: `seconds`, ascending, not empty. False where it was there.
+    def learn(self, news: News, day_ms: int) -> None:
+        """day_ms: this day's first ms, UTC."""
+        for batch in news.batches:
+            self.add(batch, day_ms)
+        for other in news.others:
+            self.note(*other)
+        if news.states:
+            self.states = sorted({*self.states, *news.states})
 
-        starts: the batch is counted here; of one that goes over midnight the second part is not.
-        """
-        if self.holds(stream, sequence):
+    def add(self, batch: Batch, day_ms: int) -> bool:
+        """A batch's ticks of this day. False where it was there."""
+        if self.holds(batch.stream, batch.sequence):
             return False
-        self._lay(stream, Run(sequence, sequence, seconds[0], seconds[-1]))
+        seconds, received_ms = batch.seconds, batch.received_ms
+        self._lay(batch.stream, Run(batch.sequence, batch.sequence, seconds[0], seconds[-1]))
         ticks, delays = self.ticks, self.delays
         for second in seconds:
             ticks[second >> 3] |= 1 << (second & 7)
@@ -96,17 +120,16 @@ class Day(msgspec.Struct):
                 at = 0 if delay_ms <= LATENCY_FIRST_MS else 1 + int(PER_OCTAVE * math.log2(delay_ms / LATENCY_FIRST_MS))
                 delays[at] = delays.get(at, 0) + 1
         last_ms = day_ms + 1000 * seconds[-1]
-        self.values += values
-        self.valid += valid
-        self.batches += starts
-        self.late += starts and received_ms - last_ms > ON_TIME_MS
+        self.values += batch.values
+        self.valid += batch.valid
+        self.batches += batch.starts
+        self.late += batch.starts and received_ms - last_ms > ON_TIME_MS
         self.ahead_ms = last_ms - received_ms if self.ahead_ms is None else max(self.ahead_ms, last_ms - received_ms)
+        for signal, (compared, off) in batch.twins.items():
+            counted = self.twins.setdefault(signal, [0, 0])
+            counted[0] += compared
+            counted[1] += off
         return True
-
-    def say(self, ms: int, state: str) -> None:
-        """A status message that says something else than "running"."""
-        if (ms, state) not in self.states:
-            self.states = sorted([*self.states, (ms, state)])
 
     def note(self, stream: str, sequence: int) -> None:
         """A message that is no ticks: its sequence is not missing."""
@@ -130,30 +153,7 @@ class Day(msgspec.Struct):
                 runs.append(run)
             return
         runs.insert(bisect_right(runs, run.first, key=_first), run)
-        self.streams[stream] = _closed(runs)
-
-
-def joined(days: Iterable[Day]) -> Day:
-    """Days that replicas counted apart as one. Each batch is counted by one of them."""
-    whole = Day()
-    for day in days:
-        whole.ticks = bytearray(a | b for a, b in zip(whole.ticks, day.ticks, strict=True))
-        for stream, runs in day.streams.items():
-            together = sorted([*whole.streams.get(stream, []), *(Run(*msgspec.structs.astuple(run)) for run in runs)], key=_first)
-            whole.streams[stream] = _closed(together)
-        for stream, sequences in day.others.items():
-            whole.others[stream] = sorted({*whole.others.get(stream, []), *sequences})
-        for name in ("batches", "late", "values", "valid", "backlog"):
-            setattr(whole, name, getattr(whole, name) + getattr(day, name))
-        for at, ticks in day.delays.items():
-            whole.delays[at] = whole.delays.get(at, 0) + ticks
-        whole.ahead_ms = max((one for one in (whole.ahead_ms, day.ahead_ms) if one is not None), default=None)
-        whole.states = sorted({*whole.states, *day.states})
-        whole.dropped = sorted({*whole.dropped, *day.dropped})
-        for signal, (ticks, off) in day.twins.items():
-            before = whole.twins.get(signal, [0, 0])
-            whole.twins[signal] = [before[0] + ticks, before[1] + off]
-    return whole
+        self.streams[stream] = closed(runs)
 
 
 def latency_ms(delays: dict[int, int], share: float) -> float | None:
@@ -186,7 +186,8 @@ def _follows(run: Run, following: Run) -> bool:
     return following.begin - run.end <= 1
 
 
-def _closed(runs: Sequence[Run]) -> list[Run]:
+def closed(runs: Sequence[Run]) -> list[Run]:
+    """Runs ordered by their first sequence, joined where nothing is missing between them. Changes the runs."""
     found: list[Run] = []
     for run in runs:
         if found and (_follows(found[-1], run) or run.first <= found[-1].last):

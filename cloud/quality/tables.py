@@ -1,15 +1,21 @@
-"""Where days are kept: one row for each vehicle, day and replica, the state that figures are made of, and a fleet's sums."""
+"""Where days are kept: one row for each vehicle and day, the state that figures are made of, and a fleet's sums.
 
-from collections.abc import Iterable, Mapping, Sequence
+Replicas share the rows. The broker gives a vehicle's batches to one or the other, so each alone would know of every second batch, and
+its days would be 20,000 runs of one batch each.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, func, select
+from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, MetaData, String, Table, bindparam, func, insert, select
 
-from cloud.quality.day import Day, dump, joined, load
-from cloud.quality.figures import Figures
-from cloud.tables import Tables, insert
+from cloud.lake.folders import DAY_MS
+from cloud.quality.day import Day, Dropped, News, dump, load
+from cloud.quality.figures import figures
+from cloud.tables import Tables
 
 __all__ = ["META", "FleetDay", "QualityTables"]
 
@@ -19,7 +25,6 @@ DAYS = Table(
     META,
     Column("vehicle", String, primary_key=True),
     Column("day", Integer, primary_key=True),  # since 1970, UTC
-    Column("replica", String, primary_key=True),
     Column("seen", Integer, nullable=False),
     Column("missing", Integer, nullable=False),
     Column("recorded", Integer, nullable=False),
@@ -29,6 +34,8 @@ DAYS = Table(
 )
 SUMS = ("seen", "missing", "recorded", "failed")
 MOST_NAMED = 500  # vehicles in one question
+TOGETHER = 200  # vehicles' days in one transaction
+BACK_DAYS = 8  # how long before a gap's message the stream may have been that it is about
 KNOWN_DAYS = 30  # a vehicle that has sent nothing for longer is not of the fleet any more
 
 
@@ -45,11 +52,10 @@ class FleetDay(msgspec.Struct, frozen=True):
 
 
 class QualityTables:
-    """`with QualityTables(url, replica)`. Calls block; they may come from several threads."""
+    """`with QualityTables(url)`. Calls block; they may come from several threads, and from several clouds."""
 
-    def __init__(self, url: str, replica: str = "") -> None:
+    def __init__(self, url: str) -> None:
         self._tables = Tables(url, "data quality")
-        self._replica = replica
 
     def __enter__(self) -> Self:
         self._tables.open(make_folder=True)
@@ -58,54 +64,47 @@ class QualityTables:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._tables.close()
 
-    def mine(self, vehicle: str, day: int) -> Day | None:
-        """What this replica counted."""
-        query = select(DAYS.c.state).where(DAYS.c.vehicle == vehicle, DAYS.c.day == day, DAYS.c.replica == self._replica)
-        with self._tables.reading() as db:
-            kept = db.execute(query).scalar()
-        return load(kept) if kept is not None else None
+    def learn(self, number: int, news: Mapping[str, News], now_ms: int) -> None:
+        """Lay what was received of vehicles over what is known of their day `number`. Where it raises, some of it may be there already:
+        that again changes nothing."""
 
-    def days_with(self, vehicle: str, stream: str, first: int, last: int) -> list[int]:
-        """Days first..last in which this replica had that stream of the vehicle."""
-        query = select(DAYS.c.day, DAYS.c.state).where(
-            DAYS.c.vehicle == vehicle, DAYS.c.day >= first, DAYS.c.day <= last, DAYS.c.replica == self._replica
-        )
-        with self._tables.reading() as db:
-            return [day for day, state in db.execute(query.order_by(DAYS.c.day)) if stream in load(state).streams]
+        def learn_of(vehicle: str, day: Day) -> None:
+            day.learn(news[vehicle], number * DAY_MS)
 
-    def keep(self, days: Mapping[tuple[str, int], tuple[Day, Figures]], now_ms: int) -> None:
-        """Write what this replica counted, in one transaction."""
-        rows = [
-            {"vehicle": vehicle, "day": number, "replica": self._replica, "written_ms": now_ms, "state": dump(day)}
-            | {name: getattr(told, name) for name in SUMS}
-            for (vehicle, number), (day, told) in days.items()
-        ]
-        if not rows:
-            return
-        with self._tables.writing() as db:
-            new = insert(db, DAYS)
-            again = {name: new.excluded[name] for name in (*SUMS, "written_ms", "state")}
-            db.execute(new.on_conflict_do_update(index_elements=["vehicle", "day", "replica"], set_=again), rows)
+        vehicles = sorted(news)
+        for at in range(0, len(vehicles), TOGETHER):
+            self._tables.write(partial(_change, number=number, vehicles=vehicles[at : at + TOGETHER], change=learn_of, now_ms=now_ms))
+
+    def drop(self, vehicle: str, arrived: int, dropped: Dropped, now_ms: int) -> None:
+        """A gap's message, which came on day `arrived`: to the day at which its stream was when what it lost was recorded."""
+        columns = (DAYS.c.day, DAYS.c.state)
+        near = select(*columns).where(DAYS.c.vehicle == vehicle, DAYS.c.day >= arrived - BACK_DAYS, DAYS.c.day <= arrived)
+
+        def drop_of(_: str, day: Day) -> None:
+            day.drop(dropped)
+
+        def work(db: Connection) -> None:
+            begun = {day: runs[0].first for day, state in db.execute(near) if (runs := load(state).streams.get(dropped.stream))}
+            before = [day for day, first in begun.items() if first < dropped.first]
+            _change(db, max(before, default=min(begun, default=arrived)), [vehicle], drop_of, now_ms)
+
+        self._tables.write(work)
 
     def of(self, vehicle: str, first: int, last: int) -> dict[int, Day]:
-        """A vehicle's days first..last, of all replicas together."""
+        """A vehicle's days first..last."""
         query = select(DAYS.c.day, DAYS.c.state).where(DAYS.c.vehicle == vehicle, DAYS.c.day >= first, DAYS.c.day <= last)
-        found: dict[int, list[Day]] = {}
         with self._tables.reading() as db:
-            for day, state in db.execute(query.order_by(DAYS.c.day)):
-                found.setdefault(day, []).append(load(state))
-        return {day: joined(parts) if len(parts) > 1 else parts[0] for day, parts in found.items()}
+            return {day: load(state) for day, state in db.execute(query.order_by(DAYS.c.day))}
 
     def completeness(self, vehicles: Sequence[str], day: int) -> dict[str, float]:
         """Of the ticks there should be, the share that is there, of those of the vehicles that sent some that day."""
-        columns = (DAYS.c.vehicle, *(DAYS.c[name] for name in SUMS))
-        found: dict[str, list[int]] = {}
+        columns = (DAYS.c.vehicle, DAYS.c.seen, DAYS.c.missing)
+        found: dict[str, float] = {}
         with self._tables.reading() as db:
             for at in range(0, len(vehicles), MOST_NAMED):  # by the primary key: a fleet's days are many
                 query = select(*columns).where(DAYS.c.vehicle.in_(vehicles[at : at + MOST_NAMED]), DAYS.c.day == day, DAYS.c.seen > 0)
-                for vehicle, *sums in db.execute(query):
-                    found[vehicle] = sums if vehicle not in found else _added(found[vehicle], sums)
-        return {vehicle: seen / (seen + missing) for vehicle, (seen, missing, *_) in found.items()}
+                found |= {vehicle: seen / (seen + missing) for vehicle, seen, missing in db.execute(query)}
+        return found
 
     def fleet(self, first: int, last: int) -> list[FleetDay]:
         """Each of the days first..last in which a vehicle sent something."""
@@ -114,9 +113,7 @@ class QualityTables:
         days: dict[int, dict[str, list[int]]] = {}
         with self._tables.reading() as db:
             for day, vehicle, *sums in db.execute(query):
-                of_day = days.setdefault(day, {})
-                # of two replicas each sees the other's ticks as missing
-                of_day[vehicle] = sums if vehicle not in of_day else _added(of_day[vehicle], sums)
+                days.setdefault(day, {})[vehicle] = sums
         return [_fleet_day(day, days) for day in sorted(days) if day >= first]
 
     def delete(self, vehicle: str, first: int, last: int) -> int:
@@ -128,10 +125,27 @@ class QualityTables:
         return number
 
 
-def _added(one: Sequence[int], other: Sequence[int]) -> list[int]:
-    seen = one[0] + other[0]
-    expected = max(one[0] + one[1], other[0] + other[1])
-    return [seen, max(0, expected - seen), one[2] + other[2], one[3] + other[3]]
+def _change(db: Connection, number: int, vehicles: Sequence[str], change: Callable[[str, Day], None], now_ms: int) -> None:
+    """Read the vehicles' days, change and write them. Of two that make a day the second fails, and is called again."""
+    where = (DAYS.c.day == number, DAYS.c.vehicle.in_(vehicles))
+    query = select(DAYS.c.vehicle, DAYS.c.state).where(*where).order_by(DAYS.c.vehicle).with_for_update()
+    kept = {row.vehicle: row.state for row in db.execute(query)}
+    start_ms = number * DAY_MS
+    new, changed = [], []
+    for vehicle in vehicles:
+        day = load(kept[vehicle]) if vehicle in kept else Day()
+        change(vehicle, day)
+        told = figures(day, start_ms, now_ms > start_ms + 2 * DAY_MS)
+        row = {name: getattr(told, name) for name in SUMS} | {"written_ms": now_ms, "state": dump(day)}
+        if vehicle in kept:
+            changed.append(row | {"its_vehicle": vehicle, "its_day": number})
+        else:
+            new.append(row | {"vehicle": vehicle, "day": number})
+    if changed:
+        this = (DAYS.c.vehicle == bindparam("its_vehicle"), DAYS.c.day == bindparam("its_day"))
+        db.execute(DAYS.update().where(*this), changed)
+    if new:
+        db.execute(insert(DAYS), new)
 
 
 def _fleet_day(day: int, days: Mapping[int, Mapping[str, Sequence[int]]]) -> FleetDay:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.events import VALID, TickRows
-from cloud.quality.day import Day
+from cloud.quality.day import Batch
 from cloud.quality.figures import TWIN_RULE
 from dbc.catalogue import Catalogue
 
@@ -26,12 +26,12 @@ class Twins:
         self._catalogues = catalogues
         self._groups: dict[tuple[bytes, bytes], list[_Group]] = {}
 
-    def compare(self, batches: Iterable[tuple[TickRows, Day]]) -> None:
-        """Count each into its day; only batches whose sequence says so, so that the same ones are compared when they come again."""
-        layouts: dict[tuple[bytes, bytes], list[tuple[TickRows, Day]]] = defaultdict(list)
-        for rows, day in batches:
+    def compare(self, batches: Iterable[tuple[TickRows, Batch]]) -> None:
+        """Note with each how its twins compare; only those whose sequence says so, the same ones when they come again."""
+        layouts: dict[tuple[bytes, bytes], list[tuple[TickRows, Batch]]] = defaultdict(list)
+        for rows, batch in batches:
             if rows.sequence % EVERY == 0:
-                layouts[rows.schema.schema_id, rows.columns.tobytes()].append((rows, day))
+                layouts[rows.schema.schema_id, rows.columns.tobytes()].append((rows, batch))
         for key, alike in layouts.items():
             groups = self._groups.get(key)
             if groups is None:
@@ -58,7 +58,7 @@ class Twins:
         return found
 
 
-def _count(batches: list[tuple[TickRows, Day]], places: NDArray[np.intp], floor: float) -> None:
+def _count(batches: list[tuple[TickRows, Batch]], places: NDArray[np.intp], floor: float) -> None:
     """Of one layout, one group of twins."""
     schema, columns = batches[0][0].schema, batches[0][0].columns[places]
     values = schema.physical(np.concatenate([rows.raw[:, places] for rows, _ in batches]), columns)
@@ -67,12 +67,11 @@ def _count(batches: list[tuple[TickRows, Day]], places: NDArray[np.intp], floor:
     ticks = np.array([len(rows.tick_ms) for rows, _ in batches])
     compared, bad = (np.add.reduceat(one, ticks.cumsum() - ticks, dtype=np.int64) for one in (judged, off))
     names = [schema.names[column] for column in columns.tolist()]
-    for (_, day), its_compared, its_bad in zip(batches, compared.tolist(), bad.tolist(), strict=True):
+    for (_, batch), its_compared, its_bad in zip(batches, compared.tolist(), bad.tolist(), strict=True):
         for name, seen, wrong in zip(names, its_compared, its_bad, strict=True):
             if seen:
-                counted = day.twins.setdefault(name, [0, 0])
-                counted[0] += seen
-                counted[1] += wrong
+                before = batch.twins.get(name, (0, 0))
+                batch.twins[name] = before[0] + seen, before[1] + wrong
 
 
 def far_apart(values: NDArray[np.float64], floor: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

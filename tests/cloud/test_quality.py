@@ -1,23 +1,33 @@
 """Data quality: the same figures however messages come, and each gap with its cause."""
 
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
+from alembic import command
+from alembic.config import Config
 from cloud_samples import VEHICLE, make_rows, make_schema
+from sqlalchemy import create_engine, text
 
 from cloud.api.backend import Backend
 from cloud.api.quality import DaysQuery, QualityRoutes
 from cloud.api.route import VehiclePath
+from cloud.errors import TablesUnusable
 from cloud.events import GapEvent, StatusEvent, TickRows
 from cloud.lake.folders import DAY_MS, day_of
-from cloud.quality.day import Day, Dropped, dump, joined, load
+from cloud.migrations import bring_up
+from cloud.quality.day import Batch, Day, Dropped, dump, load
 from cloud.quality.figures import Cause, figures
 from cloud.quality.sink import QualitySink
 from cloud.quality.tables import QualityTables
 from cloud.quality.twins import far_apart
+from cloud.tables import parsed
 from dbc.catalogue import Catalogue
 from wire.messages import Gap, StatusMessage
 
@@ -72,6 +82,15 @@ def tables(tmp_path: Path) -> Any:
         yield opened
 
 
+def day_of_one_cloud(events: list[Any]) -> Day:
+    """The day as one cloud would know it."""
+    with TemporaryDirectory() as folder, QualityTables(f"sqlite:///{folder}/a.db") as tables:
+        sink = sink_of(tables)
+        sink.take(events)
+        sink.flush()
+        return tables.of(VEHICLE, DAY, DAY)[DAY]
+
+
 def sink_of(tables: QualityTables) -> QualitySink:
     return QualitySink(tables, {}, lambda: START_MS + 4 * DAY_MS)
 
@@ -98,21 +117,68 @@ def test_a_days_figures_do_not_depend_on_how_its_messages_come(tables: QualityTa
     assert (fleet.vehicles, fleet.known, fleet.seen, fleet.missing, fleet.failed) == (1, 1, told.seen, told.missing, told.failed)
 
 
-def test_what_two_replicas_counted_joins_to_what_one_would_have(tables: QualityTables, tmp_path: Path) -> None:
-    sink_of(tables).take([])
-    whole, parts = sink_of(tables), []
-    whole.take(STORY)
-    whole.flush()
-    with QualityTables(f"sqlite:///{tmp_path / 'two.db'}", "a") as one, QualityTables(f"sqlite:///{tmp_path / 'two.db'}", "b") as two:
-        for opened, mine in ((one, STORY[::2]), (two, STORY[1::2])):
-            sink = sink_of(opened)
-            sink.take(mine)
-            sink.flush()
-        parts.append(two.of(VEHICLE, DAY, DAY)[DAY])
-    alone = tables.of(VEHICLE, DAY, DAY)[DAY]
-    told, expected = figures(parts[0], START_MS, over=True), figures(alone, START_MS, over=True)
-    assert [hole.cause for hole in told.holes] == [hole.cause for hole in expected.holes]
-    assert (told.seen, told.missing, told.recorded, told.failed) == (expected.seen, expected.missing, expected.recorded, expected.failed)
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_two_replicas_that_get_about_every_second_batch_count_into_one_day(make_tables: Callable[[str], str], kind: str) -> None:
+    """At the same time, and each some batches of the other's, too, as after a kill."""
+    whole = day_of_one_cloud(STORY)
+    url, draw = make_tables(kind), random.Random(7)
+    given = [draw.choice([(0,), (1,), (0, 1)]) for _ in STORY]
+    shares = [[event for event, to in zip(STORY, given, strict=True) if one in to] for one in range(2)]
+    with QualityTables(url) as one, QualityTables(url) as two, ThreadPoolExecutor(2) as threads:
+
+        def count(tables: QualityTables, events: list[Any]) -> None:
+            sink = sink_of(tables)
+            for at in range(0, len(events), 5):
+                sink.take(events[at : at + 5])
+                sink.flush()
+
+        list(threads.map(count, (one, two), shares))
+        day = one.of(VEHICLE, DAY, DAY)[DAY]
+    assert figures(day, START_MS, over=True) == figures(whole, START_MS, over=True)
+    assert day.streams == whole.streams
+    assert max(len(runs) for runs in day.streams.values()) == 4, "one for each hole, not one for each batch"
+
+
+def test_while_the_tables_are_away_a_bounded_number_of_batches_is_held_and_none_is_lost(tmp_path: Path) -> None:
+    tables = QualityTables(f"sqlite:///{tmp_path / 'a.db'}")
+    sink = QualitySink(tables, {}, lambda: START_MS, most=4)
+    batches = [rows(2 * n, sequence=n) for n in range(1, 9)]
+    sink.take(batches[:4])
+    for _ in range(3):
+        with pytest.raises(TablesUnusable):
+            sink.take(batches[4:])
+    with tables:
+        sink.take(batches[4:])
+        sink.flush()
+        assert tables.of(VEHICLE, DAY, DAY)[DAY].batches == 8
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_days_that_replicas_kept_apart_are_joined_by_init(make_tables: Callable[[str], str], kind: str) -> None:
+    url = make_tables(kind)
+    parts = [day_of_one_cloud(share) for share in (STORY[::2], STORY[1::2])]
+    columns = "vehicle, day, replica, seen, missing, recorded, failed, written_ms, state"
+    engine = create_engine(parsed(url))
+    with engine.begin() as db:
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parents[2] / "cloud" / "migrations"))
+        config.attributes["connection"] = db
+        command.upgrade(config, "0003")
+        for replica, day in zip("ab", parts, strict=True):
+            row = {"replica": replica, "ms": START_MS + 4 * DAY_MS, "state": dump(day)}
+            db.execute(text(f"INSERT INTO quality_days ({columns}) VALUES ('{VEHICLE}', {DAY}, :replica, 1, 2, 3, 4, :ms, :state)"), row)
+        row = {"state": dump(parts[0])}
+        db.execute(text(f"INSERT INTO quality_days ({columns}) VALUES ('alone', {DAY - 1}, '', 1, 2, 3, 4, 5, :state)"), row)
+    engine.dispose()
+    bring_up(url)
+    whole = day_of_one_cloud(STORY)
+    with QualityTables(url) as tables:
+        assert tables.of(VEHICLE, DAY, DAY)[DAY] == whole
+        told = figures(whole, START_MS, over=True)
+        before, fleet = tables.fleet(DAY - 1, DAY)
+        assert (fleet.seen, fleet.missing, fleet.recorded, fleet.failed) == (told.seen, told.missing, told.recorded, told.failed)
+        assert (before.seen, before.missing, before.recorded, before.failed) == (1, 2, 3, 4)
+        assert tables.of("alone", DAY - 1, DAY - 1)[DAY - 1] == parts[0]
 
 
 def test_a_batch_over_midnight_is_counted_once_and_its_ticks_on_both_days(tables: QualityTables) -> None:
@@ -125,10 +191,13 @@ def test_a_batch_over_midnight_is_counted_once_and_its_ticks_on_both_days(tables
 
 
 def test_a_day_is_kept_as_it_is() -> None:
-    day = Day()
-    day.add("aa", 1, [5, 6], START_MS, START_MS + 7000, 12, 11)
+    day, batch = Day(), Batch("aa", 1, [5, 6], START_MS + 7000, 12, 11, twins={"a": (2, 1)})
+    assert day.add(batch, START_MS)
     day.drop(Dropped("aa", 2, 3, "old"))
-    assert load(dump(day)) == day == joined([day, Day()])
+    kept = load(dump(day))
+    assert kept == day
+    assert not kept.add(batch, START_MS)
+    assert kept == day
 
 
 def test_a_sensor_that_is_more_than_two_percent_from_its_twins_is_named(tables: QualityTables) -> None:
