@@ -21,8 +21,6 @@ _KEY = str.maketrans({",": "\\,", "=": "\\=", " ": "\\ ", "\n": "\\ ", "\r": "\\
 _TEXT = str.maketrans({'"': '\\"', "\\": "\\\\", "\n": " ", "\r": " "})
 _REASONS = [(int(reason), reason.name.lower()) for reason in Reason]
 
-_NONE = "".join(f",{name}=0.0" for _, name in _REASONS if name != "valid")
-
 
 @dataclass(frozen=True)
 class _Layout:
@@ -55,8 +53,9 @@ class SignalLines:
         self._layouts: dict[tuple[bytes, bytes], _Layout] = {}
 
     def encode(self, rows: TickRows) -> list[str]:
-        """One line per bus and tick that has a value, then a `quality` line per bus and consent class: how many values had which reason, of
-        how many ticks, received how long after the last of them (not in a replayed log)."""
+        """One line per bus and tick that has a value, then a `quality` line per bus and consent class: of how many values how many were valid,
+        and how many had each other reason that there is; of how many ticks, received how long after the last of them (not in a replayed log).
+        """
         ticks = rows.tick_ms.tolist()
         if not ticks:
             return []
@@ -87,11 +86,13 @@ class SignalLines:
         tail = f"ticks={len(ticks)}.0{late} {ticks[-1]}"
         reason = rows.reason.take(layout.order, axis=1) if rows.reason.any() else None
         for bus, first, end in layout.buses:
+            values = (end - first) * len(ticks)
+            counted = f"values={values}.0"
             if reason is None:
-                counted = f"valid={(end - first) * len(ticks)}.0{_NONE}"
+                counted += f",valid={values}.0"
             else:
                 counts = np.bincount(reason[:, first:end].ravel(), minlength=len(_REASONS)).tolist()
-                counted = ",".join([f"{name}={counts[code]}.0" for code, name in _REASONS])
+                counted += "".join([f",{name}={counts[code]}.0" for code, name in _REASONS if counts[code] or not code])  # 0 is VALID
             lines.append(f"quality,{tags},bus={bus},class={escape_key(rows.consent_class)} {counted},{tail}")
         return lines
 

@@ -1,10 +1,10 @@
 // Data completeness of each vehicle and day of the last 7 days: valid values of all that the received ticks should have. What never came is in `gaps`.
 from(bucket: $bucket)
   |> range(start: -7d)
-  |> filter(fn: (r) => r._measurement == "quality" and r._field != "ticks" and r._field != "latency_ms")
-  |> map(fn: (r) => ({r with valid: if r._field == "valid" then r._value else 0.0}))
+  |> filter(fn: (r) => r._measurement == "quality" and (r._field == "valid" or r._field == "values"))
+  |> map(fn: (r) => ({r with valid: if r._field == "valid" then r._value else 0.0, all: if r._field == "values" then r._value else 0.0}))
   |> group(columns: ["vehicle"])
   |> window(every: 1d)
-  |> reduce(identity: {valid: 0.0, all: 0.0}, fn: (r, accumulator) => ({valid: accumulator.valid + r.valid, all: accumulator.all + r._value}))
+  |> reduce(identity: {valid: 0.0, all: 0.0}, fn: (r, accumulator) => ({valid: accumulator.valid + r.valid, all: accumulator.all + r.all}))
   |> map(fn: (r) => ({r with completeness: r.valid / r.all}))
   |> keep(columns: ["_start", "vehicle", "completeness"])

@@ -167,7 +167,10 @@ def test_every_valid_value_is_written_exactly_and_nothing_else(table: list[list[
         if measurement == "quality":
             assert float(fields.pop("ticks")) == len(table)
             assert float(fields.pop("latency_ms")) == rows.received_ms - rows.tick_ms[-1]
-            assert sum(map(float, fields.values())) == len(table) * sum(schema.channel == schema.channels.index(tags["bus"]))
+            values = len(table) * sum(schema.channel == schema.channels.index(tags["bus"]))
+            assert float(fields.pop("values")) == values
+            assert sum(map(float, fields.values())) == values
+            assert all(float(count) > 0 for name, count in fields.items() if name != "valid")
             continue
         assert tags == {"vehicle": VEHICLE, "model": "sample", "bus": tags["bus"]}
         for name, value in fields.items():
