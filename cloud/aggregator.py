@@ -6,6 +6,7 @@ nothing. No receipt is ever given for what does not authenticate: it would make 
 """
 
 import hashlib
+import itertools
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -32,12 +33,18 @@ REQUEST_EVERY_MS = 5_000  # how often one stream's announcement is asked for
 MAX_REQUESTS = 20_000  # streams that are remembered as asked for
 MAX_LATER_BYTES = 64 << 20  # of messages of a later version: they have no receipt, so the vehicle keeps them too
 FORGET_MS = 100 * 86_400_000  # an outbox keeps nothing for longer than 90 days, so no older stream sends again
+FORGET_EVERY_MS = 86_400_000  # it reads the whole table
+OPENED_AT_ONCE = 10_000  # messages of the landing log that are read again at the start
 
 log = logging.getLogger(__name__)
 
 
 class Swapped(FormatError):
     """One vehicle's message under another's name."""
+
+
+class Scattered(FormatError):
+    """Its stream has more sequences, or further apart, than one that counts them can have."""
 
 
 class Arrival(msgspec.Struct, frozen=True, eq=False):
@@ -86,6 +93,9 @@ class _Group:
     refused: list[tuple[str, Kept]] = field(default_factory=list)  # with their kind
     unknown: int = 0  # of streams whose announcement is not there
 
+    def refuse(self, arrival: Arrival, error: WireError) -> None:
+        self.refused.append((type(error).__name__, Kept(Source.REFUSED, arrival.received_ms, str(error), arrival.data)))
+
 
 @dataclass
 class Replayed:
@@ -114,39 +124,37 @@ class Aggregator:
         self._streams = streams
         self._landing = landing
         self._quarantine = quarantine
-        self._landed = Landed()
-        self._aside = Landed()  # sequences in quarantine
+        self._landed = Landed(database.landed)
         self._later: dict[bytes, int] = {}  # digest -> bytes of the messages of a later version that are kept
         self._later_bytes = 0  # of all of them
         self._asked: OrderedDict[bytes, int] = OrderedDict()
         self._new: dict[bytes, StoredStream] = {}  # announcements whose row is not durable yet
+        self._forgot_ms = -FORGET_EVERY_MS  # when streams were forgotten in the tables
         self.counts = Counts()
         self.heard_ms: dict[str, int] = {}  # when each vehicle was last heard, UTC ms
 
     def open(self) -> None:
-        """Rebuild what has landed: from the last save, and from the landing log after it."""
-        position, saved = self._database.load_landed()
-        self._landed = Landed(saved)
-        for _, _, data in self._landing.raw(position):
-            header = Header.unpack(data)
-            self._landed.add(header.stream, header.sequence)
+        """Rebuild what has landed: what was saved is looked up when it is asked for, what the landing log has after it is added."""
+        self._landed = Landed(self._database.landed)
+        records = self._landing.raw(self._database.checkpoint())
+        while some := [Header.unpack(data) for _, _, data in itertools.islice(records, OPENED_AT_ONCE)]:
+            self._landed.look_up(header.stream for header in some)
+            for header in some:
+                self._landed.add(header.stream, header.sequence)
         for item in self._quarantine.items():
-            if (known := item.header) is None:
+            if item.header is None:
                 self._note_later(_digest(item.data), len(item.data))
-            elif item.source is Source.ARRIVAL:
-                self._aside.add(known.stream, known.sequence)
 
     def save(self, now_ms: int) -> None:
         """Save what has landed, so that the next start need not read the whole log.
 
         Raises SQLAlchemy's errors; the next call then saves this too.
         """
-        changed = self._landed.take_changed()
-        try:
-            self._database.save_landed(self._landing.next, changed, now_ms, now_ms - FORGET_MS)
-        except BaseException:
-            self._landed.give_back(changed)
-            raise
+        forget = now_ms - self._forgot_ms >= FORGET_EVERY_MS
+        self._database.save_landed(self._landing.next, self._landed.unsaved(), now_ms, now_ms - FORGET_MS if forget else None)
+        self._landed.saved()
+        if forget:
+            self._forgot_ms = now_ms
 
     def take(self, arrivals: Sequence[Arrival]) -> list[tuple[str, bytes]]:
         """Judge, land and answer a group; returns (topic, payload) to publish. It is durable when this returns.
@@ -155,8 +163,10 @@ class Aggregator:
         may be given again.
         """
         group = _Group()
-        for arrival in arrivals:
-            self._judge(arrival, group)
+        named = [(arrival, header) for arrival in arrivals if (header := self._read_header(arrival, group)) is not None]
+        self._landed.look_up(header.stream for _, header in named)
+        for arrival, header in named:
+            self._judge(arrival, header, group)
         self._decode(group)
         try:
             self._commit(group)
@@ -189,6 +199,7 @@ class Aggregator:
                 done.still[str(error)] += 1
             except Exception as error:  # noqa: BLE001 - one message must not end the cloud at each of its starts
                 done.still[f"cannot be judged: {type(error).__name__}: {error}"] += 1
+        self._landed.look_up(opened.header.stream for opened, _ in group.landed)  # once they are on the disk nothing may fail
         try:
             self._commit(group)
         except BaseException:
@@ -241,22 +252,30 @@ class Aggregator:
         else:
             done.still["refused, or its stream is not known"] += 1
 
-    def _judge(self, arrival: Arrival, group: _Group) -> None:
+    def _read_header(self, arrival: Arrival, group: _Group) -> Header | None:
+        """None: whatever it is, it is not judged by its stream."""
         try:
             try:
                 header = Header.unpack(arrival.data)
             except Unsupported as error:
                 self._keep(arrival, str(error), group)
-                return
+                return None
             if arrival.topic != up(header.vehicle) and vehicle_of(arrival.topic) != header.vehicle:
                 raise Swapped(f"vehicle {header.vehicle} sent on another's topic")
+        except WireError as error:
+            group.refuse(arrival, error)
+            return None
+        return header
+
+    def _judge(self, arrival: Arrival, header: Header, group: _Group) -> None:
+        try:
             self._admit(arrival, header, group)
         except UnknownStream:
             group.unknown += 1
             if self._may_ask(header.stream, arrival.received_ms):
                 group.requests.append((header.vehicle, header.stream))
         except WireError as error:
-            group.refused.append((type(error).__name__, Kept(Source.REFUSED, arrival.received_ms, str(error), arrival.data)))
+            group.refuse(arrival, error)
 
     def _keep(self, arrival: Arrival, why: str, group: _Group) -> None:
         """A message of a later version is kept for a later program. Nothing in it can be checked, so there is no receipt."""
@@ -298,6 +317,8 @@ class Aggregator:
             self._new[header.stream] = stored
         if stream is None:
             raise UnknownStream(f"stream {header.stream.hex()}: no announcement is known")
+        if not self._landed.has_room(*key):
+            raise Scattered(f"vehicle {header.vehicle}: stream {header.stream.hex()} is too large, or its sequences are too far apart")
         try:
             group.unsealed.append(self._streams.unseal_of(stream, header, arrival.data, arrival.received_ms))
         except Unsupported as error:
@@ -339,7 +360,7 @@ class Aggregator:
             return group.seen[key]
         if key in self._landed:
             return Status.STORED
-        return Status.QUARANTINED if key in self._aside else None
+        return Status.QUARANTINED if self._quarantine.holds_arrival(*key) else None
 
     def _note_clock(self, opened: Opened, group: _Group) -> None:
         message = opened.message
@@ -364,8 +385,6 @@ class Aggregator:
         self._quarantine.put_all([*(kept for *_, kept in group.quarantined), *group.later.values()])
         for digest, kept in group.later.items():
             self._note_later(digest, len(kept.data))
-        for header, *_ in group.quarantined:
-            self._aside.add(header.stream, header.sequence)
         for opened, data in group.landed:
             self._landing.append(opened, data)
         self._landing.commit()

@@ -3,7 +3,6 @@
 A stream's content key is never in it: only the announcement, in which the key is wrapped for the recipients.
 """
 
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -324,30 +323,30 @@ class Database:
 
     # which sequences have landed
 
-    def load_landed(self) -> tuple[int, dict[bytes, list[tuple[int, int]]]]:
-        """The landing position up to which the saved sets are complete, and first and last of each run of sequences, by stream."""
+    def checkpoint(self) -> int:
+        """The landing position up to which the saved sets are complete."""
         with self._tables.reading() as connection:
-            position = connection.execute(select(CHECKPOINT.c.position).where(*self._my(CHECKPOINT))).scalar() or 0
-            rows = connection.execute(select(LANDED.c.stream, LANDED.c.ranges).where(*self._my(LANDED))).all()
-        return position, {row.stream: list(struct.iter_unpack("<II", row.ranges)) for row in rows}
+            return connection.execute(select(CHECKPOINT.c.position).where(*self._my(CHECKPOINT))).scalar() or 0
 
-    def save_landed(self, position: int, changed: Mapping[bytes, list[tuple[int, int]]], now_ms: int, forget_before_ms: int) -> None:
-        """Save the sets that changed and the position they are complete to; forget streams not heard of for longer."""
-        rows = [
-            {
-                "replica": self.replica,
-                "stream": stream,
-                "seen_ms": now_ms,
-                "ranges": b"".join(struct.pack("<II", first, last) for first, last in ranges),
-            }
-            for stream, ranges in changed.items()
-        ]
+    def landed(self, streams: Sequence[bytes]) -> dict[bytes, bytes]:
+        """By stream what was saved of it (`cloud.landed.Sequences.pack`), of those of which anything was; with one query."""
+        query = select(LANDED.c.stream, LANDED.c.ranges).where(*self._my(LANDED), LANDED.c.stream.in_(streams))
+        with self._tables.reading() as connection:
+            return {row.stream: row.ranges for row in connection.execute(query)}
+
+    def save_landed(self, position: int, changed: Mapping[bytes, bytes], now_ms: int, forget_before_ms: int | None = None) -> None:
+        """Save the sets that changed (as `landed` has them) and the position they are complete to.
+
+        Of streams that have not changed since `forget_before_ms` nothing is kept: that reads the table, 1.4 s for a million streams.
+        """
+        rows = [{"replica": self.replica, "stream": stream, "seen_ms": now_ms, "ranges": row} for stream, row in changed.items()]
         with self._tables.writing() as db:
             if rows:
                 new = insert(db, LANDED)
                 again = {"seen_ms": new.excluded.seen_ms, "ranges": new.excluded.ranges}
                 db.execute(new.on_conflict_do_update(index_elements=["replica", "stream"], set_=again), rows)
-            db.execute(LANDED.delete().where(*self._my(LANDED), LANDED.c.seen_ms < forget_before_ms))
+            if forget_before_ms is not None:
+                db.execute(LANDED.delete().where(*self._my(LANDED), LANDED.c.seen_ms < forget_before_ms))
             row = {"replica": self.replica, "position": position}
             db.execute(insert(db, CHECKPOINT, row).on_conflict_do_update(index_elements=["replica"], set_=row))
 

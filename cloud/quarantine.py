@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cloud.landed import Landed, Sequences
+from cloud.landed import Pairs, Sequences
 from wire.errors import FormatError
 from wire.header import Header
 from wire.segment_file import Scan, Segment, load
@@ -79,7 +79,7 @@ class Quarantine:
         self._log = SegmentLog(folder, segment_bytes=SEGMENT_BYTES, verify=False)
         self._lock = threading.Lock()
         self._done = Sequences()  # positions that hold nothing (any more)
-        self._held: dict[str, Landed] = {}  # group -> what is held
+        self._held: dict[str, Pairs] = {}  # group -> what is held
         self._reasons: Counter[str] = Counter()
         self.held = 0
 
@@ -112,7 +112,12 @@ class Quarantine:
     def holds(self, item: Kept) -> bool:
         """Whether the same message is held for the same kind of reason."""
         header = item.header
-        return header is not None and (header.stream, header.sequence) in self._held.get(item.group, Landed())
+        return header is not None and (header.stream, header.sequence) in self._held.get(item.group, Pairs())
+
+    def holds_arrival(self, stream: bytes, sequence: int) -> bool:
+        """Whether this message is held as an ARRIVAL. In the aggregator's thread, which alone puts those here."""
+        held = self._held.get(Source.ARRIVAL.name)
+        return held is not None and (stream, sequence) in held
 
     def put(self, item: Kept) -> None:
         """Keep one message durably. Raises SegmentLogError."""
@@ -175,7 +180,7 @@ class Quarantine:
         self.held += 1
         self._count(item, 1)
         if (header := item.header) is not None:
-            self._held.setdefault(item.group, Landed()).add(header.stream, header.sequence)
+            self._held.setdefault(item.group, Pairs()).add(header.stream, header.sequence)
 
     def _note(self, position: int, record: bytes) -> None:
         """A release releases its own record, too."""
@@ -183,9 +188,10 @@ class Quarantine:
             self._done.add(number)
 
     def _free(self) -> None:
-        for first, last in self._log.gaps:  # what was damaged is not held
-            self._done.add_run(first, last)
         oldest = self._done.first_missing(self._log.first)
+        for first, last in self._log.gaps:  # what was damaged is not held
+            if first <= oldest <= last:
+                oldest = self._done.first_missing(last + 1)
         if oldest >= self._log.synced:
             self._log.roll()
         self._log.drop_before(oldest)

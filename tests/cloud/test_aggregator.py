@@ -242,6 +242,33 @@ def test_what_could_not_be_saved_is_saved_the_next_time(tmp_path: Path, pki: Pat
         assert (place.aggregator.counts.duplicates, place.aggregator.counts.landed) == (1, 0)
 
 
+def test_a_repeat_of_a_stream_that_is_no_longer_in_memory_gets_the_same_receipt(
+    place: Place, vehicle: Vehicle, pki: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloud.landed.REMEMBERED", 0)
+    other = Vehicle(pki, vehicle.schema)
+    bad = vehicle.sealer.seal(Kind.ROWS, b"\x07nonsense")
+    sent = [vehicle.announcement, bad, vehicle.rows(range(2))]
+    first = receipts(place.give(*sent))
+    place.aggregator.save(place.now_ms)
+    place.give(other.announcement)
+    assert len(place.aggregator._landed) == 1, "the other's"
+    with place.database._tables.writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE landed RENAME TO elsewhere")
+    late = vehicle.rows(range(2, 4))
+    for message in (sent[2], late):
+        with pytest.raises(OperationalError):
+            place.give(message, other.finding(2))
+    with place.database._tables.writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO landed")
+    assert receipts(place.give(*sent)) == first
+    assert statuses(place.give(late)) == {3: Status.STORED}
+    assert (place.aggregator.counts.landed, place.aggregator.counts.duplicates) == (4, 3)
+    place.aggregator.save(place.now_ms)
+    place.give(other.finding(3))
+    assert receipts(place.give(*sent)) == first, "what was added later did not take the place of what was there"
+
+
 def test_nothing_on_the_disk_holds_a_value_or_the_key(tmp_path: Path, place: Place, vehicle: Vehicle) -> None:
     place.give(vehicle.announcement, vehicle.rows(range(200)), vehicle.finding(7))
     place.aggregator.save(place.now_ms)

@@ -91,7 +91,7 @@ def test_tables_from_before_there_were_versions_are_taken_over_by_init_alone(url
     assert differences(url) == []
     with Database(url) as database:
         assert database.cursor("store") == 7
-        assert database.load_landed() == (5, {})
+        assert database.checkpoint() == 5
     with Database(url, "b") as other:
         assert other.cursor("store") == 0
 
@@ -136,10 +136,10 @@ def test_what_is_kept_is_each_replicas_own_or_everybodys(url: str) -> None:
         assert b.dated("store") == [("0" * 16, boot)]
         b.advance("store", 10, placed=[4])
         assert b.dated("store") == []
-        a.save_landed(4, {stream: [(0, 9)]}, 50, 0)
-        a.save_landed(6, {stream: [(0, 11)]}, 60, 0)
-        assert a.load_landed() == (6, {stream: [(0, 11)]})
-        assert b.load_landed() == (0, {})
+        a.save_landed(4, {stream: b"before"}, 50, 0)
+        a.save_landed(6, {stream: b"now"}, 60, 0)
+        assert (a.checkpoint(), a.landed([stream, bytes(16)])) == (6, {stream: b"now"})
+        assert (b.checkpoint(), b.landed([stream])) == (0, {})
         number = a.ask_replay([1, 2])
         assert b.asked_replays() == []
         dropping = a.ask_replay([3], drop=True)

@@ -126,6 +126,21 @@ def test_kinds_are_as_many_as_the_programs_words_however_many_vehicles_send_what
         assert dict(place.aggregator.counts.refusals) == kinds
 
 
+def test_a_stream_whose_sequences_are_all_over_the_place_is_bounded(
+    place: Place, vehicle: Vehicle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloud.landed.LARGEST", 2)
+    place.give(vehicle.announcement)
+    for sequence in (2**32 - 1, 1_000_000):
+        vehicle.sealer.next_sequence = sequence
+        answers = place.give(batch := vehicle.rows(range(2)))
+        assert len(answers) == (sequence > 1_000_000)
+        assert place.give(batch) == answers
+    assert "is too large" in samples(tmp_path)[0]
+    vehicle.sealer.next_sequence = 1
+    assert len(place.give(vehicle.rows(range(2)))) == 1
+
+
 def test_a_replay_of_a_stream_that_is_long_over_is_refused(place: Place, vehicle: Vehicle, tmp_path: Path) -> None:
     batch, late = vehicle.rows(range(2)), vehicle.rows(range(2, 4))
     place.give(vehicle.announcement, batch)
