@@ -240,8 +240,7 @@ class Queue:
         _, catalogue = self._models.named(ticket.model)
         group = None
         if not who.is_owner:
-            alike = (one for one in self._groups(query.lang) if (one.model, one.fault_code) == (ticket.model, ticket.fault_code))
-            group = next(alike, None)
+            group = next(iter(self._groups(query.lang, ticket.model, ticket.fault_code)), None)
         return TicketShown(
             **row_of(ticket, query.lang),
             evidence=_shown(ticket, ticket.evidence, catalogue, query.lang),
@@ -264,9 +263,9 @@ class Queue:
         """The same fault over the fleet."""
         return GroupList(self._groups(query.lang))
 
-    def _groups(self, language: str) -> list[GroupShown]:
+    def _groups(self, language: str, model: str | None = None, fault_code: str | None = None) -> list[GroupShown]:
         found = []
-        for group in self._tickets.queue.groups():
+        for group in self._tickets.queue.groups(model, fault_code):
             values = msgspec.structs.asdict(group)
             found.append(GroupShown(**values | {"fault_words": group.fault_words[language]}))
         return found

@@ -139,7 +139,7 @@ class Intake:
         if ticket is None:
             ticket = db.execute(OPEN_TICKET, _key(values)).scalar_one_or_none()
         if ticket is None:
-            self._settle_finding(db, values, None, "level", _evidence(event))
+            self._settle_finding(db, values, None, "level")  # the ticket that it may become a part of has the confirming message's evidence
         else:
             self._settle_finding(db, values, ticket)
         return ticket

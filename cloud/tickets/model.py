@@ -8,6 +8,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from cloud.tickets.policy import Condition, Handling, Level, Tier, Verdict
 
 __all__ = [
+    "HELD",
     "OPEN",
     "AuditRow",
     "Base",
@@ -25,6 +26,7 @@ __all__ = [
 
 # The predicate of the partial unique index; an upsert must name it in the same words for the database to match it to the index.
 OPEN = f"handling <> '{Handling.CLOSED}'"
+HELD = "held <> ''"
 RAISED = "raised_ms IS NOT NULL AND cleared_ms IS NULL"
 
 _Known = type[Condition] | type[Handling] | type[Level] | type[Tier] | type[Verdict]
@@ -99,7 +101,7 @@ class FindingRow(Base):
     __table_args__ = (
         Index("raised_findings", "ticket_id", "raised_ms", sqlite_where=text(RAISED), postgresql_where=text(RAISED)),
         Index("findings_by_key", "vehicle", "fault_code", "raised_ms"),
-        Index("held_findings", "held", sqlite_where=text("held <> ''"), postgresql_where=text("held <> ''")),
+        Index("held_findings", "held", sqlite_where=text(HELD), postgresql_where=text(HELD)),
         _one_of("level", Level),
     )
 
@@ -115,7 +117,7 @@ class FindingRow(Base):
     score: Mapped[float]
     counted: Mapped[bool]  # whether it is one of its ticket's occurrences; what was only seen is none
     held: Mapped[str]  # why it has no ticket: "level", "hold-off", "maintenance N"; empty: it has one, or only its clear has come
-    evidence: Mapped[bytes | None]  # JSON of `Evidence` while it has no ticket, in case that it opens one later
+    evidence: Mapped[bytes | None]  # JSON of `Evidence` while it is held off or in a window, in case that it opens a ticket later
 
 
 class HoldOffRow(Base):

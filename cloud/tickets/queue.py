@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 
 import msgspec
@@ -35,6 +36,7 @@ __all__ = ["DELIVERIES", "Queue", "delivery_view", "place_of"]
 
 MOST = 500  # tickets in a page
 LOOKED_AT = 500  # tickets that are compared with one
+NAMED = 50  # of a group's tickets
 LIKE = 0.5  # cosine; under it two findings have little in common
 PER_RANK = 1 << 48  # more than there will be tickets; a place stays below 2**53, which JSON can say
 EVERYTHING = TicketFilter()
@@ -104,9 +106,10 @@ class Queue:
             found.setdefault(vehicle, {})[Tier(tier)] = number
         return found
 
-    def groups(self) -> list[Group]:
-        """The open tickets by fault code and vehicle model, those of the most vehicles first."""
+    def groups(self, model: str | None = None, fault_code: str | None = None) -> list[Group]:
+        """The open tickets by fault code and vehicle model, those of the most vehicles first; of one model or code alone."""
         since = self._now_ms() - duration_ms(self._policy.groups.within)
+        mine = _where(TicketFilter(model=model, fault_code=fault_code, open=True))
         recent = func.count(case((TicketRow.created_ms >= since, TicketRow.vehicle)).distinct())
         query = (
             select(
@@ -121,30 +124,32 @@ class Queue:
                 func.max(TicketRow.opened_ms).label("last"),
                 func.max(_RANK).label("worst"),
             )
-            .where(text(OPEN))
+            .where(*mine)
             .group_by(TicketRow.model, TicketRow.fault_code)
         )
+        # all of them at once: a question for each group would look through the closed tickets of years
+        ids = select(TicketRow.model, TicketRow.fault_code, TicketRow.id).where(*mine)
 
         def look(db: Connection) -> list[Group]:
-            found = []
-            for row in db.execute(query).all():
-                mine = (TicketRow.model == row.model, TicketRow.fault_code == row.fault_code, text(OPEN))
-                newest = db.execute(select(TicketRow.id).where(*mine).order_by(TicketRow.id.desc()).limit(50)).scalars()
-                found.append(
-                    Group(
-                        model=row.model,
-                        fault_code=row.fault_code,
-                        fault_words={"en": row.en, "zh": row.zh},
-                        open=row.open,
-                        vehicles=row.vehicles,
-                        recent_vehicles=row.recent,
-                        first_opened_ms=row.first,
-                        last_opened_ms=row.last,
-                        worst=next(tier for tier in Tier if tier.rank == row.worst),
-                        fleet_wide=row.recent >= self._policy.groups.vehicles,
-                        tickets=list(newest),
-                    )
+            newest: dict[tuple[str, str], list[int]] = defaultdict(list)
+            for its_model, its_code, number in db.execute(ids):
+                newest[its_model, its_code].append(number)
+            found = [
+                Group(
+                    model=row.model,
+                    fault_code=row.fault_code,
+                    fault_words={"en": row.en, "zh": row.zh},
+                    open=row.open,
+                    vehicles=row.vehicles,
+                    recent_vehicles=row.recent,
+                    first_opened_ms=row.first,
+                    last_opened_ms=row.last,
+                    worst=next(tier for tier in Tier if tier.rank == row.worst),
+                    fleet_wide=row.recent >= self._policy.groups.vehicles,
+                    tickets=sorted(newest[row.model, row.fault_code], reverse=True)[:NAMED],
                 )
+                for row in db.execute(query)
+            ]
             return sorted(found, key=lambda one: (-one.vehicles, one.model, one.fault_code))
 
         return self._tables.read(look)
@@ -161,8 +166,10 @@ class Queue:
             if mine is None:
                 raise NoSuchTicket(f"ticket {ticket_id}: there is no such ticket")
             same_code = case((TicketRow.fault_code == mine.fault_code, 0), else_=1)
-            others = select(*columns).where(TicketRow.model == mine.model, TicketRow.id != ticket_id, *_where(which))
-            rows = db.execute(others.order_by(same_code, TicketRow.id.desc()).limit(LOOKED_AT)).all()
+            others = select(TicketRow.id).where(TicketRow.model == mine.model, TicketRow.id != ticket_id, *_where(which))
+            # their numbers first: SQLite would carry the evidence of all that there are through its sorting
+            chosen = db.execute(others.order_by(same_code, TicketRow.id.desc()).limit(LOOKED_AT)).scalars().all()
+            rows = db.execute(select(*columns).where(TicketRow.id.in_(chosen))).all()
             shares = _shares(mine.evidence)
             alike = [
                 Similar(brief(row), round(_cosine(shares, _shares(row.evidence)), 3), {"en": row.fault_words_en, "zh": row.fault_words_zh})
@@ -206,12 +213,17 @@ class Queue:
         )
         query = select(*columns).join(TicketRow, TicketRow.id == TicketEventRow.ticket_id)
         if after is None:
-            query = query.order_by(TicketEventRow.id.desc()).limit(1)
+            queries = [query.order_by(TicketEventRow.id.desc()).limit(1)]
         else:
-            new = TicketEventRow.id > after
-            query = query.where(new | TicketEventRow.id.in_(also) if also else new).order_by(TicketEventRow.id).limit(limit)
+            queries = [query.where(TicketEventRow.id > after).order_by(TicketEventRow.id).limit(limit)]
+            if also:  # a question of its own: in one with the other the whole history is read
+                queries.insert(0, query.where(TicketEventRow.id.in_(also), TicketEventRow.id <= after).order_by(TicketEventRow.id))
         return self._tables.read(
-            lambda db: [Change(row.id, row.ticket_id, row.vehicle, row.opened_ms, row.at_ms, row.action) for row in db.execute(query)]
+            lambda db: [
+                Change(row.id, row.ticket_id, row.vehicle, row.opened_ms, row.at_ms, row.action)
+                for one in queries
+                for row in db.execute(one)
+            ]
         )
 
     def _linked(self, db: Connection, row: AnyRow) -> list[Brief]:

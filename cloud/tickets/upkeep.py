@@ -6,6 +6,7 @@ It is derived anew from what is there each time, so it does not matter what chan
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, text, update
@@ -53,12 +54,21 @@ class Upkeep:
             self._journal.note(db, ticket_id, AGENT, now)
 
     def settle_all(self) -> None:
-        """Every vehicle with an open ticket: a silence has begun or ended, or time has passed. Some vehicles to a transaction, so that
-        findings need not wait for a whole fleet."""
-        query = select(TicketRow.vehicle).where(text(OPEN)).distinct().order_by(TicketRow.vehicle)
-        vehicles = self._tables.read(lambda db: list(db.execute(query).scalars()))
+        """Every vehicle with an open ticket: a silence has begun or ended, or time has passed. All are looked at in two questions; only
+        those of which something changes are settled, some vehicles to a transaction, so that findings need not wait for a whole fleet."""
+        vehicles = self._tables.read(self._unsettled)
         for start in range(0, len(vehicles), AT_ONCE):
             self._tables.write(partial(self._settle_some, vehicles[start : start + AT_ONCE]))
+
+    def _unsettled(self, db: Connection) -> list[str]:
+        now = self._now_ms()
+        silences = db.execute(_ALL_SILENCES, {"the_now": now}).all()
+        found = []
+        for vehicle, rows in groupby(db.execute(_ALL_OPEN_TICKETS), key=lambda row: str(row.vehicle)):
+            tickets = list(rows)
+            if any(any(self._becomes(ticket, tickets, silences, now)[1:]) for ticket in tickets):
+                found.append(vehicle)
+        return found
 
     def _settle_some(self, vehicles: Sequence[str], db: Connection) -> None:
         for vehicle in vehicles:
@@ -72,17 +82,24 @@ class Upkeep:
         now = self._now_ms()
         silences = db.execute(_SILENCES, {"the_vehicle": vehicle, "the_now": now}).all()
         for ticket in tickets:
-            hidden = self._hidden_by(ticket, tickets, silences, now)
-            changed = self._clocks(ticket, hidden, now) | ({"hidden_by": hidden} if hidden != ticket.hidden_by else {})
-            event = None if hidden else self._event(ticket, now)
-            if event is not None:
-                changed |= {"said": event, "said_tier": ticket.tier, "said_ms": now}
+            hidden, changed, event = self._becomes(ticket, tickets, silences, now)
             if changed:
                 db.execute(update(TicketRow).where(TicketRow.id == ticket.id).values(changed))
             if hidden != ticket.hidden_by:
                 self._journal.note(db, ticket.id, CLOUD, "hidden" if hidden else "shown", hidden or ticket.hidden_by)
             if event is not None and event != PASSED:
                 self._outbox.put(db, ticket.id, vehicle, event, Tier(ticket.tier))
+
+    def _becomes(
+        self, ticket: AnyRow, tickets: Sequence[AnyRow], silences: Sequence[AnyRow], now: int
+    ) -> tuple[str, dict[str, Any], str | None]:
+        """What hides a ticket of these tickets of its vehicle; what of its row is to change; what is to be told of it."""
+        hidden = self._hidden_by(ticket, tickets, silences, now)
+        changed = self._clocks(ticket, hidden, now) | ({"hidden_by": hidden} if hidden != ticket.hidden_by else {})
+        event = None if hidden else self._event(ticket, now)
+        if event is not None:
+            changed |= {"said": event, "said_tier": ticket.tier, "said_ms": now}
+        return hidden, changed, event
 
     def _event(self, ticket: AnyRow, now: int) -> str | None:
         return next_event(
@@ -158,9 +175,8 @@ _COLUMNS = (
 
 # built once: they run for every group of findings
 _OPEN_TICKETS = select(*_COLUMNS).where(TicketRow.vehicle == bindparam("the_vehicle"), text(OPEN)).order_by(TicketRow.id)
-_SILENCES = select(SilenceRow.__table__).where(
-    SilenceRow.from_ms <= bindparam("the_now"),
-    SilenceRow.to_ms > bindparam("the_now"),
-    SilenceRow.ended_ms.is_(None),
-    SilenceRow.vehicle.is_(None) | (SilenceRow.vehicle == bindparam("the_vehicle")),
+_ALL_OPEN_TICKETS = select(*_COLUMNS).where(text(OPEN)).order_by(TicketRow.vehicle, TicketRow.id)
+_ALL_SILENCES = select(SilenceRow.__table__).where(
+    SilenceRow.from_ms <= bindparam("the_now"), SilenceRow.to_ms > bindparam("the_now"), SilenceRow.ended_ms.is_(None)
 )
+_SILENCES = _ALL_SILENCES.where(SilenceRow.vehicle.is_(None) | (SilenceRow.vehicle == bindparam("the_vehicle")))

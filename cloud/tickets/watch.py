@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, select, text, update
 
 from cloud.tickets.audit import Audit
 from cloud.tickets.intake import Intake
-from cloud.tickets.model import OPEN, FindingRow, SilentVehicleRow, TicketRow
+from cloud.tickets.model import HELD, OPEN, FindingRow, SilentVehicleRow, TicketRow
 from cloud.tickets.outbox import Outbox
 from cloud.tickets.policy import Level
 from cloud.tickets.settings import Policy, duration_ms
@@ -91,7 +91,9 @@ class Watch:
     def _release(self, db: Connection) -> None:
         """Findings whose hold-off or maintenance window is over and that are still active open their tickets now."""
         now = self._now_ms()
-        held = (FindingRow.held.not_in(("", "level")), FindingRow.held.not_like("%, over"), FindingRow.level == Level.TICKET)
+        # in the partial index's own words, and as ranges: else SQLite looks at every finding that ever was
+        why = (FindingRow.held < "level") | (FindingRow.held > "level")
+        held = (text(HELD), why, FindingRow.held.not_like("%, over"), FindingRow.level == Level.TICKET)
         for row in db.execute(select(FindingRow.__table__).where(*held).order_by(FindingRow.raised_ms)).all():
             if row.cleared_ms is not None:
                 # it came and went: kept, and not looked at again

@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 from example_fleet import MODEL, OTHER, START_MS, VEHICLE, finding
+from sqlalchemy import Engine
+from sqlalchemy import event as database_event
 from ticket_queue import DAY, HOUR, MINUTE, SECOND, Clock, ticket_queue
 
 from cloud.events import FindingEvent
@@ -245,6 +247,36 @@ def test_a_low_12_v_battery_hides_its_consequences_in_any_order_until_it_is_over
     tickets.watch.pulse()
     assert [told(tickets, number) for number in hidden] == [["opened"]] + [[]] * 19  # one is still there, the others never were a matter
     assert not any(ticket.hidden_by for ticket in tickets.tickets())
+
+
+def test_a_quiet_fleet_costs_as_many_questions_whatever_its_size(tmp_path: Path) -> None:
+    with ticket_queue(tmp_path) as (tickets, clock):
+        questions: list[str] = []
+
+        def note(*given: Any) -> None:
+            questions.append(given[2])
+
+        def asked() -> int:
+            questions.clear()
+            tickets.watch.pulse({vehicle: Heard(clock.ms) for vehicle in tickets.open_counts()})
+            tickets.queue.groups()
+            return len(questions)
+
+        tickets.consume(said(0))
+        database_event.listen(Engine, "before_cursor_execute", note)
+        asked()  # the day's first exports the audit's heads, too
+        few = asked()
+        tickets.consume_all([said(number, vehicle=f"{number:016x}", fault_code=f"fault_{number % 7}") for number in range(1, 120)])
+        assert asked() == few
+        database_event.remove(Engine, "before_cursor_execute", note)
+        plan = "EXPLAIN QUERY PLAN " + next(one for one in questions if "ticket_findings.held" in one and "LIKE" in one)
+        with tickets.tables.reading() as db:
+            steps = [row[3] for row in db.exec_driver_sql(plan, ("level", "level", "%, over", "ticket"))]
+        assert all("held_findings" in step for step in steps if "ticket_findings" in step), steps
+        tickets.silences.make("silence", SilenceRequest(clock.ms, clock.ms + HOUR, "recall", fault_code="fault_3"), "ana")
+        hidden = [ticket for ticket in tickets.tickets() if ticket.hidden_by]
+        assert {ticket.fault_code for ticket in hidden} == {"fault_3"}
+        assert len(hidden) == 17
 
 
 def test_no_data_is_not_recovery(queue: tuple[TicketService, Clock]) -> None:
