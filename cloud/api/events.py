@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
@@ -32,7 +32,7 @@ __all__ = ["Events"]
 LOOK_S = 1.0
 SYSTEM_EVERY = 5  # looks
 HEARTBEAT_S = 15.0  # a comment that keeps proxies from closing; and the token is looked at again
-KEPT = 2000  # events for readers that are slow; one that is slower is cut off, and comes again with its id
+KEPT = 20_000  # events, of a fleet that turns at once (its broker was away), for slow readers; who is slower is cut off, and comes again
 LATE_S = 60.0  # a transaction here takes milliseconds, and waits for a lock at most ten seconds
 MOST_LATE = 500  # numbers looked for; one that was given up by a rollback never comes
 MOST_READERS = 200
@@ -77,6 +77,7 @@ class Hub:
         self._task: asyncio.Task[None] | None = None
         self._round: asyncio.Future[None] | None = None
         self._states: dict[str, VehicleHeard] = {}
+        self._wanted: Counter[str] = Counter()  # vehicles that readers look at in detail
         self._late: dict[int, float] = {}  # numbers below the newest that were not there -> until when they may come, monotonic s
         self.messages: deque[tuple[int, int, Message]] = deque(maxlen=KEPT)  # (number, id, message)
         self.number = 0
@@ -84,8 +85,9 @@ class Hub:
         self.readers = 0
         self.ending = False
 
-    async def enter(self) -> tuple[int, int]:
-        """One more reader: the number and the id of the event before its first. Raises TooOften when there are as many as there may be."""
+    async def enter(self, vehicle: str | None = None) -> tuple[int, int]:
+        """One more reader, of `vehicle` in detail: the number and the id of the event before its first. Raises TooOften when there are as
+        many as there may be."""
         if self.readers >= MOST_READERS:
             raise TooOften(HEARTBEAT_S)
         if self._task is None:
@@ -93,6 +95,8 @@ class Hub:
             if self._task is None:  # nobody was faster
                 self._begin_after(recent)
         self.readers += 1
+        if vehicle is not None:
+            self._wanted[vehicle] += 1
         if self._task is None:
             self._task = asyncio.create_task(self._look(), name="events")
         return self.number, self.newest
@@ -110,8 +114,12 @@ class Hub:
         """The number up to which there is no change that has not been seen."""
         return min(self._late) - 1 if self._late else self.newest
 
-    def leave(self) -> None:
+    def leave(self, vehicle: str | None = None) -> None:
         self.readers -= 1
+        if vehicle is not None:
+            self._wanted[vehicle] -= 1
+            if not self._wanted[vehicle]:
+                del self._wanted[vehicle]
 
     def heard(self, vehicle: str | None) -> VehicleHeard | None:
         """How a vehicle does now; None: it was not heard."""
@@ -181,7 +189,8 @@ class Hub:
             del self._late[number]
 
     def _vehicles(self) -> list[Message]:
-        """Those that were heard: for all where the state has turned, else for who wants that vehicle."""
+        """Those that were heard: for all where the state has turned, else for who wants that vehicle. What nobody wants is not made:
+        3,000 vehicles are heard within two seconds, and it would cut off whoever reads."""
         stats = self._backend.stats()
         heard, gone = stats.get("online_ms", {}), stats.get("gone_ms", {})
         found = []
@@ -190,7 +199,8 @@ class Hub:
             before = self._states.get(vehicle)
             if now != before:
                 turned = before is None or before.state != now.state
-                found.append(Message("vehicle", msgspec.json.encode(now), None if turned else vehicle))
+                if turned or vehicle in self._wanted:
+                    found.append(Message("vehicle", msgspec.json.encode(now), None if turned else vehicle))
                 self._states[vehicle] = now
         return found
 
@@ -220,7 +230,7 @@ class Events:
         last = _last(request, query)
         hub = self.hub
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-        number, upto = await hub.enter()
+        number, upto = await hub.enter(query.vehicle)
         try:
             await response.prepare(request)
             if request.method != "HEAD":
@@ -228,7 +238,7 @@ class Events:
                 with contextlib.suppress(ConnectionError):
                     await self._tell(response.write, request, query.vehicle, number, upto, upto if last is None else last)
         finally:
-            hub.leave()
+            hub.leave(query.vehicle)
         return response
 
     async def _tell(
@@ -248,7 +258,7 @@ class Events:
         while not hub.ending:
             if hub.messages and hub.messages[0][0] > number + 1:
                 return  # too slow: it comes again
-            new = [one for one in hub.messages if one[0] > number]
+            new = list(islice(reversed(hub.messages), hub.number - number))[::-1]
             if new:
                 number = new[-1][0]
                 await write(b"".join(_event(one, message) for _, one, message in new if message.vehicle in (None, vehicle)))

@@ -1,5 +1,6 @@
 """Live events over a real connection: nothing missed after a break, nothing kept from ending."""
 
+import asyncio
 import http.client
 import json
 import threading
@@ -11,9 +12,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from aiohttp import web
 from example_fleet import OTHER, START_MS, VEHICLE, finding, serving
 
 from cloud.api import Backend, make_app
+from cloud.api.events import Hub
 from cloud.roles import Role
 from cloud.stores.embedded import EmbeddedStore
 from cloud.tickets.service import TicketService
@@ -32,8 +35,9 @@ class Fleet:
     def served(self) -> Iterator["Fleet"]:
         with self.store, TicketService(self.database) as self.tickets, Tokens(self.database) as self.tokens:
             self.secret = self.tokens.create("reader", Role.READ_ONLY)
-            backend = Backend(self.store, self.tickets, self.tokens, lambda: {"landed": 5, "online_ms": dict(self.heard), "sinks": {}})
-            with serving(make_app(backend)) as self.url:
+            stats = {"landed": 5, "sinks": {}}
+            self.backend = Backend(self.store, self.tickets, self.tokens, lambda: stats | {"online_ms": dict(self.heard)})
+            with serving(make_app(self.backend)) as self.url:
                 yield self
 
     @contextmanager
@@ -95,6 +99,25 @@ def test_a_vehicle_is_told_when_it_turns_and_each_time_to_who_looks_at_it(fleet:
         assert any(event["data"]["online_ms"] == fleet.heard[VEHICLE] for event in one if event["event"] == "vehicle")
         fleet.heard[OTHER] = 0
         assert first(everybody, "vehicle")["data"] == {"vehicle": OTHER, "state": "silent", "online_ms": 0, "gone_ms": None}
+
+
+def test_a_large_fleet_that_is_heard_cuts_nobody_off(fleet: Fleet) -> None:
+    fleet.heard |= {f"{number:016x}": fleet.heard[VEHICLE] for number in range(3000)}
+
+    async def look() -> None:
+        hub = Hub(fleet.backend)
+        number, _ = await hub.enter(VEHICLE)
+        await hub.next_round()
+        assert hub.messages[0][0] == number + 1, "of what has turned at once nothing is left out"
+        assert {json.loads(message.data)["vehicle"] for _, _, message in hub.messages if message.kind == "vehicle"} == set(fleet.heard)
+        number = hub.number
+        fleet.heard |= {vehicle: ms + 1 for vehicle, ms in fleet.heard.items()}
+        await hub.next_round()
+        assert hub.number == number + 1, "nobody looks at the others"
+        hub.leave(VEHICLE)
+        await hub.stop(web.Application())
+
+    asyncio.run(look())
 
 
 def test_a_revoked_token_ends_the_stream(fleet: Fleet) -> None:
