@@ -5,6 +5,7 @@ vehicle goes to sleep, and the agent was not off. What no figure can know: a veh
 """
 
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Iterator
 from enum import StrEnum
 from itertools import pairwise
@@ -12,7 +13,7 @@ from itertools import pairwise
 import msgspec
 import numpy as np
 
-from cloud.quality.day import SECONDS, Day, Run, latency_ms
+from cloud.quality.day import SECONDS, Day, Dropped, Run, latency_ms
 
 __all__ = ["TWIN_RULE", "Cause", "Figures", "Hole", "figures"]
 
@@ -83,7 +84,7 @@ def figures(day: Day, day_ms: int, over: bool) -> Figures:
     holes = list(_holes(day, day_ms))
     missing = sum(hole.end - hole.begin for hole in holes if hole.cause not in NO_LOSS)
     dropped = sum(one.last - one.first + 1 for one in day.dropped)
-    pending = sum(_between(day, stream, *pair) for stream, runs in day.streams.items() for pair in _pairs(runs))
+    pending = sum(_between(day, stream, *pair) for stream, runs in day.streams.items() for pair in pairwise(runs))
     pending = max(0, pending - sum(one.last - one.first + 1 for one in day.dropped if one.stream in day.streams))
     failed = day.late + dropped + (pending if over else 0)
     off = {name: bad / ticks for name, (ticks, bad) in sorted(day.twins.items()) if ticks >= TWIN_TICKS and bad > TWIN_SHARE * ticks}
@@ -105,37 +106,59 @@ def figures(day: Day, day_ms: int, over: bool) -> Figures:
 
 def _holes(day: Day, day_ms: int) -> Iterator[Hole]:
     there = np.flatnonzero(np.unpackbits(np.frombuffer(day.ticks, np.uint8), bitorder="little")[:SECONDS])
-    for at in np.flatnonzero(np.diff(there) > 1).tolist():
+    gaps = np.flatnonzero(np.diff(there) > 1).tolist()
+    if not gaps:
+        return
+    sides = _Sides(day)
+    for at in gaps:
         begin, end = int(there[at]) + 1, int(there[at + 1])
-        yield Hole(begin, end, *_why(day, day_ms, begin, end))
+        yield Hole(begin, end, *_why(day, day_ms, begin, end, sides))
 
 
-def _why(day: Day, day_ms: int, begin: int, end: int) -> tuple[Cause, str]:
-    for stream, runs in day.streams.items():
-        for before, after in _pairs(runs):
-            if before.end < end and after.begin > begin and before.end >= begin - 1 and after.begin <= end:  # one stream, both sides
-                reasons = [one.reason for one in day.dropped if one.stream == stream and one.first < after.first and one.last > before.last]
-                if reasons:
-                    return Cause.DROPPED, reasons[0]
-                if _asleep(day, day_ms, begin, end):
-                    return Cause.ASLEEP, ""
-                return (Cause.NOT_ARRIVED if _between(day, stream, before, after) else Cause.NOTHING_RECORDED), ""
+class _Sides:
+    """What lies at the sides of holes, by second: a day may have a hole for every other second, so none may be searched for.
+
+    between: the stream whose tick is the last before a hole and the first after it, with its runs there. ended: streams with a run that
+    ends just before the hole. dropped: of each stream, ordered.
+    """
+
+    def __init__(self, day: Day) -> None:
+        self.between: dict[tuple[int, int], tuple[str, Run, Run]] = {}
+        self.ended: dict[int, set[str]] = defaultdict(set)
+        self.dropped: dict[str, list[Dropped]] = defaultdict(list)
+        for stream, runs in day.streams.items():
+            for before, after in pairwise(runs):
+                self.between.setdefault((before.end + 1, after.begin), (stream, before, after))
+            for run in runs:
+                self.ended[run.end + 1].add(stream)
+        for one in day.dropped:
+            self.dropped[one.stream].append(one)
+
+
+def _why(day: Day, day_ms: int, begin: int, end: int, sides: _Sides) -> tuple[Cause, str]:
+    if (found := sides.between.get((begin, end))) is not None:
+        stream, before, after = found
+        dropped = sides.dropped.get(stream, [])
+        at = bisect_right(dropped, before.last, key=_last)
+        if at < len(dropped) and dropped[at].first < after.first:
+            return Cause.DROPPED, dropped[at].reason
+        if _asleep(day, day_ms, begin, end):
+            return Cause.ASLEEP, ""
+        return (Cause.NOT_ARRIVED if _between(day, stream, before, after) else Cause.NOTHING_RECORDED), ""
     if _asleep(day, day_ms, begin, end):
         return Cause.ASLEEP, ""
-    ended = {stream: runs for stream, runs in day.streams.items() if any(run.end == begin - 1 for run in runs)}
-    for one in day.dropped:
-        if one.stream in ended and all(run.last < one.first for run in ended[one.stream]):
-            return Cause.DROPPED, one.reason
+    for stream in sorted(sides.ended.get(begin, ())):
+        dropped = sides.dropped.get(stream, [])
+        at = bisect_right(dropped, day.streams[stream][-1].last, key=_first)
+        if at < len(dropped):
+            return Cause.DROPPED, dropped[at].reason
     return (Cause.RESTART if end - begin <= RESTART_S else Cause.OFF), ""
 
 
 def _asleep(day: Day, day_ms: int, begin: int, end: int) -> bool:
-    first, last = day_ms + 1000 * (begin - ASLEEP_WITHIN_S), day_ms + 1000 * end
-    return any(first <= ms < last for ms, _ in day.states)
-
-
-def _pairs(runs: list[Run]) -> Iterator[tuple[Run, Run]]:
-    return pairwise(runs)
+    """states: ordered."""
+    at = bisect_left(day.states, day_ms + 1000 * (begin - ASLEEP_WITHIN_S), key=_ms)
+    return at < len(day.states) and day.states[at][0] < day_ms + 1000 * end
 
 
 def _between(day: Day, stream: str, before: Run, after: Run) -> int:
@@ -143,3 +166,15 @@ def _between(day: Day, stream: str, before: Run, after: Run) -> int:
     others = day.others.get(stream, [])
     known = bisect_left(others, after.first) - bisect_right(others, before.last)
     return max(0, after.first - before.last - 1 - known)
+
+
+def _first(dropped: Dropped) -> int:
+    return dropped.first
+
+
+def _last(dropped: Dropped) -> int:
+    return dropped.last
+
+
+def _ms(state: tuple[int, str]) -> int:
+    return state[0]
