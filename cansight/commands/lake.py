@@ -31,7 +31,13 @@ def lake() -> None:
 
 @lake.command("query")
 @CONFIG
-@FOLDER
+@click.option(
+    "--folder",
+    "folders",
+    multiple=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="the lake itself, where there is no cloud.toml; several times: replicas' lakes together",
+)
 @click.option("--vehicle", default="", help="of this vehicle alone: fewer files are opened")
 @click.option("--from", "since", type=DAY, help="from this day on, UTC")
 @click.option("--to", "until", type=DAY, help="up to this day, UTC, included")
@@ -39,20 +45,27 @@ def lake() -> None:
 @click.option("--json", "as_json", is_flag=True, help="print JSON, a list of rows")
 @click.argument("sql")
 def query(
-    config_file: Path | None, folder: Path | None, vehicle: str, since: Any, until: Any, output: Path | None, as_json: bool, sql: str
+    config_file: Path | None,
+    folders: tuple[Path, ...],
+    vehicle: str,
+    since: Any,
+    until: Any,
+    output: Path | None,
+    as_json: bool,
+    sql: str,
 ) -> None:
     """Ask SQL (DuckDB's) of the views ticks, replays, findings, gaps, statuses, events and columns.
 
     A signal is a column of ticks: SELECT time, "BMS_Pack.PackVoltage" FROM ticks.
     """
-    root, _ = _lake(config_file, folder)
+    roots = [_lake(config_file, folder)[0] for folder in folders or (None,)]
     if output is not None and output.suffix not in (".parquet", ".csv"):
         raise UsageError(f"{output}: expected a name in .parquet or .csv")
-    if not root.is_dir():
-        raise UsageError(f"{root}: there is no lake; `cansight cloud run` makes it")
+    if missing := [root for root in roots if not root.is_dir()]:
+        raise UsageError(f"{missing[0]}: there is no lake; `cansight cloud run` makes it")
     from cloud.lake.reading import open_lake
 
-    with open_lake(root, vehicle, _day(since), _day(until)) as opened:
+    with open_lake(roots, vehicle, _day(since), _day(until)) as opened:
         table = opened.query(sql)
     if output is not None:
         _write(table, output)

@@ -27,6 +27,7 @@ ROW_GROUP = 32_768  # rows; nine hours
 LEFTOVER_S = 3600.0
 
 Progress = Callable[[str], None]
+_Touched = dict[str, set[tuple[str, str]]]  # kind -> (day, vehicle)
 
 log = logging.getLogger(__name__)
 
@@ -46,27 +47,33 @@ def keep_days(text: str) -> int | None:
     return None if text == "forever" else int(text.removesuffix("d"))
 
 
-def compact(folders: Folders, keep: int | None, now_ms: int, progress: Progress = lambda words: None) -> Compacted:
-    """keep: days that live ticks and events are kept; a recorded log is kept for ever. Raises LakeError, OSError."""
+def compact(folders: Folders, keep: int | None, now_ms: int, progress: Progress = lambda words: None, whole: bool = True) -> Compacted:
+    """keep: days that live ticks and events are kept; a recorded log is kept for ever. Raises LakeError, OSError.
+
+    whole: every day that there is is looked at; else the days that fresh files were for, and the last two. Years of a fleet are
+    millions of folders, and hardly any of them changes.
+    """
     done = Compacted()
+    touched: _Touched = defaultdict(set)
     with folders.locked():
-        _leftovers(folders, now_ms)
+        _leftovers(folders, now_ms, whole)
         for kind in (TICKS, REPLAYS):
             for group in _rounds(folders.fresh_files(kind)):
                 progress(f"{kind}: {len(group)} fresh files")
-                _sort_in(folders, kind, group)
+                touched[kind] |= _sort_in(folders, kind, group)
                 done.fresh += len(group)
-        done.fresh += _sort_in_events(folders)
+        done.fresh += _sort_in_events(folders, touched[EVENTS])
         today = day_of(now_ms)
         for kind in KINDS:
-            for (day, vehicle), files in folders.parts(kind).items():
+            for (day, vehicle), files in _looked_at(folders, kind, None if whole else touched[kind], now_ms).items():
                 if len(files) > 1 and (day < today or len(files) > MOST_PARTS):
                     progress(f"{kind} {day} {vehicle}")
                     _make_one(folders, kind, day, vehicle, files)
                     done.days += 1
         done.dropped = _drop_old(folders, keep, now_ms)
-        for deletion in folders.deletions:
-            done.removed += sum(_apply(folders, deletion).values())
+        done.removed = sum(_apply(folders, folders.deletions, None if whole else touched).values())
+        if whole:
+            folders.note_look()
     return done
 
 
@@ -78,30 +85,52 @@ def delete(folders: Folders, vehicle: str, from_ms: int, to_ms: int, now_ms: int
     deletion = Deletion(vehicle, from_ms, min(to_ms, now_ms))
     with folders.locked():
         folders.note_deletion(deletion)
-        return _apply(folders, deletion)
+        return _apply(folders, [deletion], None)
 
 
-def _apply(folders: Folders, deletion: Deletion) -> dict[str, int]:
-    """With the lock."""
+def _looked_at(folders: Folders, kind: str, touched: set[tuple[str, str]] | None, now_ms: int) -> dict[tuple[str, str], list[Path]]:
+    """(day, vehicle) -> files; None: of all days."""
+    if touched is None:
+        return folders.parts(kind)
+    found = folders.parts(kind, since=date.fromisoformat(day_of(now_ms - DAY_MS)))
+    for day, vehicle in sorted(touched - found.keys()):
+        found[day, vehicle] = sorted(folders.place(kind, day, vehicle).glob("*.parquet"))
+    return found
+
+
+def _apply(folders: Folders, deletions: Sequence[Deletion], touched: _Touched | None) -> dict[str, int]:
+    """With the lock. touched: the days that something was added to; None: all."""
     counted = dict.fromkeys(KINDS, 0)
-    for kind in KINDS:
+    of: dict[str, list[Deletion]] = defaultdict(list)
+    for one in deletions:
+        of[one.vehicle].append(one)
+    for kind in KINDS if deletions else ():
         for file in folders.fresh_files(kind):
-            counted[kind] += _without(file, deletion)
-        for (day, vehicle), files in folders.parts(kind).items():
-            if vehicle not in ("", deletion.vehicle) or day_ms(day) >= deletion.to_ms or day_ms(day) + DAY_MS <= deletion.from_ms:
-                continue
-            for file in files:
-                counted[kind] += _without(file, deletion, whole=vehicle != "")
+            counted[kind] += _without(file, deletions)
+        if touched is not None:
+            parts = {key: sorted(folders.place(kind, *key).glob("*.parquet")) for key in sorted(touched[kind])}
+        elif kind == EVENTS:
+            parts = folders.parts(kind)
+        else:
+            parts = {key: files for vehicle in of for key, files in folders.parts(kind, vehicle=vehicle).items()}
+        for (day, vehicle), files in parts.items():
+            mine = of.get(vehicle, []) if vehicle else deletions
+            if hit := [one for one in mine if day_ms(day) < one.to_ms and day_ms(day) + DAY_MS > one.from_ms]:
+                for file in files:
+                    counted[kind] += _without(file, hit, whole=vehicle != "")
     return counted
 
 
-def _without(file: Path, deletion: Deletion, whole: bool = False) -> int:
-    """Write the file again without the rows; how many those were. `whole`: the file is of that vehicle alone."""
+def _without(file: Path, deletions: Sequence[Deletion], whole: bool = False) -> int:
+    """Write the file again without the rows; how many those were. `whole`: the file is of the deletions' vehicle alone."""
     table = _read(file, ["time"] if whole else ["time", "vehicle"])
     times = times_of(table)
-    gone = (times >= deletion.from_ms) & (times < deletion.to_ms)
-    if not whole:
-        gone &= compute.equal(table.column("vehicle").cast(pa.string()), deletion.vehicle).to_numpy()
+    gone = np.zeros(len(times), np.bool_)
+    for one in deletions:
+        mine = (times >= one.from_ms) & (times < one.to_ms)
+        if not whole and mine.any():
+            mine &= compute.equal(table.column("vehicle").cast(pa.string()), one.vehicle).to_numpy()
+        gone |= mine
     if not gone.any():
         return 0
     if gone.all():
@@ -113,10 +142,10 @@ def _without(file: Path, deletion: Deletion, whole: bool = False) -> int:
     return int(gone.sum())
 
 
-def _leftovers(folders: Folders, now_ms: int) -> None:
-    """What killed processes left half written; the sink's own is younger."""
-    for leftover in folders.root.rglob("*.part"):
-        if leftover.parent != folders.fresh or now_ms / 1000 - leftover.stat().st_mtime > LEFTOVER_S:
+def _leftovers(folders: Folders, now_ms: int, whole: bool) -> None:
+    """What killed processes left half written; a sink's own, of this cloud or of another replica, is younger."""
+    for leftover in (folders.root if whole else folders.fresh).rglob("*.part"):
+        if leftover.parent not in (folders.fresh, folders.columns) or now_ms / 1000 - leftover.stat().st_mtime > LEFTOVER_S:
             leftover.unlink(missing_ok=True)
 
 
@@ -135,8 +164,8 @@ def _rounds(files: Sequence[Path]) -> Iterator[list[Path]]:
         yield group
 
 
-def _sort_in(folders: Folders, kind: str, files: Sequence[Path]) -> None:
-    """Fresh files to a file for each day and vehicle in them."""
+def _sort_in(folders: Folders, kind: str, files: Sequence[Path]) -> set[tuple[str, str]]:
+    """Fresh files to a file for each day and vehicle in them; which those are."""
     found: dict[tuple[str, str], list[pa.Table]] = defaultdict(list)
     for file in files:
         table = _read(file)
@@ -155,9 +184,10 @@ def _sort_in(folders: Folders, kind: str, files: Sequence[Path]) -> None:
         _write_day(folders, kind, day, vehicle, laid_over(tables))
     for file in files:
         file.unlink()
+    return set(found)
 
 
-def _sort_in_events(folders: Folders) -> int:
+def _sort_in_events(folders: Folders, touched: set[tuple[str, str]]) -> int:
     files = folders.fresh_files(EVENTS)
     by_day: dict[str, list[pa.Table]] = defaultdict(list)
     for file in files:
@@ -167,6 +197,7 @@ def _sort_in_events(folders: Folders) -> int:
             by_day[day_of(day * DAY_MS)].append(table.filter(pa.array(days == day)))
     for day, tables in by_day.items():
         write(folders.place(EVENTS, day), _once(tables), new_name(), row_group=ROW_GROUP)
+        touched.add((day, ""))
     for file in files:
         file.unlink()
     return len(files)
@@ -201,14 +232,17 @@ def _drop_old(folders: Folders, keep: int | None, now_ms: int) -> int:
     oldest = (datetime.fromtimestamp(now_ms / 1000, UTC).date() - timedelta(days=keep)).isoformat()
     dropped = 0
     for kind in (TICKS, EVENTS):
-        for (day, _), files in folders.parts(kind, until=date.fromisoformat(oldest)).items():
-            if day < oldest:
+        for day in folders.days(kind):
+            if day >= oldest:
+                break
+            for files in folders.parts(kind, date.fromisoformat(day), date.fromisoformat(day)).values():
                 for file in files:
                     file.unlink()
                 dropped += 1
-    for folder in [*folders.root.glob("ticks/day=*/vehicle=*"), *folders.root.glob("*/day=*")]:
-        if not any(folder.iterdir()):
-            folder.rmdir()
+            folder = folders.root / kind / f"day={day}"
+            for empty in [*folder.glob("vehicle=*"), folder]:
+                if not any(empty.iterdir()):
+                    empty.rmdir()
     return dropped
 
 

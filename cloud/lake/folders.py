@@ -20,7 +20,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cloud.lake.errors import LakeError
+from cloud.lake.errors import LakeBusy
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,14 +86,24 @@ class Folders:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Nobody else compacts or deletes meanwhile. Raises LakeError where somebody does."""
+        """Nobody else compacts or deletes meanwhile. Raises LakeBusy where somebody does."""
         make_folder(self.root)
         with (self.root / "lock").open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise LakeError(f"{self.root}: somebody compacts it or deletes from it; try again when that is done") from None
+                raise LakeBusy(f"{self.root}: somebody compacts it or deletes from it; try again when that is done") from None
             yield
+
+    @property
+    def looked_ms(self) -> int:
+        """When every day there is was looked at last (UTC); 0: never."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self.root / "looked").stat().st_mtime_ns // 1_000_000
+        return 0
+
+    def note_look(self) -> None:
+        (self.root / "looked").touch()
 
     @property
     def deletions(self) -> list[Deletion]:
@@ -126,7 +136,7 @@ def write(folder: Path, table: "pa.Table", name: str, level: int = 3, row_group:
 def writing(folder: Path, name: str) -> Iterator[Path]:
     """Where to write to; at the block's end it is durable under its name, and a reader never sees half of it. Raises OSError."""
     make_folder(folder)
-    part = folder / f"{name}.part"
+    part = folder / f"{name}.{secrets.token_hex(4)}.part"  # of replicas that share a lake each describes the same columns
     try:
         yield part
         part.chmod(0o600)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from cloud.errors import CloudError
 from cloud.lake.compaction import compact, keep_days
-from cloud.lake.folders import Folders
+from cloud.lake.errors import LakeBusy
+from cloud.lake.folders import DAY_MS, Folders
 
 NICE = 15
 
@@ -17,8 +18,11 @@ def main(folder: str, keep: str) -> int:
     """Exit code: 0 done, 1 not; why is on stderr."""
     os.nice(NICE)
     logging.basicConfig(format="%(levelname)s %(message)s")
+    folders, now_ms = Folders(Path(folder)), time.time_ns() // 1_000_000
     try:
-        compact(Folders(Path(folder)), keep_days(keep), time.time_ns() // 1_000_000)
+        compact(folders, keep_days(keep), now_ms, whole=now_ms - folders.looked_ms >= DAY_MS)
+    except LakeBusy:
+        return 0  # another replica whose lake this is, too, is at it, or somebody at the command line
     except (CloudError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -7,6 +7,7 @@ columns    unit and words of each signal
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -38,16 +39,19 @@ VIEWS = {
 }
 
 
-def open_lake(root: str | Path, vehicle: str = "", since: str = "", until: str = "") -> "Lake":
-    """The lake in that folder; of one vehicle alone, or of the days since..until ("2026-11-23", both included), it opens fewer files."""
-    return Lake(Path(root), vehicle, since, until)
+def open_lake(root: str | Path | Sequence[str | Path], vehicle: str = "", since: str = "", until: str = "") -> "Lake":
+    """The lake in that folder, or in those: of replicas, each of which has a part of every vehicle's ticks in a lake of its own.
+
+    Of one vehicle alone, or of the days since..until ("2026-11-23", both included), it opens fewer files.
+    """
+    return Lake([Path(root)] if isinstance(root, str | Path) else [Path(one) for one in root], vehicle, since, until)
 
 
 class Lake:
     """`with open_lake(folder) as lake: lake.query(SQL)`. Reads what is there when a query begins; may be used beside a running cloud."""
 
-    def __init__(self, root: Path, vehicle: str = "", since: str = "", until: str = "") -> None:
-        self.folders = Folders(root)
+    def __init__(self, roots: Sequence[Path], vehicle: str = "", since: str = "", until: str = "") -> None:
+        self._lakes = [Folders(root) for root in roots]
         self._vehicle = vehicle
         self._since = date.fromisoformat(since) if since else None
         self._until = date.fromisoformat(until) if until else None
@@ -69,7 +73,7 @@ class Lake:
                 return connection.sql(sql).to_arrow_table() if _is_select(sql) else connection.execute(sql).to_arrow_table()
             except duckdb.IOException as error:
                 if attempt + 1 == TRIES:
-                    raise LakeError(f"{self.folders.root}: {_line(error)}") from error
+                    raise LakeError(f"{', '.join(str(one.root) for one in self._lakes)}: {_line(error)}") from error
             except duckdb.Error as error:
                 raise LakeError(f"query: {_line(error)}") from error
             finally:
@@ -94,7 +98,7 @@ class Lake:
         connection.execute(f"CREATE VIEW events AS {events}")
         for view, words in VIEWS.items():
             connection.execute(f"CREATE VIEW {view} AS {words}")
-        described = sorted(self.folders.columns.glob("*.parquet"))
+        described = self._described()
         names = "model, signal, unit, en, zh, subsystem, purpose, privacy"
         empty = "SELECT " + ", ".join(f"NULL::VARCHAR AS {name}" for name in names.split(", ")) + " WHERE false"
         words = f"SELECT DISTINCT {names} FROM read_parquet({_list(described)})" if described else empty
@@ -103,9 +107,13 @@ class Lake:
 
     def _ticks(self, kind: str) -> str:
         """SQL: a file that is alone for its day and vehicle is read as it is, what overlaps is laid over one another."""
-        fresh = self.folders.fresh_files(kind)  # before the others: what is sorted in meanwhile is seen twice, not missed
-        deletions = self.folders.deletions
-        parts = self.folders.parts(kind, self._since, self._until, self._vehicle)
+        # before the others: what is sorted in meanwhile is seen twice, not missed
+        fresh = [file for lake in self._lakes for file in lake.fresh_files(kind)]
+        deletions = self._deletions()
+        parts: dict[tuple[str, str], list[Path]] = defaultdict(list)
+        for lake in self._lakes:
+            for key, files in lake.parts(kind, self._since, self._until, self._vehicle).items():
+                parts[key] += files
         touched = {key for file in fresh for key in _keys(file)}
         alone: list[Path] = []
         over: list[Path] = []
@@ -130,9 +138,15 @@ class Lake:
             )
         return " UNION ALL BY NAME ".join(choices) if choices else self._nothing()
 
+    def _described(self) -> list[Path]:
+        return [file for lake in self._lakes for file in sorted(lake.columns.glob("*.parquet"))]
+
+    def _deletions(self) -> list[Deletion]:
+        return [one for lake in self._lakes for one in lake.deletions]
+
     def _nothing(self) -> str:
         """No rows, of the columns that there would be."""
-        files = sorted(self.folders.columns.glob("*.parquet"))
+        files = self._described()
         known = dict.fromkeys(name for file in files for name in parquet.read_table(file, columns=["signal"]).column("signal").to_pylist())
         signals = "".join(f", NULL::DOUBLE AS {_name(name)}" for name in known)
         times = "NULL::TIMESTAMPTZ AS time, NULL::DATE AS day, NULL::VARCHAR AS vehicle, NULL::VARCHAR AS model"
@@ -153,15 +167,16 @@ class Lake:
         return f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
     def _events(self) -> str:
-        files = self.folders.fresh_files(EVENTS)
-        files += [file for found in self.folders.parts(EVENTS, self._since, self._until).values() for file in found]
+        files = [file for lake in self._lakes for file in lake.fresh_files(EVENTS)]
+        for lake in self._lakes:
+            files += [file for found in lake.parts(EVENTS, self._since, self._until).values() for file in found]
         if not files:
             names = ("vehicle", "model", "kind", "stream", "body")
             empty = ", ".join(f"NULL::VARCHAR AS {name}" for name in names)
             times = "NULL::TIMESTAMPTZ AS time, NULL::TIMESTAMPTZ AS received, NULL::BOOLEAN AS replay, NULL::BIGINT AS sequence"
             return f"SELECT {times}, {empty} WHERE false"
         return (
-            f"SELECT * FROM (FROM read_parquet({_list(files)}, hive_partitioning=false){self._where()}){_not(self.folders.deletions)}"
+            f"SELECT * FROM (FROM read_parquet({_list(files)}, hive_partitioning=false){self._where()}){_not(self._deletions())}"
             " QUALIFY row_number() OVER (PARTITION BY stream, sequence) = 1"
         )
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from pyarrow import parquet
 from cansight.main import cli
 from cloud.events import FindingEvent, GapEvent
 from cloud.lake.compaction import compact, delete
+from cloud.lake.errors import LakeError
 from cloud.lake.folders import DAY_MS, Folders
 from cloud.lake.reading import open_lake
 from cloud.lake.sink import LakeSink
@@ -186,6 +188,65 @@ def test_the_lines_for_pandas_and_polars_and_duckdb_work_as_written(tmp_path: Pa
         exec(block, found)
         assert found["frame"].shape[0] == 30
         assert "BMS_Pack.PackVoltage" in list(found["frame"].columns)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_replicas_lakes_are_whole_together(tmp_path: Path, shared: bool) -> None:
+    """Each is given every second batch: into one folder, or into lakes of their own that are read, or put, together."""
+    roots = [tmp_path / name for name in (("a", "a") if shared else ("a", "b"))]
+    for number, root in enumerate(roots):
+        sink = LakeSink(root, {})
+        sink.take([make_rows(range(2 * at, 2 * at + 2), sequence=at) for at in range(20) if at % 2 == number])
+        sink.flush()
+    folders = [Folders(root) for root in dict.fromkeys(roots)]
+    whole = [{"rows": 40, "first": 40}]
+    question = 'SELECT count(*) AS rows, count("M0.S0") AS first FROM ticks'
+    for _ in range(2):
+        with open_lake([one.root for one in folders]) as lake:
+            assert lake.query(question).to_pylist() == whole
+        for one in folders:
+            compact(one, None, START_MS)
+    told = CliRunner().invoke(cli, ["lake", "query", *(f"--folder={one.root}" for one in folders), "--json", question])
+    assert json.loads(told.output) == whole
+    if not shared:
+        assert rows_of(roots[0])[0]["rows"] == 20
+        shutil.copytree(roots[1], roots[0], dirs_exist_ok=True, ignore=shutil.ignore_patterns("deleted.jsonl", "lock", "looked"))
+        compact(folders[0], None, START_MS + DAY_MS)
+    assert [len(drive.tick_ms) for drive in read_table([str(roots[0])], []).drives] == [40]
+
+
+def test_one_of_two_compactions_at_a_time_is_enough(tmp_path: Path) -> None:
+    with Folders(tmp_path).locked():
+        subprocess.run([sys.executable, "-m", "cloud.lake.process", str(tmp_path), "forever"], check=True)
+        with pytest.raises(LakeError, match="somebody compacts it"):
+            compact(Folders(tmp_path), None, START_MS)
+
+
+def test_compaction_looks_at_days_that_may_have_changed_and_once_a_day_at_all(tmp_path: Path) -> None:
+    folders, now = Folders(tmp_path), START_MS + 3 * DAY_MS
+
+    def days() -> list[int]:
+        return [len(files) for files in folders.parts("ticks").values()]
+
+    def land(*batches: Any) -> None:
+        sink = LakeSink(tmp_path, {})
+        sink.take(list(batches))
+        sink.flush()
+
+    for number in range(2):  # two files of a day that is not over
+        land(make_rows(range(10), sequence=number))
+        compact(folders, None, START_MS)
+    assert days() == [2]
+    land(make_rows(range(10), sequence=3, vehicle=OTHER))
+    compact(folders, None, now, whole=False)
+    assert sorted(days()) == [1, 2]
+    delete(folders, VEHICLE, START_MS, START_MS + 3000, now)
+    land(*(make_rows(range(10, 20), sequence=4, vehicle=one) for one in (VEHICLE, OTHER)), make_rows(range(3), sequence=0))
+    assert compact(folders, None, now, whole=False).removed == 3  # what came again of what was deleted
+    assert days() == [1, 1]
+    assert [row["rows"] for row in (*rows_of(tmp_path, vehicle=VEHICLE), *rows_of(tmp_path, vehicle=OTHER))] == [17, 20]
+    assert compact(folders, 1, now + DAY_MS, whole=False).dropped == 2
+    assert not list(tmp_path.glob("ticks/*"))
 
 
 def test_training_reads_a_lake(tmp_path: Path) -> None:
