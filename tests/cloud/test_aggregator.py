@@ -18,7 +18,7 @@ from cryptography import x509
 from sqlalchemy.exc import OperationalError
 
 import cloud.streams
-from cloud.aggregator import REQUEST_EVERY_MS, Aggregator, Arrival
+from cloud.aggregator import FORGET_EVERY_MS, FORGET_MS, REQUEST_EVERY_MS, Aggregator, Arrival
 from cloud.database import Database
 from cloud.landing import Landing
 from cloud.quarantine import Quarantine
@@ -267,6 +267,15 @@ def test_a_repeat_of_a_stream_that_is_no_longer_in_memory_gets_the_same_receipt(
     place.aggregator.save(place.now_ms)
     place.give(other.finding(3))
     assert receipts(place.give(*sent)) == first, "what was added later did not take the place of what was there"
+
+
+def test_a_stream_that_has_not_changed_for_100_days_is_forgotten_in_the_table_once_a_day(place: Place, vehicle: Vehicle) -> None:
+    place.give(vehicle.announcement)
+    there = []
+    for at_ms in (0, FORGET_MS, FORGET_MS + 1, FORGET_MS + FORGET_EVERY_MS):
+        place.aggregator.save(place.now_ms + at_ms)
+        there.append(vehicle.sealer.stream in place.database.landed([vehicle.sealer.stream]))
+    assert there == [True, True, True, False]
 
 
 def test_nothing_on_the_disk_holds_a_value_or_the_key(tmp_path: Path, place: Place, vehicle: Vehicle) -> None:
