@@ -66,6 +66,7 @@ DOWNSAMPLE_S = 10.0
 ASKED_S = 1.0  # how often the tables are asked whether somebody wants a replay
 DISK_PAUSE_S = 1.0
 DATABASE_S = 2.0
+ELSEWHERE_S = 15.0
 GOODBYE_S = 5.0
 DRAIN_S = 10.0  # for the sinks to take what has landed; a long backlog waits in the landing log for the next start
 
@@ -88,6 +89,7 @@ class Cloud:
         self._delays = Delays()
         self._lake: dict[str, Any] = {"fresh_files": 0, "error": "", "compacted_s": None}
         self._fleet: dict[str, float | None] = {}
+        self._elsewhere_ms: dict[str, int] = {}
         self._said_full = False
         self._landing_error = self._database_error = ""
 
@@ -155,6 +157,8 @@ class Cloud:
         work["database"] = self._watch_database()
         work["tickets"] = run_tickets(self._tickets, self._vehicles_heard, _now_ms)
         work["quality"] = self._tell_quality()
+        if self.config.broker.replica:
+            work["elsewhere"] = self._hear_of_others()
         if self.config.lake.enabled:
             work["lake"] = look_after(Folders(self.config.lake_folder), self.config.lake.keep, self._lake)
         if self._windows is not None:
@@ -306,9 +310,25 @@ class Cloud:
                 self._database_error = one_line(error)
             await asyncio.sleep(DATABASE_S)
 
+    async def _hear_of_others(self) -> None:
+        """When vehicles were heard by other replicas: of what one says once a minute this one may be told nothing for a while."""
+        while True:
+            with contextlib.suppress(*TABLES_AWAY):  # the watch says so
+                heard = await asyncio.to_thread(self._database.all_heard)
+                self._elsewhere_ms = {vehicle: at_ms for vehicle, (at_ms, _) in heard.items()}
+            await asyncio.sleep(ELSEWHERE_S)
+
+    def _online(self) -> dict[str, int]:
+        """When each vehicle was heard last, here or, not much later, elsewhere."""
+        online = self._aggregator.heard_ms.copy()
+        for vehicle, at_ms in self._elsewhere_ms.items():
+            if at_ms > online.get(vehicle, 0):
+                online[vehicle] = at_ms
+        return online
+
     def _vehicles_heard(self) -> dict[str, Heard]:
         """When each vehicle was heard last, here or by another replica, and whether it said that it goes to sleep. Blocks."""
-        heard = {vehicle: Heard(row["received_ms"], row["state"] in ASLEEP) for vehicle, row in self._database.heard().items()}
+        heard = {vehicle: Heard(at_ms, state in ASLEEP) for vehicle, (at_ms, state) in self._database.all_heard().items()}
         for vehicle, at_ms in self._aggregator.heard_ms.copy().items():
             known = heard.get(vehicle)
             heard[vehicle] = Heard(max(at_ms, known.at_ms if known is not None else 0), known is not None and known.asleep)
@@ -368,6 +388,7 @@ class Cloud:
     def stats(self) -> dict[str, Any]:
         """Counters since the start, for /api/stats; from any thread. Does not block."""
         counts = self._aggregator.counts
+        online_ms = self._online()
         return {
             "landed": counts.landed,
             "duplicates": counts.duplicates,
@@ -393,8 +414,8 @@ class Cloud:
             "lake": dict(self._lake),
             "quality": self._fleet,
             "windows_made": self._windows.done if self._windows is not None else 0,
-            "online_ms": dict(self._aggregator.heard_ms),
-            "gone_ms": {one: ms for one, ms in self._inlet.gone_ms.copy().items() if ms > self._aggregator.heard_ms.get(one, 0)},
+            "online_ms": online_ms,
+            "gone_ms": {one: ms for one, ms in self._inlet.gone_ms.copy().items() if ms > online_ms.get(one, 0)},
             "sinks": {
                 runner.sink.name: {
                     "position": runner.position,

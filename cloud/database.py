@@ -191,11 +191,18 @@ class Database:
             newer = HEARD.c.tick_ms <= new.excluded.tick_ms
             db.execute(new.on_conflict_do_update(index_elements=["vehicle"], set_=newest, where=newer), rows)
 
-    def heard(self) -> dict[str, dict[str, Any]]:
-        """By vehicle: tick_ms, received_ms, state, counters, facts of its newest status."""
+    def heard(self, vehicle: str) -> dict[str, Any] | None:
+        """tick_ms, received_ms, state, counters, facts of its newest status; None: it has not said how it does."""
+        columns = (HEARD.c.tick_ms, HEARD.c.received_ms, HEARD.c.state, HEARD.c.counters, HEARD.c.facts)
         with self._tables.reading() as connection:
-            rows = connection.execute(select(HEARD)).mappings().all()
-        return {row["vehicle"]: {name: row[name] for name in ("tick_ms", "received_ms", "state", "counters", "facts")} for row in rows}
+            row = connection.execute(select(*columns).where(HEARD.c.vehicle == vehicle)).mappings().one_or_none()
+        return None if row is None else dict(row)
+
+    def all_heard(self) -> dict[str, tuple[int, str]]:
+        """By vehicle: when its newest status was received, and its state; of all replicas."""
+        with self._tables.reading() as connection:
+            rows = connection.execute(select(HEARD.c.vehicle, HEARD.c.received_ms, HEARD.c.state)).all()
+        return {row.vehicle: (row.received_ms, row.state) for row in rows}
 
     # sinks
 

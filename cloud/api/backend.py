@@ -47,11 +47,15 @@ class Replays(Protocol):
     def take_replay(self, number: int) -> dict[str, Any] | None: ...
 
 
+def _never(vehicle: str) -> None:
+    """Of a cloud without status messages."""
+
+
 @dataclass(frozen=True)
 class Backend:
     """`stats` may be called from any thread and must not block; its key "online_ms", if there is one, maps vehicles to the UTC ms at which
     they were last heard, "gone_ms" those whose connection broke since to when it did. `models` maps a vehicle model's name to schema and
-    catalogue. `heard` gives each vehicle's newest status message, `quarantine` is what is held; they may block. `replays` takes requests to
+    catalogue. `heard` gives a vehicle's newest status message, `quarantine` is what is held; they may block. `replays` takes requests to
     replay the quarantine and has their answers.
     """
 
@@ -60,7 +64,7 @@ class Backend:
     tokens: Tokens
     stats: Callable[[], dict[str, Any]] = dict
     models: Models = field(default_factory=dict)
-    heard: Callable[[], Mapping[str, Mapping[str, Any]]] = dict
+    heard: Callable[[str], Mapping[str, Any] | None] = _never
     quarantine: Quarantined = field(default_factory=NothingHeld)
     replays: Replays | None = None
     quality: "QualityTables | None" = None

@@ -151,7 +151,7 @@ class Fleet:
         if newest is not None:
             one = dataclasses.replace(one, last_tick_ms=newest)
         [row] = self._with_quality(who, self._rows(who, [one]))
-        said = None if who.is_owner else self._backend.heard().get(path.vehicle)
+        said = None if who.is_owner else self._backend.heard(path.vehicle)
         status = dict(said) if said is not None else None
         return VehicleShown(**msgspec.structs.asdict(row), signals=self._count(path.vehicle), status=status)
 
@@ -234,7 +234,7 @@ class Fleet:
 
     def status(self, path: VehiclePath) -> dict[str, Any]:
         """What the vehicle's agent last said of itself."""
-        said = self._backend.heard().get(path.vehicle)
+        said = self._backend.heard(path.vehicle)
         if said is None:
             raise NotFound(f"vehicle {path.vehicle[:40]!r}: it has not said how it does")
         return dict(said)

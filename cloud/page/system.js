@@ -17,6 +17,7 @@ export class SystemView {
     this.title = t("systemTitle");
     this.every_ms = 3000;
     this.figures = el("div", { class: "figures" });
+    this.replica = el("div");
     this.trouble = el("div", { class: "stack" });
     this.sinks = el("div");
     this.latency = el("div");
@@ -24,7 +25,7 @@ export class SystemView {
     this.webhooks = new Webhooks();
     this.counters = el("div");
     this.element = el("article", { class: "stack" },
-      el("div", { class: "heading" }, el("div", { class: "words" }, el("h1", {}, t("systemTitle")))),
+      el("div", { class: "heading" }, el("div", { class: "words" }, el("h1", {}, t("systemTitle")), this.replica)),
       this.trouble, this.figures,
       el("div", { class: "wide" }, el("div", { class: "stack" }, this.latency, this.sinks, this.quarantine.element, this.webhooks.element), this.counters));
   }
@@ -37,6 +38,7 @@ export class SystemView {
     const p99 = delays.recent?.p99_s ?? null;
     const parts = [["broker", { error: stats.connected === false ? t("brokerAway") : null, answer_ms: null }], ["store", store], ["database", { ...tickets, error: tickets.error || stats.database_error || null }]];
     const troubles = [...(stats.landing_error ? [t("says", { what: named("platform", "landing"), words: t("landingAway", { error: explained(stats.landing_error) }) })] : []), ...parts.filter(([, one]) => one.error).map(([name, one]) => t("says", { what: named("platform", name), words: explained(one.error) })), ...sinks.filter(([, sink]) => sink.error).map(([name, sink]) => t("says", { what: named("sinks", name), words: explained(sink.error) }))];
+    show(this.replica, stats.replica, () => (stats.replica ? el("p", { class: "note" }, t("ofReplica", { name: stats.replica })) : null));
     show(this.trouble, troubles, () => troubles.map((words) => el("p", { class: "notice bad", role: "alert" }, words)));
     figures(this.figures, [
       ...parts.map(([name, one]) => ({ name: named("platform", name), mark: one.error ? "warn" : "good", value: one.error ? t("trouble") : t("fine"), more: one.answer_ms === null ? "" : t("answersIn", { ms: Math.max(1, Math.round(one.answer_ms)) }), look: one.error ? "warn word" : "word" })),

@@ -294,6 +294,7 @@ export const en = {
     silenceMade: "Made.",
 
     systemTitle: "System",
+    ofReplica: "Replica {name}: latency, queues, quarantine and counters on this page are its own. Tickets, vehicles and values are everybody's.",
     fine: "fine",
     trouble: "trouble",
     brokerAway: "not connected; vehicles keep their data and send it later",

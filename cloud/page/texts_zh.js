@@ -294,6 +294,7 @@ export const zh = {
     silenceMade: "已创建。",
 
     systemTitle: "系统",
+    ofReplica: "副本 {name}：本页的延迟、队列、隔离区和计数只属于该副本；工单、车辆和数值为所有副本共有。",
     fine: "正常",
     trouble: "异常",
     brokerAway: "未连接；车辆会保留数据，稍后发送",

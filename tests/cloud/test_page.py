@@ -215,6 +215,7 @@ def test_the_system_page_says_what_is_wrong(browser: Any, tmp_path: Path) -> Non
     delay = {"ticks": 9, "backlog": 0, "p50_s": 1.4, "p99_s": 6.2, "greatest_s": 7.0}
     stats = {
         "connected": False,
+        "replica": "a",
         "waiting": 3,
         "sinks": {"store": sink},
         "landing_gaps": [(4, 6)],
@@ -230,6 +231,7 @@ def test_the_system_page_says_what_is_wrong(browser: Any, tmp_path: Path) -> Non
         served(Backend(HostileStore(), tickets, tokens, lambda: stats, quarantine=quarantine)) as url,  # type: ignore[arg-type]
         visit(browser, f"{url}/#/system") as page,
     ):
+        expect(page.locator(".heading .note")).to_contain_text("Replica a: latency, queues, quarantine")
         expect(page.locator(".quarantine .empty")).to_have_text("Nothing has been put aside.")
         expect(page.locator(".letters .empty")).to_be_visible()
         alerts = page.locator(".notice.bad")

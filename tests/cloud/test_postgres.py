@@ -147,7 +147,11 @@ def test_what_is_kept_is_each_replicas_own_or_everybodys(url: str) -> None:
         for database, tick_ms in ((a, 2000), (b, 1000)):  # the later word stays, whoever hears it first
             status = StatusMessage(tick_ms=tick_ms, state="running", counters={}, facts={"tick": str(tick_ms)})
             database.hear([StatusEvent("0" * 16, "car", stream, 0, tick_ms, False, tick_ms, status)])
-        assert a.heard()["0" * 16]["facts"] == {"tick": "2000"}
+        said = a.heard("0" * 16)
+        assert said is not None
+        assert said["facts"] == {"tick": "2000"}
+        assert b.all_heard() == {"0" * 16: (2000, "running")}
+        assert b.heard("1" * 16) is None
     with Tokens(url) as tokens:
         secret = tokens.create("one", Role.SERVICE)
         who = tokens.holder(secret)

@@ -16,6 +16,7 @@ import servers
 from cloud import pki as fleet
 from dbc.compiler import load_compiled
 from dbc.schema import Schema
+from wire.messages import StatusMessage
 
 FIVE = MQTTProtocolVersion.MQTTv5
 
@@ -94,10 +95,12 @@ def test_two_share_the_messages_and_whoever_dies_nothing_is_lost_or_twice(
             client.paho.publish(vehicle.topic, vehicle.announcement.data, qos=1)  # one of the two is told, both can open what follows
             publish(client, vehicle, range(100), times=2)  # each batch twice: many land at both
             client.paho.publish(vehicle.topic, vehicle.finding(1, finding_id=bytes.fromhex(vehicle.id) * 2).data, qos=1)
+            running = StatusMessage(tick_ms=200_000, state="running", counters={}, facts={})
+            client.paho.publish(vehicle.topic, vehicle.say(running).data, qos=1)
             deliver(client, vehicle)
         shares = [replica.stats()["landed"] for replica in replicas]
         assert all(shares), shares
-        assert sum(shares) > 3 * 52, "some landed at both"
+        assert sum(shares) > 3 * 53, "some landed at both"
         for dying, staying in ((a, b), (b, a)):
             before = len(receipts(clients[-1].heard))
             for (vehicle, _), client in zip(vehicles, clients, strict=True):
@@ -112,6 +115,8 @@ def test_two_share_the_messages_and_whoever_dies_nothing_is_lost_or_twice(
             dying.start()
         for replica in replicas:
             processes.until(lambda: caught_up(replica), "the sinks")  # noqa: B023
+        heard = {vehicle.id for vehicle, _ in vehicles}  # b, started last, was told nothing since
+        processes.until(lambda: b.stats()["online_ms"].keys() == heard, "b's word of vehicles that the other has heard")
         for vehicle, boot_ms in vehicles:
             stored(a, vehicle, schema, boot_ms, 300)
             for replica in replicas:  # they have one queue
