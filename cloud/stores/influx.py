@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 REQUEST_CHARACTERS = 300_000  # 60 lines: what the server makes of a request stays in its processor's caches; of 200 it costs a 20th more
 WRITERS = 8  # requests under way at once: while the server waits for its disk, it takes the others; one sync of its log is for all
+QUARANTINE_BYTES = 256 << 20  # of refused lines; then the file becomes the one before, which is replaced
 PROBES = 8  # signals that are asked for when only the newest tick is wanted
 _TAGS = frozenset(("time", "vehicle", "model", "bus"))
 
@@ -40,6 +41,7 @@ class InfluxStore:
     def __init__(self, config: InfluxConfig, models: "Mapping[str, VehicleModel]", *, quarantine: Path) -> None:
         self.models = models
         self.quarantine = quarantine
+        self.quarantine_bytes = QUARANTINE_BYTES
         self.quarantined = 0  # lines, since the start
         name = config.bucket or config.database
         self._databases = (name, name + REPLAY)
@@ -121,11 +123,16 @@ class InfluxStore:
                 self._send_some(database, lines[half:])
 
     def _put_aside(self, database: str, lines: list[str], reason: str) -> None:
-        """Append the lines and the server's reason to the quarantine file, durably; they then can be mended and sent by hand."""
+        """Append the lines and the server's reason to the quarantine file, durably; they then can be mended and sent by hand.
+
+        What it takes of the disk is bounded: of a backlog that is older than the retention every line is refused.
+        """
         text = f"# {database}: {' '.join(reason.split())}\n" + "".join(f"{line}\n" for line in lines)
         with self._aside:
             try:
                 self.quarantine.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if self.quarantine.exists() and self.quarantine.stat().st_size > self.quarantine_bytes:
+                    self.quarantine.replace(self.quarantine.with_name(f"{self.quarantine.name}.1"))
                 with self.quarantine.open("a", encoding="utf-8") as file:
                     file.write(text)
                     file.flush()

@@ -65,6 +65,11 @@ def test_a_line_that_cannot_be_parsed_is_named_and_put_aside(store: InfluxStore,
     assert store.quarantined == 2
     refused = [line for line in (tmp_path / "refused.lp").read_text().splitlines() if not line.startswith("#")]
     assert sorted(refused) == sorted([lines[17], lines[31]])
+    store.quarantine_bytes = 1
+    for _ in range(5):
+        store._send(False, ["no fields"])
+    assert sorted(one.name for one in tmp_path.glob("refused.lp*")) == ["refused.lp", "refused.lp.1"]
+    assert sum(one.read_text().count("no fields\n") for one in tmp_path.glob("refused.lp*")) == 2
 
 
 def test_a_server_that_is_away_is_worth_trying_again(store: InfluxStore, influxdb: servers.HttpServer, tmp_path: Path) -> None:
