@@ -136,7 +136,8 @@ class Aggregator:
     def open(self) -> None:
         """Rebuild what has landed: what was saved is looked up when it is asked for, what the landing log has after it is added."""
         self._landed = Landed(self._database.landed)
-        records = self._landing.raw(self._database.checkpoint())
+        position = self._database.checkpoint()
+        records = self._landing.raw(position if position <= self._landing.next else 0)  # beyond its end: of another log, see `Runner.run`
         while some := [Header.unpack(data) for _, _, data in itertools.islice(records, OPENED_AT_ONCE)]:
             self._landed.look_up(header.stream for header in some)
             for header in some:

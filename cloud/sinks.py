@@ -215,6 +215,11 @@ class Runner:
         """Until `stop`. Raises only what is a fault of ours."""
         try:
             cursor = await self._in_thread(lambda: self._database.cursor(self.sink.name))
+            if cursor > self._landing.next:
+                # The tables outlived the volume, or a backup of it is older than they are: what lands now has numbers it has passed.
+                words = "sink %s: its cursor is %d and the landing log ends at %d: it is not the log that it was; all of it is taken"
+                log.warning(words, self.sink.name, cursor, self._landing.next)
+                cursor = 0
             self.position = self._saved = max(cursor, self._landing.first)
             while True:
                 self._landed.clear()

@@ -144,6 +144,23 @@ def test_a_new_sink_begins_at_the_beginning_and_reads_from_the_disk(tmp_path: Pa
         assert sink.sequences == list(range(1, 601))
 
 
+def test_a_landing_log_that_is_not_the_one_that_the_cursors_speak_of_is_taken_from_its_beginning(
+    tmp_path: Path, vehicle: Vehicle, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The tables are another server's and outlive the volume, or an older backup of the volume is brought back beside them."""
+    for number, name in enumerate(("first", "second")):
+        sink = Memory()
+        with opened(tmp_path, vehicle) as cloud:
+            sent = [vehicle.rows(range(tick, tick + 2)) for tick in range(20 * number, 20 * number + 10 - 4 * number, 2)]
+            cloud.land(*([vehicle.announcement] if not number else []), *sent)
+            cloud.run([sink], nothing)
+            cloud.aggregator.save(0)
+            assert cloud.database.cursor("memory") == cloud.landing.next
+        assert sink.sequences == [one.header.sequence for one in sent]
+        (tmp_path / "landing").rename(tmp_path / name)
+    assert "it is not the log that it was" in caplog.text
+
+
 def test_a_sink_that_is_away_blocks_nobody_and_loses_nothing(tmp_path: Path, vehicle: Vehicle, caplog: pytest.LogCaptureFixture) -> None:
     store, tickets = Memory("store"), Memory("tickets")
     store.away = True
