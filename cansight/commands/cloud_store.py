@@ -108,7 +108,7 @@ def query(config_file: Path, flux: bool, show: bool, replay: bool, as_json: bool
 def delete(config_file: Path, vehicle: str, since: object, until: object, yes: bool) -> None:
     """Delete a VEHICLE's values, findings and gaps from store and lake: all, or those of a period, with its days' data quality.
 
-    Tickets stay.
+    Tickets stay. The landing log and the quarantine keep the sealed messages. Of replicas with a lake each, run it for each.
     """
     from cloud.lake.compaction import delete as delete_from_lake
     from cloud.lake.folders import DAY_MS, Folders
@@ -129,6 +129,8 @@ def delete(config_file: Path, vehicle: str, since: object, until: object, yes: b
     if config.lake_folder.is_dir():
         for what, number in delete_from_lake(Folders(config.lake_folder), vehicle, from_ms, to_ms, now_ms).items():
             click.echo(f"lake, {what}: {number}")
+    if config.broker.replica and config.lake.enabled and not config.lake.path:
+        click.echo(f"the lake is replica {config.broker.replica}'s alone; run this with the others' settings, too, for what theirs have")
     with QualityTables(config.database_url) as tables:
         # a day that is in the period in part is told of no more than one that is
         click.echo(f"days of data quality: {tables.delete(vehicle, from_ms // DAY_MS, min(to_ms, now_ms) // DAY_MS)}")
