@@ -23,6 +23,7 @@ from cloud.quarantine import Item, Kept, Quarantine, Source
 from cloud.refused import Refused
 from cloud.revocation import Revocations
 from cloud.streams import Opened, Over, Revoked, Stream, Streams, UnknownStream, Unsealed
+from cloud.tables import TABLES_AWAY
 from wire.errors import FormatError, SegmentLogError, Unsupported, WireError
 from wire.header import Header
 from wire.messages import Announcement, Clock, Kind
@@ -67,7 +68,7 @@ class Counts:
     receipts: int = 0
     requests: int = 0
     findings: int = 0
-    unknown: int = 0  # messages of streams whose announcement is not there: it is asked for, and they come again
+    unknown: int = 0  # messages of streams whose announcement is not there, or cannot be looked up or kept now: they come again
     replayed: int = 0  # messages that were released from the quarantine
     refusals: Counter[str] = field(default_factory=Counter)  # by what was wrong
 
@@ -76,6 +77,7 @@ class Counts:
 class _Group:
     """What is decided about a group before it is durable."""
 
+    without_tables: bool = False
     authentic: list[tuple[Stream, Header, Arrival]] = field(default_factory=list)
     unsealed: list[Unsealed | Opened | WireError] = field(default_factory=list)  # of each of these, to be decoded together
     pending: set[tuple[bytes, int]] = field(default_factory=set)  # of these
@@ -132,6 +134,7 @@ class Aggregator:
         self._forgot_ms = -FORGET_EVERY_MS  # when streams were forgotten in the tables
         self.counts = Counts()
         self.heard_ms: dict[str, int] = {}  # when each vehicle was last heard, UTC ms
+        self.tables_away = False  # what needs them gets no answer, and comes again; for who watches them to set back
 
     def open(self) -> None:
         """Rebuild what has landed: what was saved is looked up when it is asked for, what the landing log has after it is added."""
@@ -161,10 +164,21 @@ class Aggregator:
         """Judge, land and answer a group; returns (topic, payload) to publish. It is durable when this returns.
 
         Raises SegmentLogError or SQLAlchemy's errors when the disk does not take it: nothing is counted then, and the same group
-        may be given again.
+        may be given again. Where the tables were away, streams that are known go on then, without what is new to the tables.
         """
-        group = _Group()
+        try:
+            return self._take(arrivals)
+        except TABLES_AWAY:
+            self.tables_away = True
+            raise
+
+    def _take(self, arrivals: Sequence[Arrival]) -> list[tuple[str, bytes]]:
+        group = _Group(self.tables_away)  # as it is now: another thread may change it
         named = [(arrival, header) for arrival in arrivals if (header := self._read_header(arrival, group)) is not None]
+        if group.without_tables:
+            known = [(arrival, header) for arrival, header in named if self._is_at_hand(header.stream)]
+            group.unknown += len(named) - len(known)
+            named = known
         self._landed.look_up(header.stream for _, header in named)
         for arrival, header in named:
             self._judge(arrival, header, group)
@@ -268,6 +282,10 @@ class Aggregator:
             return None
         return header
 
+    def _is_at_hand(self, stream: bytes) -> bool:
+        """Whether it can be judged, opened and placed without the tables."""
+        return stream not in self._new and self._landed.has_at_hand(stream) and self._streams.has_at_hand(stream)
+
     def _judge(self, arrival: Arrival, header: Header, group: _Group) -> None:
         try:
             self._admit(arrival, header, group)
@@ -334,6 +352,9 @@ class Aggregator:
             decoded = self._streams.decode(group.unsealed[start:] if start else group.unsealed)
             for at, opened in enumerate(decoded, start):
                 stream, header, arrival = group.authentic[at]
+                if group.without_tables and isinstance(opened, Opened) and isinstance(opened.message, Clock):
+                    group.unknown += 1  # a clock has to be kept with what it dates
+                    continue
                 status = Status.STORED if isinstance(opened, Opened) else Status.QUARANTINED
                 group.receipts.append((stream, header, status))
                 group.seen[header.stream, header.sequence] = status
@@ -346,7 +367,8 @@ class Aggregator:
                     aside = Kept(Source.ARRIVAL, arrival.received_ms, str(opened), arrival.data)
                     group.quarantined.append((header, type(opened).__name__, aside))
             start += len(decoded)
-        group.receipts += [(stream, header, group.seen[header.stream, header.sequence]) for stream, header in group.repeats]
+        repeats = [(stream, header, group.seen.get((header.stream, header.sequence))) for stream, header in group.repeats]
+        group.receipts += [(stream, header, status) for stream, header, status in repeats if status is not None]
 
     def _permit(self, stream: Stream, now_ms: int) -> None:
         """Raises for who may not send any more; what had landed before stays."""
@@ -380,7 +402,7 @@ class Aggregator:
 
     def _commit(self, group: _Group) -> None:
         """Streams first: a landed message whose announcement is lost could never be opened again."""
-        if self._new or group.clocks:
+        if (self._new or group.clocks) and not group.without_tables:
             self._database.learn(self._new.values(), group.clocks)
             self._new.clear()
         self._quarantine.put_all([*(kept for *_, kept in group.quarantined), *group.later.values()])

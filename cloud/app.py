@@ -213,7 +213,9 @@ class Cloud:
             try:
                 answers = await loop.run_in_executor(self._thread, self._aggregator.take, group)
                 break
-            except (SegmentLogError, OSError, *TABLES_AWAY) as error:
+            except TABLES_AWAY as error:  # what is known to us lands without them; who watches them says how they are
+                log.info("what is new to the tables waits for them (%s)", one_line(error))
+            except (SegmentLogError, OSError) as error:
                 if isinstance(error, SegmentLogError) and error.cause_errno is None:
                     raise  # only opening the log again helps
                 if not self._landing_error:
@@ -306,8 +308,11 @@ class Cloud:
                 self._database_error = ""
             except TABLES_AWAY as error:
                 if not self._database_error:
-                    log.error("the database is away (%s); what lands waits for it", one_line(error))
+                    log.error(
+                        "the database is away (%s); streams that are known land, what is new and the sinks wait for it", one_line(error)
+                    )
                 self._database_error = one_line(error)
+            self._aggregator.tables_away = bool(self._database_error)
             await asyncio.sleep(DATABASE_S)
 
     async def _hear_of_others(self) -> None:

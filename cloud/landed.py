@@ -161,6 +161,10 @@ class Landed:
         """Streams in memory."""
         return len(self._changed) + len(self._kept)
 
+    def has_at_hand(self, stream: bytes) -> bool:
+        """Whether what has landed of it is in memory."""
+        return stream in self._changed or stream in self._kept
+
     def has_room(self, stream: bytes, sequence: int) -> bool:
         """False: its stream would be larger than any that counts its messages, and each minute's row of it, too."""
         return (self._changed.get(stream) or self._find(stream)).has_room(sequence)

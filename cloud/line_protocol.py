@@ -53,9 +53,9 @@ class SignalLines:
         self._layouts: dict[tuple[bytes, bytes], _Layout] = {}
 
     def encode(self, rows: TickRows) -> list[str]:
-        """One line per bus and tick that has a value, then a `quality` line per bus and consent class: of how many values how many were valid,
-        and how many had each other reason that there is; of how many ticks, received how long after the last of them (not in a replayed log).
-        """
+        """One line per bus and tick that has a value, then a `quality` line per bus and consent class: of how many values how many were
+        valid, and how many had each other reason that there is; of how many ticks, received how long after the last of them (not in a
+        replayed log)."""
         ticks = rows.tick_ms.tolist()
         if not ticks:
             return []

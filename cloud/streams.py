@@ -120,6 +120,10 @@ class Streams:
         stored = self._database.stream(stream)
         return None if stored is None else self._remember(self.read(stored.announcement, stored.received_ms))
 
+    def has_at_hand(self, stream: bytes) -> bool:
+        """Whether `find` has it in memory."""
+        return stream in self._open
+
     def read(self, announcement: bytes, received_ms: int) -> Stream:
         """Verify and open sequence 0, without remembering it. Raises WireError."""
         now = datetime.fromtimestamp(received_ms / 1000, UTC)

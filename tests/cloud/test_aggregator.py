@@ -27,7 +27,7 @@ from cloud.vehicle_models import VehicleModel
 from wire.codec import encode_rows
 from wire.envelope import Sealed
 from wire.errors import SegmentLogError
-from wire.messages import Kind, Rows
+from wire.messages import Clock, Kind, Rows
 from wire.receipts import AnnouncementRequest, Status, decode_downlink
 from wire.recipients import load_recipient_keys
 from wire.topics import down, up
@@ -259,6 +259,7 @@ def test_a_repeat_of_a_stream_that_is_no_longer_in_memory_gets_the_same_receipt(
     for message in (sent[2], late):
         with pytest.raises(OperationalError):
             place.give(message, other.finding(2))
+        place.aggregator.tables_away = False
     with place.database._tables.writing() as connection:
         connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO landed")
     assert receipts(place.give(*sent)) == first
@@ -267,6 +268,29 @@ def test_a_repeat_of_a_stream_that_is_no_longer_in_memory_gets_the_same_receipt(
     place.aggregator.save(place.now_ms)
     place.give(other.finding(3))
     assert receipts(place.give(*sent)) == first, "what was added later did not take the place of what was there"
+
+
+def test_while_the_tables_are_away_known_streams_land_and_what_is_new_comes_again(place: Place, pki: Path) -> None:
+    vehicle, other = Vehicle(pki, make_schema(), clock=None), Vehicle(pki, make_schema())
+    place.give(vehicle.announcement)
+    known, dated = vehicle.rows(range(2)), vehicle.say(Clock(boot_ms=0, utc_ms=place.now_ms, source="system"))
+    new = [other.announcement, other.rows(range(2)), dated]
+    with place.database._tables.writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE streams RENAME TO elsewhere")
+    with pytest.raises(OperationalError):
+        place.give(known, *new, dated)
+    assert place.landed() == [(vehicle.sealer.stream, 0)]
+    answers = place.give(known, *new, dated)
+    assert statuses(answers) == {known.header.sequence: Status.STORED}
+    assert len(answers) == 1, "nothing is asked for that could not be kept"
+    with place.database._tables.writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO streams")
+    assert statuses(place.give(*new)) == {}, "until who watches the tables says that they are back"
+    place.aggregator.tables_away = False
+    assert set(receipts(place.give(*new))) == {(one.header.stream, one.header.sequence) for one in new}
+    assert len(place.landed()) == 5
+    assert place.database.stream(other.sealer.stream) is not None
+    assert place.database.clock(vehicle.id, vehicle.boot_id) is not None
 
 
 def test_a_stream_that_has_not_changed_for_100_days_is_forgotten_in_the_table_once_a_day(place: Place, vehicle: Vehicle) -> None:
