@@ -32,7 +32,7 @@ class Result:
     def line(self) -> str:
         promise = "" if self.floor is None else f" (at least {self.floor:g}: {'yes' if self.reached else 'NO'})"
         ours, rival = (f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in (self.ours, self.rival))
-        return f"{self.name:8} {self.what}: {ours} {self.unit}; {self.rival_name}: {rival}; ratio {self.ratio:.1f}{promise}"
+        return f"{self.name:8} {self.what}: {ours} {self.unit}; {self.rival_name}: {rival}; ratio {self.ratio:.3g}{promise}"
 
     def as_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"reached": self.reached}
