@@ -26,6 +26,7 @@ from cloud.config import CloudConfig
 from cloud.database import Database
 from cloud.delays import Delays
 from cloud.errors import CloudError
+from cloud.forgetting import forget_announcements
 from cloud.inlet import Inlet, tls_context
 from cloud.lake.folders import Folders
 from cloud.lake.keeper import look_after
@@ -67,6 +68,7 @@ ASKED_S = 1.0  # how often the tables are asked whether somebody wants a replay
 DISK_PAUSE_S = 1.0
 DATABASE_S = 2.0
 ELSEWHERE_S = 15.0
+FORGET_EVERY_S = 86_400.0
 GOODBYE_S = 5.0
 DRAIN_S = 10.0  # for the sinks to take what has landed; a long backlog waits in the landing log for the next start
 
@@ -340,11 +342,25 @@ class Cloud:
         return heard
 
     async def _keep_house(self) -> None:
+        forget_s = 0.0
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             await asyncio.get_running_loop().run_in_executor(self._thread, self._tidy)
+            if time.monotonic() >= forget_s:
+                forget_s = time.monotonic() + (FORGET_EVERY_S if await asyncio.to_thread(self._forget) else HOUSEKEEPING_S)
             for runner in self._runners:
                 runner.wake()  # it may have carried something forward
+
+    def _forget(self) -> bool:
+        """Whether what nothing needs any more could be forgotten."""
+        try:
+            forgotten = forget_announcements(self._landing, self._quarantine, self._database, _now_ms())
+        except (SegmentLogError, *TABLES_AWAY) as error:
+            log.warning("old announcements cannot be forgotten (%s); trying again", error)
+            return False
+        if forgotten:
+            log.info("%d announcements of streams that are over are forgotten", forgotten)
+        return True
 
     def _tidy(self) -> None:
         """In the aggregator's thread: save what has landed, then free the oldest landing segments that no sink needs."""

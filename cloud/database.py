@@ -13,6 +13,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     Table,
     func,
     select,
+    text,
 )
 
 from cloud.events import StatusEvent
@@ -27,13 +29,15 @@ from cloud.tables import Tables, insert
 from wire.messages import Clock
 
 META = MetaData()
+KEPT = "length(announcement) > 0"
 STREAMS = Table(
     "streams",
     META,
     Column("stream", LargeBinary, primary_key=True),
     Column("vehicle", String, nullable=False),
     Column("received_ms", BigInteger, nullable=False),
-    Column("announcement", LargeBinary, nullable=False),
+    Column("announcement", LargeBinary, nullable=False),  # empty: forgotten
+    Index("announcements_by_time", "received_ms", sqlite_where=text(KEPT), postgresql_where=text(KEPT)),
 )
 CLOCKS = Table(
     "clocks",
@@ -94,9 +98,16 @@ WINDOWS = Table(
     Column("model", String, nullable=False),
     Column("noted_ms", BigInteger, nullable=False, index=True),
 )
-CHECKPOINT = Table("checkpoint", META, Column("replica", String, primary_key=True), Column("position", BigInteger, nullable=False))
+CHECKPOINT = Table(
+    "checkpoint",
+    META,
+    Column("replica", String, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("oldest_ms", BigInteger),  # of the messages in its landing log and quarantine; None: it has not said
+)
 
 
+AT_ONCE = 1_000  # announcements forgotten in one transaction
 MOST_CLOCKS = 50_000  # remembered, ~0.5 kB each
 
 
@@ -154,6 +165,25 @@ class Database:
                 db.execute(insert(db, STREAMS).on_conflict_do_nothing(), announced)
             if said:
                 db.execute(insert(db, CLOCKS).on_conflict_do_nothing(), said)
+
+    def forget_announcements(self, oldest_ms: int, age_ms: int) -> int:
+        """Note how far back this replica's messages reach; forget what was announced `age_ms` before that of all replicas. How many."""
+        with self._tables.writing() as db:
+            row = {"replica": self.replica, "position": 0, "oldest_ms": oldest_ms}
+            db.execute(insert(db, CHECKPOINT, row).on_conflict_do_update(index_elements=["replica"], set_={"oldest_ms": oldest_ms}))
+            reaches = db.execute(select(CHECKPOINT.c.oldest_ms)).scalars().all()
+        known = [one for one in reaches if one is not None]
+        if len(known) < len(reaches):
+            return 0  # a replica of an earlier program, or one that is starting
+        over = (text(KEPT), STREAMS.c.received_ms < min(known) - age_ms)
+        forgotten = 0
+        while True:
+            with self._tables.writing() as db:
+                some = db.execute(select(STREAMS.c.stream).where(*over).order_by(STREAMS.c.received_ms).limit(AT_ONCE)).scalars().all()
+                db.execute(STREAMS.update().where(STREAMS.c.stream.in_(some)).values(announcement=b""))
+            forgotten += len(some)
+            if len(some) < AT_ONCE:
+                return forgotten
 
     def clock(self, vehicle: str, boot_id: bytes) -> Clock | None:
         """A boot's clock. One that is known is remembered: it never changes, and every sink asks for it with every message."""

@@ -118,6 +118,8 @@ class Streams:
                 self._open.move_to_end(stream)
                 return found
         stored = self._database.stream(stream)
+        if stored is not None and not stored.announcement:
+            raise Over(f"vehicle {stored.vehicle}: stream {stream.hex()} is over: its announcement is forgotten")
         return None if stored is None else self._remember(self.read(stored.announcement, stored.received_ms))
 
     def has_at_hand(self, stream: bytes) -> bool:
