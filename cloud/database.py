@@ -13,15 +13,18 @@ from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
+    Connection,
     Index,
     Integer,
     LargeBinary,
     MetaData,
     String,
     Table,
+    bindparam,
     func,
     select,
     text,
+    tuple_,
 )
 
 from cloud.events import StatusEvent
@@ -107,6 +110,7 @@ CHECKPOINT = Table(
 )
 
 
+MOST_NAMED = 500  # boots in one question
 AT_ONCE = 1_000  # announcements forgotten in one transaction
 MOST_CLOCKS = 50_000  # remembered, ~0.5 kB each
 
@@ -260,37 +264,49 @@ class Database:
         with self._tables.reading() as connection:
             return list(connection.execute(select(UNPLACED.c.position).where(*where).order_by(UNPLACED.c.position)).scalars())
 
-    def waiting(self, sink: str, vehicles: Iterable[str]) -> set[tuple[str, bytes]]:
-        """(vehicle, boot id) of these vehicles' boots of which something waits for its clock."""
-        where = (*self._my(UNPLACED), UNPLACED.c.sink == sink, UNPLACED.c.vehicle.in_(sorted(vehicles)))
+    def waiting(self, sink: str) -> set[tuple[str, bytes]]:
+        """(vehicle, boot id) of boots of which something waits for its clock. Reads all of the sink's: a question for its start."""
+        rows = select(UNPLACED.c.vehicle, UNPLACED.c.boot_id).distinct().where(*self._my(UNPLACED), UNPLACED.c.sink == sink)
         with self._tables.reading() as connection:
-            rows = connection.execute(select(UNPLACED.c.vehicle, UNPLACED.c.boot_id).distinct().where(*where))
-            return {(row.vehicle, row.boot_id) for row in rows}
+            return {(row.vehicle, row.boot_id) for row in connection.execute(rows)}
 
-    def dated(self, sink: str) -> list[tuple[str, bytes]]:
-        """(vehicle, boot id) of what waits for a clock that is known by now: another replica has been told it."""
-        boot = (UNPLACED.c.vehicle, UNPLACED.c.boot_id)
-        known = (CLOCKS.c.vehicle == UNPLACED.c.vehicle) & (CLOCKS.c.boot_id == UNPLACED.c.boot_id)
-        query = select(*boot).distinct().join(CLOCKS, known).where(*self._my(UNPLACED), UNPLACED.c.sink == sink).order_by(*boot)
+    def dated(self, boots: Iterable[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+        """Those of (vehicle, boot id) whose clock is known by now: another replica has been told it."""
+        asked = sorted(boots)
+        found = []
         with self._tables.reading() as connection:
-            return [(row.vehicle, row.boot_id) for row in connection.execute(query)]
+            for start in range(0, len(asked), MOST_NAMED):
+                which = tuple_(CLOCKS.c.vehicle, CLOCKS.c.boot_id).in_(asked[start : start + MOST_NAMED])
+                found += [(row.vehicle, row.boot_id) for row in connection.execute(select(CLOCKS.c.vehicle, CLOCKS.c.boot_id).where(which))]
+        return sorted(found)
 
     def unplaced_before(self, position: int, most: int) -> list[int]:
         """The oldest positions below `position` that wait for a clock, for whatever sink."""
-        query = select(UNPLACED.c.position).distinct().where(*self._my(UNPLACED), UNPLACED.c.position < position)
+        found: set[int] = set()
         with self._tables.reading() as connection:
-            return list(connection.execute(query.order_by(UNPLACED.c.position).limit(most)).scalars())
+            for mine in self._of_each_sink(connection):
+                query = select(UNPLACED.c.position).where(*mine, UNPLACED.c.position < position).order_by(UNPLACED.c.position)
+                found.update(connection.execute(query.limit(most)).scalars())
+        return sorted(found)[:most]
 
     def strike_out(self, positions: Iterable[int]) -> None:
         """Nothing waits there any more."""
+        some = [{"at": position} for position in positions]
         with self._tables.writing() as connection:
-            for position in positions:
-                connection.execute(UNPLACED.delete().where(*self._my(UNPLACED), UNPLACED.c.position == position))
+            for mine in self._of_each_sink(connection) if some else ():
+                connection.execute(UNPLACED.delete().where(*mine, UNPLACED.c.position == bindparam("at")), some)
 
     def oldest_unplaced(self) -> int | None:
-        query = select(UNPLACED.c.position).where(*self._my(UNPLACED)).order_by(UNPLACED.c.position).limit(1)
         with self._tables.reading() as connection:
-            return connection.execute(query).scalar()
+            oldest = [
+                connection.execute(select(func.min(UNPLACED.c.position)).where(*mine)).scalar() for mine in self._of_each_sink(connection)
+            ]
+        return min((one for one in oldest if one is not None), default=None)
+
+    def _of_each_sink(self, connection: Connection) -> list[tuple[ColumnElement[bool], ...]]:
+        """What is unplaced, sink by sink: by the key's own columns, since millions of rows may wait. Whose something waits has a cursor."""
+        sinks = connection.execute(select(CURSORS.c.sink).where(*self._my(CURSORS)).order_by(CURSORS.c.sink)).scalars().all()
+        return [(*self._my(UNPLACED), UNPLACED.c.sink == sink) for sink in sinks]
 
     # replays of the quarantine, asked for by another process
 

@@ -183,6 +183,7 @@ class Runner:
         self._saved = 0
         self._unplaced: list[tuple[int, str, bytes]] = []  # noted since the cursor was saved
         self._placed: list[int] = []
+        self._boots: set[tuple[str, bytes]] = set()  # (vehicle, boot id) of which something waits for its clock, or has
 
     @property
     def saved(self) -> int:
@@ -221,6 +222,7 @@ class Runner:
                 log.warning(words, self.sink.name, cursor, self._landing.next)
                 cursor = 0
             self.position = self._saved = max(cursor, self._landing.first)
+            self._boots = await self._in_thread(lambda: self._database.waiting(self.sink.name))
             while True:
                 self._landed.clear()
                 while self.behind and not self._halted:
@@ -298,15 +300,10 @@ class Runner:
                 work.dated.append(boot)
             self._place(position, opened, clock, work)
         self._quarantine.put_all(work.aside)
-        if work.dated:
-            work.dated = self._that_wait(work)
+        self._boots |= {(vehicle, boot_id) for _, vehicle, boot_id in work.unplaced}
+        # hardly ever any: and a starting fleet says many clocks
+        work.dated = [boot for boot in dict.fromkeys(work.dated) if boot in self._boots]
         return work
-
-    def _that_wait(self, work: _Work) -> list[tuple[str, bytes]]:
-        """Of the boots that said their clock, those of which something waits for it: hardly ever any, and a starting fleet says many."""
-        waiting = self._database.waiting(self.sink.name, {vehicle for vehicle, _ in work.dated})
-        waiting |= {(vehicle, boot_id) for _, vehicle, boot_id in (*self._unplaced, *work.unplaced)}
-        return [boot for boot in dict.fromkeys(work.dated) if boot in waiting]
 
     def _leave(self, position: int, error: WireError, work: _Work) -> None:
         """A message whose key or DBC is missing today is kept for the day when it is there."""
@@ -341,7 +338,7 @@ class Runner:
             return True
         self._looked_s = time.monotonic()
         try:
-            boots = await self._in_thread(lambda: self._database.dated(self.sink.name))
+            boots = await self._in_thread(lambda: self._database.dated(self._boots))
         except AWAY as error:
             self._say_away(error)
             return True  # the next step says whether they are back
@@ -355,12 +352,16 @@ class Runner:
         while True:
             try:
                 waiting = await self._in_thread(lambda: self._waiting(boot))
+                placed = 0
                 for start in range(0, len(waiting), GROUP):
                     work = await self._in_thread(partial(self._prepare_late, boot, waiting[start : start + GROUP]))
                     if not await self._take(work.events):
                         return False
                     self._placed += work.placed
+                    placed += len(work.placed)
                     await self._save()
+                if placed == len(waiting):
+                    self._boots.discard(boot)
                 return True
             except AWAY as error:  # the tables or the disk, not the sink
                 self._say_away(error)

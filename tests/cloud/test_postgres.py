@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -11,7 +12,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from example_fleet import finding
-from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 
 from cloud.api import Backend, events
 from cloud.database import Database, StoredStream
@@ -131,11 +132,11 @@ def test_what_is_kept_is_each_replicas_own_or_everybodys(url: str) -> None:
         b.advance("store", 9, [(4, "0" * 16, boot)])
         assert (a.cursor("store"), b.cursor("store")) == (5, 9)
         assert (a.unplaced("store", "0" * 16, boot), b.oldest_unplaced()) == ([3], 4)
-        assert b.dated("store") == []
+        assert b.dated(b.waiting("store")) == []
         a.learn([], {("0" * 16, boot): Clock(boot_ms=0, utc_ms=1, source="ntp")})
-        assert b.dated("store") == [("0" * 16, boot)]
+        assert b.dated(b.waiting("store")) == [("0" * 16, boot)]
         b.advance("store", 10, placed=[4])
-        assert b.dated("store") == []
+        assert b.dated(b.waiting("store")) == []
         a.save_landed(4, {stream: b"before"}, 50, 0)
         a.save_landed(6, {stream: b"now"}, 60, 0)
         assert (a.checkpoint(), a.landed([stream, bytes(16)])) == (6, {stream: b"now"})
@@ -157,6 +158,26 @@ def test_what_is_kept_is_each_replicas_own_or_everybodys(url: str) -> None:
         who = tokens.holder(secret)
         assert who is not None
         assert who.role is Role.SERVICE
+
+
+def test_what_millions_of_waiting_messages_are_asked_goes_by_their_key(tmp_path: Path) -> None:
+    asked: list[tuple[str, Any]] = []
+
+    def note(*given: Any) -> None:
+        asked.append((given[2], given[3][0] if given[5] else given[3]))
+
+    with Database(f"sqlite:///{tmp_path / 'c.db'}", "a") as database:
+        for sink in ("store", "lake"):
+            database.advance(sink, 9, [(position, "0" * 16, bytes(16)) for position in range(3, 8)])
+        event.listen(Engine, "before_cursor_execute", note)
+        assert (database.oldest_unplaced(), database.unplaced_before(6, 2)) == (3, [3, 4])
+        database.strike_out([3, 4])
+        event.remove(Engine, "before_cursor_execute", note)
+        assert (database.oldest_unplaced(), database.waiting("lake")) == (5, {("0" * 16, bytes(16))})
+        with database._tables.reading() as db:
+            plans = [[row[3] for row in db.exec_driver_sql(f"EXPLAIN QUERY PLAN {one}", its)] for one, its in asked if "unplaced" in one]
+    assert len(plans) == 6
+    assert all("replica=? AND sink=?" in step for plan in plans for step in plan), plans
 
 
 def test_a_change_that_is_committed_late_is_told_and_not_passed_over(
