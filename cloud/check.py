@@ -55,6 +55,7 @@ def check(config: CloudConfig) -> list[Check]:
         _try(f"broker {config.broker.host}:{config.broker.port}", lambda: _broker(config.broker)),
         _try("database", lambda: _database(config)),
         _try(f"store {config.store.kind}", lambda: _store(config)),
+        *([_try("lake", lambda: _lake(config))] if config.lake.enabled and config.broker.replica else []),
         _try("clock", lambda: _clock(config)),
         _try(f"api {config.api.host}:{config.api.port}", lambda: _port(config)),
     ]
@@ -129,6 +130,13 @@ def _database(config: CloudConfig) -> str:
         return f"{url.database} on {url.get_backend_name()} {server}, tables of version {found}"
     words = "it has no tables" if found is None else f"its tables are of version {found}, this program's are {NEWEST}"
     raise CloudError(f"{shown(url)}: {words}; `cansight cloud init`")
+
+
+def _lake(config: CloudConfig) -> str:
+    """Of replicas, which it is: of half of the ticks nobody should learn when a detector is trained on them."""
+    if config.lake.path:
+        return f"{config.lake_folder}, into which the other replicas are to write, too"
+    return f"{config.lake_folder}: its own, with its share of every vehicle's batches; give all replicas one lake.path (docs/lake.md)"
 
 
 def _clock(config: CloudConfig) -> str:

@@ -20,7 +20,7 @@ def port(request: pytest.FixtureRequest) -> int:
     return server.port
 
 
-def checked(tmp_path: Path, pki: Path, port: int, certificate: Path) -> dict[str, Check]:
+def checked(tmp_path: Path, pki: Path, port: int, certificate: Path, replica: str = "") -> dict[str, Check]:
     document = {
         "state": str(tmp_path / "cloud"),
         "fleet_ca": str(pki / "fleet-ca.pem"),
@@ -31,6 +31,7 @@ def checked(tmp_path: Path, pki: Path, port: int, certificate: Path) -> dict[str
             "ca": str(pki / "fleet-ca.pem"),
             "certificate": str(certificate.with_suffix(".pem")),
             "key": str(certificate.with_suffix(".key")),
+            "replica": replica,
         },
         "vehicle_model": [{"name": "ev", "dbc": [f"{EV / 'body.dbc'}@can1"]}],
         "api": {"port": servers.free_port()},
@@ -66,5 +67,7 @@ def test_a_vehicles_certificate_is_not_the_aggregators(tmp_path: Path, pki: Path
     assert "expected the common name aggregator, found" in found["certificates"].words
 
 
-def test_somebody_else_on_the_port_is_no_broker(tmp_path: Path, pki: Path) -> None:
-    assert not checked(tmp_path, pki, servers.free_port(), pki / "aggregator")["broker"].ok
+def test_somebody_else_on_the_port_is_no_broker_and_a_replicas_lake_is_named_as_its_own(tmp_path: Path, pki: Path) -> None:
+    found = checked(tmp_path, pki, servers.free_port(), pki / "aggregator", replica="a")
+    assert not found["broker"].ok
+    assert "its own, with its share of every vehicle's batches" in found["lake"].words
