@@ -158,7 +158,8 @@ class Fleet:
     def _rows(self, who: Principal, summaries: list[VehicleSummary]) -> list[VehicleRow]:
         stats = self._backend.stats()
         heard, gone = stats.get("online_ms", {}), stats.get("gone_ms", {})
-        tickets = {} if who.is_owner else self._backend.tickets.queue.open_tiers()
+        alone = summaries[0].vehicle if len(summaries) == 1 else None  # its page asks once a second
+        tickets = {} if who.is_owner else self._backend.tickets.queue.open_tiers(alone)
         rows = []
         for one in summaries:
             last_tick_ms: int | None = one.last_tick_ms

@@ -98,9 +98,10 @@ class Queue:
         query = select(TicketRow.vehicle, func.count()).where(text(OPEN)).group_by(TicketRow.vehicle)
         return self._tables.read(lambda db: {row[0]: row[1] for row in db.execute(query)})
 
-    def open_tiers(self) -> dict[str, dict[Tier, int]]:
-        """The same by tier."""
-        query = select(TicketRow.vehicle, TicketRow.tier, func.count()).where(text(OPEN)).group_by(TicketRow.vehicle, TicketRow.tier)
+    def open_tiers(self, vehicle: str | None = None) -> dict[str, dict[Tier, int]]:
+        """The same by tier; of one vehicle alone."""
+        mine = _where(TicketFilter(vehicle=vehicle, open=True))
+        query = select(TicketRow.vehicle, TicketRow.tier, func.count()).where(*mine).group_by(TicketRow.vehicle, TicketRow.tier)
         found: dict[str, dict[Tier, int]] = {}
         for vehicle, tier, number in self._tables.read(lambda db: db.execute(query).all()):
             found.setdefault(vehicle, {})[Tier(tier)] = number

@@ -14,6 +14,7 @@ from test_cloud_run import DBC, EV, CloudProcess, connected, deliver, make_vehic
 import processes
 import servers
 from cloud import pki as fleet
+from cloud.lake.reading import open_lake
 from dbc.compiler import load_compiled
 from dbc.schema import Schema
 from wire.messages import StatusMessage
@@ -43,6 +44,7 @@ class Replica(CloudProcess):
             vehicle_model=[{"name": "cansight_ev", "dbc": DBC, "catalogue": str(EV / "catalogue.toml")}],
             broker=processes.broker(pki, port, certificate) | {"replica": name},
             database={"url": url},
+            lake={"path": str(folder / "lake")} if name else {},  # replicas write one
         )
 
     def metric(self, name: str) -> float:
@@ -124,6 +126,9 @@ def test_two_share_the_messages_and_whoever_dies_nothing_is_lost_or_twice(
                 assert ticket["occurrences"] == 3
         for replica in replicas:
             assert replica.end(signal.SIGTERM) == 0
+    with open_lake(tmp_path / "lake") as lake:  # the one of both
+        told = lake.query(f'SELECT vehicle, count("{schema.names[-1]}") AS ticks FROM ticks GROUP BY vehicle').to_pylist()
+    assert {one["vehicle"]: one["ticks"] for one in told} == dict.fromkeys(heard, 300)
 
 
 @pytest.mark.timeout(180)
