@@ -26,6 +26,7 @@ __all__ = ["SAVE_EVERY_S", "LakeSink"]
 SAVE_EVERY_S = 120.0
 BUFFER_BYTES = 32 << 20  # of raw values and reasons; at 3,000 vehicles of 200 signals six seconds
 EVENTS_KEPT = 10_000
+MOST_LAYOUTS = 256  # hostile layouts must not grow it; honest vehicles have a handful
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,8 @@ class LakeSink:
     def _write(self, key: _Key, batches: list[TickRows]) -> None:
         layout = self._layouts.get(key)
         if layout is None:
+            if len(self._layouts) >= MOST_LAYOUTS:
+                self._layouts.clear()
             layout = self._layouts.setdefault(key, self._layout(batches[0]))
         name = f"{REPLAYS if key[-1] else TICKS}-{new_name()}"
         # what is written here is read once or twice: signals' statistics and dictionaries, and zstd, would cost more than they save

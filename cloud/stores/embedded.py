@@ -30,6 +30,7 @@ from dbc.schema import Schema
 
 MINUTE_MS = 60_000
 MERGE_BATCHES = 48  # small batches that a vehicle's layout may have before they are merged: bounds what a query must open
+MOST_LAYOUTS = 256  # in memory: hostile ones must not grow it; honest vehicles have a handful
 WHOLE = 1 << 20  # columns in a section of a small batch: all
 
 _TABLES = """
@@ -185,6 +186,8 @@ class EmbeddedStore:
         columns = batch.columns.astype("<i4").tobytes()
         key = (batch.schema.schema_id, columns)
         if key not in self._layout_ids:
+            if len(self._layout_ids) >= MOST_LAYOUTS:
+                self._layout_ids.clear()
             connection.execute("INSERT OR IGNORE INTO schemas VALUES (?,?)", (batch.schema.schema_id, dump_schema(batch.schema)))
             connection.execute("INSERT OR IGNORE INTO layouts (schema_id, columns) VALUES (?,?)", key)
             self._layout_ids[key] = _one(connection, "SELECT id FROM layouts WHERE schema_id = ? AND columns = ?", *key)
@@ -329,6 +332,8 @@ class EmbeddedStore:
     def _layout(self, connection: sqlite3.Connection, number: int) -> "_Layout":
         layout = self._layouts.get(number)
         if layout is None:
+            if len(self._layouts) >= MOST_LAYOUTS:
+                self._layouts.clear()
             schema_id, columns = connection.execute("SELECT schema_id, columns FROM layouts WHERE id = ?", (number,)).fetchone()
             schema = load_schema(_one(connection, "SELECT body FROM schemas WHERE schema_id = ?", schema_id))
             layout = self._layouts.setdefault(number, _Layout(schema, np.frombuffer(columns, "<i4").astype(np.intp)))

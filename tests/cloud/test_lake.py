@@ -95,6 +95,16 @@ def test_a_kill_at_any_moment_loses_nothing_and_doubles_nothing(tmp_path: Path) 
     assert not list(tmp_path.rglob("*.part"))
 
 
+def test_layouts_that_are_forgotten_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloud.lake.sink.MOST_LAYOUTS", 2)
+    sink = LakeSink(tmp_path, {})
+    for again in range(2):
+        sink.take([make_rows(range(10), sequence=again, stream=bytes([column] * 16), columns=[column]) for column in range(6)])
+        sink.flush()
+    assert len(sink._layouts) <= 2
+    assert rows_of(tmp_path) == [{"rows": 10, "first": 10, "last": 10, "total": rows_of(tmp_path)[0]["total"]}]
+
+
 def test_columns_carry_the_catalogues_units_and_words(tmp_path: Path) -> None:
     sink = LakeSink(tmp_path, {MODEL: example_catalogue()})
     sink.take([Drive(example_schema(), VEHICLE, 1).batch(5)])
