@@ -50,7 +50,7 @@ from cloud.tickets.settings import load_policy
 from cloud.tickets.watch import Heard
 from cloud.tickets.worker import run_tickets
 from cloud.tokens import Tokens
-from cloud.unplaced import carry_forward
+from cloud.unplaced import AT_ONCE, carry_forward
 from cloud.vehicle_models import VehicleModel, by_schema, load_models
 from cloud.windows import Downsampling, StaleWindows
 from wire.errors import SegmentLogError
@@ -69,6 +69,8 @@ DISK_PAUSE_S = 1.0
 DATABASE_S = 2.0
 ELSEWHERE_S = 15.0
 FORGET_EVERY_S = 86_400.0
+TIDIED_AT_ONCE = 40  # times that what waits for a clock is carried forward in a row, each 0.3 s for 1,000 messages
+WORTH_CARRYING = 4  # records of the landing log to each that is carried
 GOODBYE_S = 5.0
 DRAIN_S = 10.0  # for the sinks to take what has landed; a long backlog waits in the landing log for the next start
 
@@ -345,7 +347,9 @@ class Cloud:
         forget_s = 0.0
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._tidy)
+            for _ in range(TIDIED_AT_ONCE):  # what arrives meanwhile lands in between
+                if not await asyncio.get_running_loop().run_in_executor(self._thread, self._tidy):
+                    break
             if time.monotonic() >= forget_s:
                 forget_s = time.monotonic() + (FORGET_EVERY_S if await asyncio.to_thread(self._forget) else HOUSEKEEPING_S)
             for runner in self._runners:
@@ -362,13 +366,14 @@ class Cloud:
             log.info("%d announcements of streams that are over are forgotten", forgotten)
         return True
 
-    def _tidy(self) -> None:
-        """In the aggregator's thread: save what has landed, then free the oldest landing segments that no sink needs."""
+    def _tidy(self) -> bool:
+        """In the aggregator's thread: save what has landed, then free the oldest landing segments that no sink needs. Whether to go on."""
         if self._save():
             try:
-                self._free()
+                return self._free()
             except (SegmentLogError, *TABLES_AWAY) as error:
                 log.warning("the landing log cannot be shortened (%s); trying again", error)
+        return False
 
     def _save(self) -> bool:
         """Whether it could be saved. Where not, the next start reads more of the landing log, which stays as it is."""
@@ -379,15 +384,20 @@ class Cloud:
             return False
         return True
 
-    def _free(self) -> None:
+    def _free(self) -> bool:
+        """Whether more waits for a clock at the log's beginning than was carried to its end, and is little of what lies there."""
         size, keep = self._landing.size_bytes, self.config.landing.keep_bytes
         if size <= keep:
-            return
+            return False
         excess = int((self._landing.next - self._landing.first) * (1 - keep / size))
         before = min(self._landing.first + excess, *(runner.saved for runner in self._runners))
-        carry_forward(self._landing, self._database, self._quarantine, before, _now_ms())
+        waited = self._database.oldest_unplaced()
+        carried = carry_forward(self._landing, self._database, self._quarantine, before, _now_ms())
         oldest = self._database.oldest_unplaced()
-        self._landing.drop_before(before if oldest is None else min(before, oldest))
+        until = before if oldest is None else min(before, oldest)
+        self._landing.drop_before(until)
+        # where hardly anything has a time, carrying it about frees nothing: the log has to hold it
+        return waited is not None and carried >= AT_ONCE and until - waited > WORTH_CARRYING * carried
 
     async def _serve(self, stack: AsyncExitStack, store: Store, tickets: TicketService, tokens: Tokens, parts: "Parts") -> None:
         described = {name: (model.schema, model.catalogue) for name, model in parts.models.items()}

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from cloud_samples import make_schema
@@ -10,6 +12,7 @@ from cloud_vehicle import Vehicle
 from test_sinks import Cloud, Memory, nothing, opened
 
 from cloud import sinks
+from cloud.app import Cloud as App
 from cloud.events import StatusEvent, TickRows
 from cloud.placing import AHEAD_MS
 from cloud.unplaced import PATIENCE_MS, carry_forward
@@ -123,6 +126,31 @@ def test_what_waits_is_carried_to_the_end_of_the_log_so_that_its_begin_can_go(cl
     for sink in sinks_:
         assert [event.sequence for event in sink.events] == list(range(1, 11))
         assert all(event.received_ms < now_ms + 1000 for event in sink.events)
+
+
+@pytest.mark.parametrize(("others", "turns"), [(9, 4), (0, 1)])
+def test_what_waits_is_carried_on_while_that_frees_something(
+    cloud: tuple[Cloud, Vehicle], monkeypatch: pytest.MonkeyPatch, others: int, turns: int
+) -> None:
+    for module in ("app", "unplaced"):
+        monkeypatch.setattr(f"cloud.{module}.AT_ONCE", 2)
+    cloud_, vehicle = cloud
+    other = Vehicle(vehicle.pki, vehicle.schema)
+    cloud_.land(vehicle.announcement, other.announcement)
+    for turn in range(6):
+        cloud_.land(
+            *(other.rows(range(tick, tick + 1)) for tick in range(turn * others, (turn + 1) * others)), vehicle.rows(range(turn, turn + 1))
+        )
+    cloud_.run([Memory("store")], nothing)
+    config: Any = SimpleNamespace(landing=SimpleNamespace(keep_bytes=1))
+    app: Any = App(config)
+    app._landing, app._database, app._quarantine = cloud_.landing, cloud_.database, cloud_.quarantine
+    app._runners = [SimpleNamespace(saved=cloud_.landing.next)]
+    took = 1
+    while app._free():
+        took += 1
+    assert took == turns
+    assert (cloud_.database.oldest_unplaced() is None) == (others > 0)
 
 
 def test_what_has_waited_too_long_is_put_aside(cloud: tuple[Cloud, Vehicle]) -> None:
