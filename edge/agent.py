@@ -31,6 +31,7 @@ NS_PER_MS = 1_000_000
 GRACE_NS = 700_000_000  # frames of a bus that have been stamped may be this long on their way here; a source hands over four times a second
 HANDOVER_S = 0.7  # how long the source has for its last block, from SIGTERM on
 PARTING_S = 1.5  # from the ignition's end on each tick is sealed at once: the open one is over within a second, and handed over then
+AWAY_BEAT_S = 3600.0  # nobody hears the status now, and one a minute for weeks would push findings out of their tenth of the outbox
 GOODBYE_S = 0.5  # of the 2 s that an ignition-off leaves; sealing and syncing come first
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,9 @@ class Agent:
         self._recorder = parts.recorder
         self._status = parts.status
         self._seen: NDArray[np.bool_] = np.zeros(parts.status.signals, dtype=np.bool_)
-        self._maintain_s = self._look_s = self._status_s = self._beat_s = 0.0
+        self._maintain_s = self._look_s = self._status_s = 0.0
+        self._beat_s = float("-inf")
+        self._began_s = _boot_s()
         self._parting_s = float("-inf")  # until then the computer may be switched off at any moment
         self._tick_ms = 0  # the newest tick's
 
@@ -159,7 +162,8 @@ class Agent:
         self._parts.health.beat(now_s)
         if self._parts.supervisor is not None:
             self._parts.supervisor.alive()
-        if self._status.ticks and now_s - self._beat_s >= self._heartbeat_s and not self._status.source_finished:
+        pause_s = self._heartbeat_s if self._parts.uplink.connected else max(self._heartbeat_s, AWAY_BEAT_S)
+        if self._status.ticks and now_s - self._beat_s >= pause_s and not self._status.source_finished:
             self._beat_s = now_s
             self._append(self._recorder.message(heartbeat(self._status, self._tick_ms), now_s))
 
@@ -176,7 +180,8 @@ class Agent:
                 self._look_s = now_s
                 self._look(now_s)
             # A clock that the broker's certificate was good by can be relied on.
-            for gap in self._store.maintain(now_s, time.time() if self._parts.uplink.connected else None):
+            utc_s = time.time() if self._parts.uplink.connected else None
+            for gap in self._store.maintain(now_s, utc_s, _boot_s() - self._began_s):
                 log.warning("gap: batches %d to %d of a stream are lost: %s", gap.first, gap.last, gap.reason)
                 self._status.gaps += 1
                 self._append(self._recorder.message(gap, now_s))
@@ -239,6 +244,10 @@ class Agent:
         self._status_s = float("-inf")
         self._status.stopped = True
         self._report(time.monotonic())
+
+
+def _boot_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)  # which counts while the computer is suspended, too
 
 
 @contextmanager

@@ -36,6 +36,7 @@ BACK_OFF_S = 5.0
 MAX_BACK_OFF_S = 300.0
 PROBE_S = 8.0  # between two probes, at most: a cloud that is back is found, and live batches flow, within 10 s
 REQUEST_S = 5.0  # a request for an announcement can be forged by the broker; it is honoured this often
+SWEEP = 512  # entries beyond those held, after which the queues are cleared of what is gone
 
 Key = tuple[bytes, int]  # stream, sequence
 
@@ -120,6 +121,7 @@ class Outbox:
         self._requested_s: dict[bytes, float] = {}
         self._asked: deque[Batch] = deque()  # announcements that the cloud waits for
         self._pushes = 0
+        self._unswept = 0  # entries since the queues were last cleared
         self._last_receipt_s = -math.inf
         self._silence = 0  # rounds of sending in a row that nobody answered
         self._silence_s = -math.inf
@@ -150,6 +152,7 @@ class Outbox:
         if batch.sequence == 0:
             self._announcements[batch.stream] = batch
         self._held[batch.key] = batch
+        self._sweep()
         self._fresh[batch.turn(-math.inf)].append(batch)
 
     def withdraw(self, batch: Batch) -> bool:
@@ -251,6 +254,15 @@ class Outbox:
             self._release(batch)
         return {batch.key for batch in dropped}
 
+    def set_aside(self, stream: bytes) -> bool:
+        """Let go of an announcement without a batch of its stream here: the store puts it again before the next. False: it is under way."""
+        batch = self._announcements.get(stream)
+        if batch is None or batch.key in self._in_flight:
+            return False
+        self._held.pop(batch.key, None)
+        self.forget_stream(stream)
+        return True
+
     def forget_stream(self, stream: bytes) -> None:
         """Nothing of this stream is left: its announcement is not needed any more."""
         if (batch := self._announcements.pop(stream, None)) is not None:
@@ -350,8 +362,25 @@ class Outbox:
             while heap and not self._is_waiting(heap[0]):
                 heapq.heappop(heap)
         for queue in self._fresh.values():
-            while queue and (self._held.get(queue[0].key) is not queue[0] or queue[0].state is not _State.FRESH):
+            while queue and not self._is_fresh(queue[0]):
                 queue.popleft()
+
+    def _sweep(self) -> None:
+        """Now and then, all of that from behind their heads too.
+
+        While nothing may be sent, heads stay: the queues would keep every batch of an outage of weeks that the store has withdrawn.
+        """
+        self._unswept += 1
+        if self._unswept <= SWEEP + len(self._held):
+            return
+        self._unswept = 0
+        for turn in Turn:
+            self._fresh[turn] = deque(batch for batch in self._fresh[turn] if self._is_fresh(batch))
+            self._waiting[turn] = [entry for entry in self._waiting[turn] if self._is_waiting(entry)]
+            heapq.heapify(self._waiting[turn])
+
+    def _is_fresh(self, batch: Batch) -> bool:
+        return self._held.get(batch.key) is batch and batch.state is _State.FRESH
 
     def _is_waiting(self, entry: _Waiting) -> bool:
         due_s, _, batch = entry
@@ -371,6 +400,7 @@ class Outbox:
         batch.state = _State.WAITING
         batch.due_s = due_s
         self._pushes += 1
+        self._sweep()
         heapq.heappush(self._waiting[batch.turn(now_s)], (due_s, self._pushes, batch))
 
     def _release(self, batch: Batch) -> None:

@@ -1,6 +1,6 @@
 """The gaps that an outbox owes: what was given up or damaged, until a record that says so is durable. Pure."""
 
-from edge.outbox_record import ranges
+from edge.outbox_record import Ranges
 from wire.messages import Gap
 
 
@@ -8,7 +8,8 @@ class OwedGaps:
     """True while a gap is owed: nothing that it stands for may be forgotten then."""
 
     def __init__(self) -> None:
-        self._lost: dict[bytes, dict[str, list[int]]] = {}  # stream -> reason -> sequences for which a gap must be recorded
+        # stream -> reason -> runs of sequences for which a gap must be recorded: a flash that takes nothing for weeks loses every batch
+        self._lost: dict[bytes, dict[str, list[tuple[int, int]]]] = {}
         self._unsaid: list[Gap] = []  # gaps that were handed out to be recorded and are not durable yet
 
     def __bool__(self) -> bool:
@@ -16,7 +17,11 @@ class OwedGaps:
 
     def lose(self, stream: bytes, sequence: int, reason: str) -> None:
         """A batch is gone."""
-        self._lost.setdefault(stream, {}).setdefault(reason, []).append(sequence)
+        runs = self._lost.setdefault(stream, {}).setdefault(reason, [])
+        if runs and runs[-1][1] == sequence - 1:
+            runs[-1] = runs[-1][0], sequence
+        else:
+            runs.append((sequence, sequence))
 
     def take(self) -> list[Gap]:
         """The gaps that must be recorded; they are not returned again, and owed until `said`."""
@@ -24,8 +29,8 @@ class OwedGaps:
         gaps = [
             Gap(stream=stream, first=first, last=last, reason=reason)
             for stream, reasons in lost.items()
-            for reason, sequences in reasons.items()
-            for first, last in ranges(sequences)
+            for reason, runs in reasons.items()
+            for first, last in Ranges(runs).runs
         ]
         self._unsaid += gaps
         return gaps
@@ -38,5 +43,4 @@ class OwedGaps:
     def unsaid(self, gap: Gap) -> None:
         """Its record was lost before it was durable: what it said must be said again."""
         self.said(gap)
-        for sequence in range(gap.first, gap.last + 1):
-            self.lose(gap.stream, sequence, gap.reason)
+        self._lost.setdefault(gap.stream, {}).setdefault(gap.reason, []).append((gap.first, gap.last))

@@ -18,8 +18,6 @@ from edge.outbox_record import Ranges, decode_record
 from edge.streams import Record
 from wire.segment_log import SegmentLog
 
-MAX_DONE_RUNS = 64  # that are kept over a restart; the others cost duplicates
-
 
 @dataclass
 class LaneLog:
@@ -31,6 +29,7 @@ class LaneLog:
     loaded: int = 0  # records before this position are in the window, or have their receipt
     durable: int = 0  # records before this position are on the flash
     freed: int = 0  # records before this position are given up, and deleted when their gap is durable
+    begun: int = 0  # records from this position on were written by this run
     window: OrderedDict[int, Batch] = field(default_factory=OrderedDict)
     tail: OrderedDict[int, Batch] = field(default_factory=OrderedDict)
     done: Ranges = field(default_factory=Ranges)  # positions from `loaded` on that have their receipt
@@ -52,7 +51,7 @@ class LaneLog:
     def recover(self, cursor: int, done: list[tuple[int, int]]) -> None:
         """Everything from the cursor on is sent (again), but what is known to be done."""
         self.loaded = self.freed = cursor if self.log.first <= cursor <= self.log.next else self.log.first
-        self.durable = self.log.next
+        self.durable = self.begun = self.log.next
         self.done = Ranges((first, last) for first, last in done if first <= last < self.durable)
         self.done.drop_before(self.loaded)
 
@@ -111,6 +110,8 @@ class LaneLog:
     @property
     def bytes(self) -> int:
         """Of the segments that are not given up."""
+        if self.freed <= self.log.first:  # asked for ten times a second, and a full outbox has a thousand segments
+            return self.log.bytes
         parts = self.log.segments
         gone = sum(size for (_, size, _), (following, *_) in pairwise(parts) if following <= self.freed)
         return self.log.bytes - gone

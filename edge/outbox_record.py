@@ -64,8 +64,3 @@ class Ranges:
         while at < len(self._runs) and self._runs[at][0] <= last + 1:
             last = max(last, self._runs.pop(at)[1])
         self._runs.insert(at, (first, last))
-
-
-def ranges(sequences: Iterable[int]) -> list[tuple[int, int]]:
-    """Sequences as (first, last) of their runs."""
-    return Ranges((sequence, sequence) for sequence in sequences).runs

@@ -3,6 +3,7 @@
     outbox/bulk/       rows
     outbox/reserved/   findings, gaps, status; a tenth of the room is theirs alone
     outbox/streams/    each stream's announcement
+    outbox/ends        where the streams that earlier runs left end in the logs
     outbox/cursors     first record of each log that has no receipt yet; written now and then, so after a crash some batches are sent twice
 
 Only some hundred batches are in memory; what lies behind them waits on the flash. One thread, the agent's main one, owns
@@ -20,14 +21,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import msgspec
-
-from edge.files import replace_file
 from edge.outbox import Batch, Lane, Outbox
+from edge.outbox_cursors import CursorFile
 from edge.outbox_gaps import OwedGaps
-from edge.outbox_lane import MAX_DONE_RUNS, LaneLog
+from edge.outbox_lane import LaneLog
 from edge.outbox_record import encode_record
-from edge.outbox_streams import StreamFiles
+from edge.outbox_streams import Ends, StreamFiles
 from edge.streams import Record
 from wire.errors import SegmentLogError
 from wire.messages import Gap
@@ -44,19 +43,13 @@ MIN_SEGMENT_BYTES = 8 << 10
 RESERVED_SHARE = 0.1
 CURSOR_S = 30.0
 AGE_S = 3600.0  # between two looks for what is too old
+MOST_AGED = 2  # segments of a lane that are given up at a time: reading a full outbox would hold the loop up for seconds
 MAX_AGE_S = 90 * 86400.0  # privacy: what was never fetched is not kept for ever
 FIRST_UTC_S = 1_704_067_200.0  # 2024: a file stamped before was written while the clock was wrong
 FULL, DAMAGED, AGED = "the outbox was full", "damaged on the flash", "older than 90 days"
 UNWRITTEN, UNREADABLE = "the flash could not be written", "its stream's announcement was lost"
 
 logger = logging.getLogger(__name__)
-
-
-class _Cursors(msgspec.Struct, forbid_unknown_fields=True):
-    bulk: int
-    reserved: int
-    bulk_done: list[tuple[int, int]] = []
-    reserved_done: list[tuple[int, int]] = []
 
 
 @dataclass
@@ -82,15 +75,16 @@ class OutboxStore:
         self._opener = opener
         self._stack = ExitStack()
         self._lanes: dict[Lane, LaneLog] = {}
-        self._streams: dict[bytes, dict[Lane, int] | None] = {}  # announcement kept -> None while open, then the ends of its records
+        self._streams: dict[bytes, Ends] = {}  # announcement kept -> behind its last record of each lane
         self._files = StreamFiles(folder / "streams")
-        self._announced: dict[bytes, Batch] = {}  # in the outbox in this run
+        self._announced: dict[bytes, Batch] = {}  # in the outbox now
+        self._aside: set[bytes] = set()  # of this run, not answered, and on the flash alone while no batch of them is in memory
+        self._looked: tuple[int, ...] = ()  # what `_close_streams` last went by
         self._current: dict[str, bytes] = {}  # consent class -> the stream that is being written
         self._owed = OwedGaps()
         self._live_until_s = float("inf")
         self._cursor_s = self._age_s = float("-inf")
-        self._cursors: bytes = b""
-        self._cursors_durable = False
+        self._cursors = CursorFile(folder / "cursors")
         self._offered = False
         self._failing = False
         self._no_space = False
@@ -111,7 +105,8 @@ class OutboxStore:
     @property
     def pending(self) -> int:
         """Batches in the vehicle's custody, announcements of this run included."""
-        return sum(lane.pending for lane in self._lanes.values()) + sum(batch.answered is None for batch in self._announced.values())
+        announcements = sum(batch.answered is None for batch in self._announced.values()) + len(self._aside)
+        return sum(lane.pending for lane in self._lanes.values()) + announcements
 
     @property
     def size_bytes(self) -> int:
@@ -137,6 +132,7 @@ class OutboxStore:
         lane.staged.append((batch, record))
         try:
             batch.position = lane.log.append(encode_record(record))
+            self._streams[header.stream][record.lane] = batch.position + 1
         except SegmentLogError as error:
             self._fail(lane, error)
 
@@ -166,42 +162,46 @@ class OutboxStore:
                 self._offer(lane, batch)
             self._shorten(lane)
 
-    def maintain(self, now_s: float, utc_s: float | None = None) -> list[Gap]:
+    def maintain(self, now_s: float, utc_s: float | None = None, up_s: float = float("inf")) -> list[Gap]:
         """Take answers in, free the flash, load what waits.
 
         Returns the gaps that must be recorded; they are not returned again. utc_s: the time, when it can be relied on; records
-        older than 90 days are given up then.
+        older than 90 days are given up then. up_s: since this run began, suspends included: what it has written is no older.
         """
         self._live_until_s = now_s + LIVE_S
-        answered = self._take_answers()
+        self._take_answers()
         settled = not self._owed  # what lies before the cursors may be forgotten
         if settled and now_s - self._cursor_s >= CURSOR_S:
             self._cursor_s = now_s
-            self._write_cursors()
-        if settled and (answered or self._streams.keys() != set(self._current.values())):
+            self._cursors.write(self._lanes[Lane.BULK], self._lanes[Lane.RESERVED])
+        looked = (len(self._streams), self.counts.receipted, *(lane.cursor for lane in self._lanes.values()))
+        if settled and looked != self._looked:
+            self._looked = looked
             self._close_streams()
+        aging = utc_s is not None and now_s - self._age_s >= AGE_S
+        aged = True
         for lane in self._lanes.values():
             try:
                 if settled:
                     lane.log.drop_before(max(lane.cursor, lane.freed))
                 self._make_room(lane)
-                if utc_s is not None and now_s - self._age_s >= AGE_S:
-                    self._drop_aged(lane, utc_s)
+                if utc_s is not None and aging:
+                    aged &= self._drop_aged(lane, utc_s, up_s)
                 self._load(lane)
             except SegmentLogError as error:
                 self._fail(lane, error)
-        if utc_s is not None and now_s - self._age_s >= AGE_S:
+        if aging and aged:
             self._age_s = now_s
         return [] if self._failing else self._owed.take()
 
     def close(self) -> None:
         """The agent ends in order: nothing more is appended. The next run then sends nothing twice."""
         self._take_answers()
-        for consent_class in list(self._current):
-            self._end_stream(consent_class)
+        self._current.clear()
         if self._owed:
             return  # what a gap is owed for stays, and the next run finds it again
         self._close_streams()
+        self._files.write_ends(self._streams)
         for lane in self._lanes.values():
             if lane.cursor == lane.log.next:
                 try:
@@ -209,10 +209,10 @@ class OutboxStore:
                     lane.log.drop_before(lane.cursor)
                 except SegmentLogError as error:
                     self._fail(lane, error)
-        self._write_cursors()
+        self._cursors.write(self._lanes[Lane.BULK], self._lanes[Lane.RESERVED])
 
-    def _take_answers(self) -> int:
-        """Let go of what the cloud has. Returns how many batches that were."""
+    def _take_answers(self) -> None:
+        """Let go of what the cloud has."""
         with self.lock:
             answered = self.outbox.take_answered()
         for batch in answered:
@@ -224,19 +224,29 @@ class OutboxStore:
                 self.counts.refused += 1
             if batch.sequence:
                 self._lanes[batch.lane].answered(batch)
-        return len(answered)
 
     def _open_stream(self, record: Record) -> None:
         stream = record.sealed.header.stream
-        self._end_stream(record.consent_class)
+        self._current.pop(record.consent_class, None)
+        self._set_aside()
         self._files.write(stream, encode_record(record))
-        self._streams[stream] = None
+        self._streams[stream] = dict.fromkeys(Lane, 0)
         self._current[record.consent_class] = stream
         self._announce(Batch(stream, 0, Lane.RESERVED, -1, record.sealed.data, record.sealed.tags, self._live_until_s))
 
-    def _end_stream(self, consent_class: str) -> None:
-        if (stream := self._current.pop(consent_class, None)) is not None:
-            self._streams[stream] = {name: lane.log.next for name, lane in self._lanes.items()}
+    def _set_aside(self) -> None:
+        """Ended streams without a batch in memory leave theirs on the flash too: weeks without a network are thousands of announcements."""
+        lanes = self._lanes.values()
+        here = {batch.stream for lane in lanes for batches in (lane.window, lane.tail) for batch in batches.values()}
+        here |= {batch.stream for lane in lanes for batch, _ in lane.staged}
+        for stream, batch in list(self._announced.items()):
+            if stream in here or stream in self._current.values() or stream not in self._files:
+                continue
+            with self.lock:
+                if self.outbox.set_aside(stream):
+                    del self._announced[stream]
+                    if batch.answered is None:
+                        self._aside.add(stream)
 
     def _close_streams(self) -> None:
         """Remove the announcements of ended streams of which nothing is left, unless one still waits for its own receipt.
@@ -244,17 +254,22 @@ class OutboxStore:
         The cursors are on the flash first: without them a crash would bring batches back whose announcement is gone.
         """
         ended = []
+        current = set(self._current.values())
+        bulk, reserved = self._lanes[Lane.BULK].cursor, self._lanes[Lane.RESERVED].cursor
         for stream, ends in self._streams.items():
-            batch = self._announced.get(stream)
-            waits = batch is not None and batch.answered is None
-            if ends is not None and not waits and all(self._lanes[name].cursor >= end for name, end in ends.items()):
+            if stream in current or bulk < ends[Lane.BULK] or reserved < ends[Lane.RESERVED]:
+                continue
+            if (batch := self._announced.get(stream)) is None or batch.answered is not None:
                 ended.append(stream)
-        if not ended or not self._write_cursors(durable=True):
+        if not ended or not self._cursors.write(self._lanes[Lane.BULK], self._lanes[Lane.RESERVED], durable=True):
             return
         for stream in ended:
             self._files.remove(stream)
             del self._streams[stream]
             self._announced.pop(stream, None)
+            if stream in self._aside:  # all of the stream was given up before anybody heard of it
+                self._aside.discard(stream)
+                self.counts.lost += 1
             for lane in self._lanes.values():
                 lane.last_sequence.pop(stream, None)
             with self.lock:
@@ -286,7 +301,8 @@ class OutboxStore:
                 self._lose(batch.stream, batch.sequence, UNREADABLE)
                 lane.answered(batch)
                 return
-            self.counts.recorded += 1
+            self.counts.recorded += batch.stream not in self._aside
+            self._aside.discard(batch.stream)
             self._announce(announcement)
         self._offered = True
         with self.lock:
@@ -369,53 +385,38 @@ class OutboxStore:
         lane.give_up(end)
         return True
 
-    def _drop_aged(self, lane: LaneLog, utc_s: float) -> None:
-        """By the files' own times. One that was written while the clock was wrong begins to age now."""
-        for number, (_, size, path) in enumerate(segments := lane.log.segments):
+    def _drop_aged(self, lane: LaneLog, utc_s: float, up_s: float) -> bool:
+        """By the files' own times. One that was written while the clock was wrong begins to age now. Returns whether that was all."""
+        segments = lane.log.segments
+        given_up = 0
+        for (_, size, path), end in zip(segments, [*(first for first, *_ in segments[1:]), None], strict=True):
+            if end is not None and end <= lane.freed:
+                continue
+            earliest_s = FIRST_UTC_S if end is not None and end <= lane.begun else max(FIRST_UTC_S, utc_s - up_s)
             try:
                 written_s = path.stat().st_mtime
-                if not FIRST_UTC_S <= written_s <= utc_s + 86400.0:
+                if not earliest_s <= written_s <= utc_s + 86400.0:
                     os.utime(path, (utc_s, utc_s))
                     continue
             except OSError:  # it is just being freed; the next look is in an hour
                 continue
             if written_s >= utc_s - MAX_AGE_S or not size:
-                return
-            if number == len(segments) - 1:
+                return True
+            if given_up == MOST_AGED:
+                return False
+            given_up += 1
+            if end is None:
                 lane.log.roll()
             self._give_up(lane, AGED)
+        return True
 
     def _recover(self, left: list[bytes]) -> None:
         """What an earlier run left: everything from the cursors on is sent (again)."""
-        cursors = self._read_cursors()
-        self._lanes[Lane.BULK].recover(cursors.bulk, cursors.bulk_done)
-        self._lanes[Lane.RESERVED].recover(cursors.reserved, cursors.reserved_done)
+        self._cursors.recover(self._lanes[Lane.BULK], self._lanes[Lane.RESERVED])
         self.counts.recorded += sum(lane.pending for lane in self._lanes.values())
-        ends = {name: lane.durable for name, lane in self._lanes.items()}
-        self._streams = {stream: dict(ends) for stream in left}
+        self._streams = self._files.ends(left, {name: lane.durable for name, lane in self._lanes.items()})
         self._close_streams()
 
     def _lose(self, stream: bytes, sequence: int, reason: str) -> None:
         self.counts.lost += 1
         self._owed.lose(stream, sequence, reason)
-
-    def _read_cursors(self) -> _Cursors:
-        try:
-            return msgspec.json.decode((self.folder / "cursors").read_bytes(), type=_Cursors)
-        except (OSError, ValueError):  # msgspec's errors, UnicodeDecodeError
-            return _Cursors(-1, -1)  # without cursors everything that is left is sent again
-
-    def _write_cursors(self, *, durable: bool = False) -> bool:
-        """Whether the flash has them now; durable: also after a power cut."""
-        bulk, reserved = self._lanes[Lane.BULK], self._lanes[Lane.RESERVED]
-        done = [lane.done.runs[:MAX_DONE_RUNS] for lane in (bulk, reserved)]
-        cursors = msgspec.json.encode(_Cursors(bulk.cursor, reserved.cursor, *done))
-        if cursors == self._cursors and (self._cursors_durable or not durable):
-            return True
-        try:
-            replace_file(self.folder / "cursors", cursors, durable=durable)
-            self._cursors, self._cursors_durable = cursors, durable
-        except OSError as error:  # costs duplicates after the next start, no data
-            logger.warning("%s: cannot be written: %s", self.folder / "cursors", error.strerror)
-            return False
-        return True

@@ -66,9 +66,9 @@ def drain(store: OutboxStore, now_s: float = 0.0, gaps: list[Gap] | None = None)
         now_s = now_s if due else max(now_s, wake_s or now_s)
 
 
-def maintain(store: OutboxStore, writer: Writer, now_s: float = 0.0, utc_s: float | None = None) -> list[Gap]:
+def maintain(store: OutboxStore, writer: Writer, now_s: float = 0.0, utc_s: float | None = None, up_s: float = float("inf")) -> list[Gap]:
     """As the agent does it: what is lost is recorded."""
-    gaps = store.maintain(now_s, utc_s)
+    gaps = store.maintain(now_s, utc_s, up_s)
     for gap in gaps:
         store.append(writer.gap(gap))
     store.commit()
