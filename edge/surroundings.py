@@ -12,6 +12,7 @@ from dbc.catalogue import Catalogue
 from dbc.sampler import Snapshot
 from dbc.schema import Schema
 from models.drift import LEARN, Changes, Drift, DriftState
+from models.drives import LONGEST_TICKS
 from models.manifest import Manifest
 
 __all__ = ["ChangeWatch", "Surroundings"]
@@ -54,7 +55,7 @@ class Surroundings:
         """values: (k,) of the pack's signals. scored: all of them are valid. ill: a finding is active, of this pack or of another."""
         if not len(self._columns) or not scored:
             return
-        if self._last_ms is not None and tick_ms - self._last_ms > self._drives.gap_ms:
+        if self._last_ms is not None and (tick_ms - self._last_ms > self._drives.gap_ms or self._ticks >= LONGEST_TICKS):
             self._end_drive()
         self._last_ms = tick_ms
         self._total += values.take(self._columns)

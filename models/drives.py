@@ -2,7 +2,8 @@
 
 A drive is a run of judged ticks (scored, and inside the trained range) without a pause of more than `gap_ms`. So a pack that says "not
 known here" while the car charges or stands knows drives alone, and a recording says where its drives end without anybody having written
-it down.
+it down. What never stops (a generator, a vehicle that is always awake) makes a drive a day: else it would have one for ever, from which
+nothing is learned and by which no finding is confirmed.
 
 Pure: no clock, no state of its own. The vehicle, `cansight models score` and the training call the same rule.
 """
@@ -14,7 +15,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DriveState", "Drives", "Level", "first_ticks"]
+__all__ = ["LONGEST_TICKS", "DriveState", "Drives", "Level", "first_ticks"]
+
+LONGEST_TICKS = 86_400
+"""Judged ticks of a drive: the next one begins another."""
 
 
 class Level(StrEnum):
@@ -53,7 +57,7 @@ class Drives:
 
     def over(self, state: DriveState, tick_ms: int) -> bool:
         """Whether a tick at this time, judged or not, finds the drive at an end."""
-        return state.last_ms is not None and tick_ms - state.last_ms > self.gap_ms
+        return state.last_ms is not None and (tick_ms - state.last_ms > self.gap_ms or state.ticks >= LONGEST_TICKS)
 
     def close(self, state: DriveState) -> DriveState:
         """The drive at hand is over."""
@@ -72,7 +76,10 @@ class Drives:
 
 
 def first_ticks(tick_ms: NDArray[np.int64], gap_ms: int) -> NDArray[np.int64]:
-    """(d,) rows at which drives begin among the judged ticks (n,), ascending: 0 and every one after a longer pause."""
+    """(d,) rows at which drives begin among the judged ticks (n,), ascending: 0, every one after a longer pause, and each day's first."""
     if not len(tick_ms):
         return np.zeros(0, np.int64)
-    return np.concatenate([[0], np.flatnonzero(np.diff(tick_ms) > gap_ms) + 1]).astype(np.int64)
+    first = np.concatenate([[0], np.flatnonzero(np.diff(tick_ms) > gap_ms) + 1]).astype(np.int64)
+    days = -(-np.diff(first, append=len(tick_ms)) // LONGEST_TICKS)
+    within = np.arange(int(days.sum())) - (days.cumsum() - days).repeat(days)
+    return np.asarray(first.repeat(days) + LONGEST_TICKS * within, np.int64)

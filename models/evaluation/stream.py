@@ -3,7 +3,8 @@
 Every array has one column a lane; a lane is a stretch of one vehicle's ticks. Scores come from the constants of the pack's graph
 (models/evaluation/batch.py), means from running sums. Alarm, drives and baseline are stepped exactly, but only where something can happen:
 lanes that are judged throughout a stretch without a tick over the threshold take a few sums. Scores of joint packs come from
-models/evaluation/stream_joint.py. What is left over are events, from which models/evaluation/stitched.py makes findings.
+models/evaluation/stream_joint.py. What is left over are events, from which models/evaluation/stitched.py makes findings. No simulated car
+drives for a day without a pause, so a drive's longest (models/drives.py) is left out.
 """
 
 from collections.abc import Sequence

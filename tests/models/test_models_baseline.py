@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cansight.main import main
 from models.alarm import Transition
 from models.baseline import Baselines, BaselineState
-from models.drives import Drives, DriveState, Level
+from models.drives import LONGEST_TICKS, Drives, DriveState, Level, first_ticks
 from models.errors import PackError, StateError, TrainingDataError
 from models.evaluation.batch import detector_of
 from models.fit import Detector
@@ -194,6 +194,21 @@ def test_two_of_three_drives_confirm_and_short_quiet_ones_do_not_count() -> None
     assert run("EqE")[2] is Level.TICKET
     assert run("EssssE")[5] is Level.TICKET
     assert run("EqqE")[3] is Level.SEEN
+
+
+def test_what_never_stops_makes_a_drive_a_day_that_counts_as_any() -> None:
+    """Tick by tick and all at once alike; and a fault that lasts is confirmed, which one drive for ever would never do."""
+    rule = Drives(gap_ms=600_000, least_ticks=300, need=2, of=3)
+    times = np.concatenate([1000 * np.arange(300), 10_000_000 + 1000 * np.arange(2 * LONGEST_TICKS + 500)])
+    state, begins, level = DriveState(), [], Level.SEEN
+    for at, tick_ms in enumerate(times.tolist()):
+        state = rule.close(state) if rule.over(state, tick_ms) else state
+        if not state.ticks:
+            begins.append(at)
+        state = rule.step(state, tick_ms, evidence=at > 80_000)
+        level = rule.level(state)
+    assert begins == [0, 300, 300 + LONGEST_TICKS, 300 + 2 * LONGEST_TICKS] == first_ticks(times, rule.gap_ms).tolist()
+    assert level is Level.TICKET
 
 
 def test_a_manifest_that_contradicts_itself_is_refused(own: Pack, tmp_path: Path) -> None:
