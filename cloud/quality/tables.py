@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, MetaData, String, Table, bindparam, func, insert, select
+from sqlalchemy import BigInteger, Column, Connection, Index, Integer, LargeBinary, MetaData, String, Table, bindparam, func, insert, select
 
 from cloud.lake.folders import DAY_MS
 from cloud.quality.day import Day, Dropped, News, dump, load
@@ -20,6 +20,7 @@ from cloud.tables import Tables
 __all__ = ["META", "FleetDay", "QualityTables"]
 
 META = MetaData()
+SUMS = ("seen", "missing", "recorded", "failed")
 DAYS = Table(
     "quality_days",
     META,
@@ -31,8 +32,8 @@ DAYS = Table(
     Column("failed", Integer, nullable=False),
     Column("written_ms", BigInteger, nullable=False),
     Column("state", LargeBinary, nullable=False),
+    Index("quality_by_day", "day", "vehicle", *SUMS),  # a fleet's days without their states, each of a few kB
 )
-SUMS = ("seen", "missing", "recorded", "failed")
 MOST_NAMED = 500  # vehicles in one question
 TOGETHER = 200  # vehicles' days in one transaction
 BACK_DAYS = 8  # how long before a gap's message the stream may have been that it is about

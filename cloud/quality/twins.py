@@ -14,6 +14,7 @@ from dbc.catalogue import Catalogue
 __all__ = ["Twins", "far_apart"]
 
 EVERY = 8  # of a stream's batches one is compared: enough for a day, and cheap
+MOST_LAYOUTS = 256  # remembered: honest vehicles have a handful
 FLOOR = 0.1  # of the greatest value that a twin may have: below it 2 % would be less than a sensor's own resolution
 
 _Group = tuple[NDArray[np.intp], float]  # places in the batch, and the floor
@@ -35,6 +36,8 @@ class Twins:
         for key, alike in layouts.items():
             groups = self._groups.get(key)
             if groups is None:
+                if len(self._groups) >= MOST_LAYOUTS:
+                    self._groups.clear()
                 groups = self._groups[key] = self._find(alike[0][0])
             for places, floor in groups:
                 _count(alike, places, floor)

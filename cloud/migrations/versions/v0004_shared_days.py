@@ -40,6 +40,7 @@ def upgrade() -> None:
     there = sa.select(days.c.day).where(days.c.vehicle == before.c.vehicle, days.c.day == before.c.day).exists()
     db.execute(sa.insert(days).from_select(names, sa.select(*(before.c[name] for name in names)).where(~there)))
     op.drop_table("quality_days_before")
+    op.create_index("quality_by_day", "quality_days", ["day", "vehicle", *SUMS])
 
 
 def joined(parts: Iterable[Day]) -> Day:
