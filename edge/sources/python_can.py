@@ -14,6 +14,7 @@ from threading import Event
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dbc.frames import CANFD_BRS, CANFD_ESI, CANFD_FDF, EFF_FLAG, ERR_FLAG, RTR_FLAG, FrameBlock, stated_flags
 from edge.errors import SourceError
@@ -25,7 +26,9 @@ BLOCK_S = 0.1
 CAPACITY = 4096  # frames of a block
 IDLE_S = 0.25
 REOPEN_S = 1.0
-EPOCH_S = 86_400.0  # stamps further than this from now are not UTC but the interface's own count
+FAR_NS = 5_000_000_000  # a block whose newest frame seems so old, or from the future, is stamped by another clock than the computer's
+USUAL_NS = 200_000_000  # what comes from a slow adapter is this old, at most;
+SLEW_NS = 10_000_000  # what seems older is set right by so much a block
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +47,7 @@ class PythonCan:
         self._clock = clock
         self._stop = stop
         self._bus: Any = None
-        self._offset_ns: int | None = None  # what takes the interface's stamps to CLOCK_REALTIME
+        self._stamps = DriverStamps()
         self._can: Any = None
 
     def open(self) -> None:
@@ -89,7 +92,7 @@ class PythonCan:
                     entered_ns, due_s = time.time_ns(), now_s + BLOCK_S
                 full = len(messages) >= CAPACITY
                 if full or now_s >= due_s or (ending and messages):
-                    block, due_s = self._block(messages, entered_ns), float("inf")
+                    block, due_s = self._block(messages, entered_ns, full), float("inf")
                     messages = []
                     channel.heard(len(block), now_s)
                     if len(block):
@@ -105,7 +108,7 @@ class PythonCan:
 
     def _connect(self) -> None:
         self._bus = self._can.Bus(interface=self._interface, **self._options)
-        self._offset_ns = None
+        self._stamps = DriverStamps()
         self.channels[0].opened(time.monotonic())
 
     def _drain(self, messages: list[Any], wait_s: float) -> int:
@@ -119,7 +122,7 @@ class PythonCan:
             message = self._bus.recv(0)
         return len(messages) - before
 
-    def _block(self, messages: list[Any], entered_ns: int) -> FrameBlock:
+    def _block(self, messages: list[Any], entered_ns: int, full: bool) -> FrameBlock:
         error = [message for message in messages if message.is_error_frame]
         if error:
             self.channels[0].erred(np.array([ERR_FLAG | message.arbitration_id for message in error], np.uint32))
@@ -133,7 +136,7 @@ class PythonCan:
         said = np.array([_flags(message) for message in messages], np.uint8)
         return FrameBlock(
             (self.channels[0].name,),
-            self._clock.place(self._utc(stamps)),
+            self._clock.place(self._stamps.utc(stamps, time.time_ns(), newest=not full)),
             np.array([_identifier(message) for message in messages], np.uint32),
             np.zeros(n, np.uint8),
             length,
@@ -142,12 +145,29 @@ class PythonCan:
             stated_flags(said, length) if said.any() else None,
         )
 
-    def _utc(self, stamps: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-        """Drivers stamp with UTC, with the time since the computer or the interface was started, or not at all."""
-        if self._offset_ns is None and len(stamps):
-            late_ns = time.time_ns() - int(stamps[-1])
-            self._offset_ns = 0 if abs(late_ns) < EPOCH_S * 1e9 else late_ns
-        return stamps + (self._offset_ns or 0)
+
+class DriverStamps:
+    """What takes a driver's stamps to CLOCK_REALTIME.
+
+    Drivers stamp with UTC, with the time since the computer or the interface was started, or not at all; some by a crystal of their own,
+    which is minutes off after some weeks, many by the system's clock as it was when they were opened, whatever it is set to later. So each
+    block after which the driver had nothing more, whose newest frame has therefore just come, is held against now.
+    """
+
+    def __init__(self) -> None:
+        self._offset_ns: int | None = None
+
+    def utc(self, stamps: NDArray[np.int64], now_ns: int, *, newest: bool = True) -> NDArray[np.int64]:
+        """(n,) stamps of a block, in CLOCK_REALTIME. newest: the driver has no later frames; then none is later than now_ns."""
+        offset_ns = self._offset_ns or 0
+        if len(stamps) and (newest or self._offset_ns is None):
+            age_ns = now_ns - int(stamps.max()) - offset_ns
+            if not 0 <= age_ns <= FAR_NS:
+                offset_ns += age_ns
+            elif age_ns > USUAL_NS:
+                offset_ns += min(SLEW_NS, age_ns - USUAL_NS)
+            self._offset_ns = offset_ns
+        return stamps + offset_ns
 
 
 def _identifier(message: Any) -> int:

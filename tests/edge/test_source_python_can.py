@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from can_bus import Collector, frames_of, until
 
@@ -25,7 +26,7 @@ from edge.errors import SourceError
 from edge.sources.channel import State
 from edge.sources.choice import open_source
 from edge.sources.clock import SteadyClock, system_instant
-from edge.sources.python_can import PythonCan
+from edge.sources.python_can import DriverStamps, PythonCan
 
 can: Any = pytest.importorskip("can")
 
@@ -116,6 +117,21 @@ def test_a_driver_that_counts_from_its_own_start_is_put_on_utc(stop: threading.E
     first, second = (int(stamp) for block in got.blocks for stamp in block.timestamp_ns)
     assert second - first == 500_000_000
     assert before <= second <= time.time_ns()
+
+
+@pytest.mark.parametrize("drift", [-50e-6, 0.0, 50e-6])
+@pytest.mark.parametrize("start_s", [0.0, 1.7e9])
+def test_stamps_stay_with_the_computers_clock_for_weeks_and_when_it_is_set(drift: float, start_s: float) -> None:
+    """An interface that counts by a crystal of its own, from its start or from UTC as it was then; after five days UTC is learnt."""
+    stamps, ages = DriverStamps(), []
+    for up_s in range(0, 10 * 86_400, 100):
+        real_s = 1.7e9 + up_s + (2e7 if up_s >= 5 * 86_400 else 0.0)
+        own_s = start_s + up_s * (1 + drift)
+        found = stamps.utc(np.array([int((own_s - 0.05) * 1e9), int(own_s * 1e9)]), int(real_s * 1e9))
+        assert abs(int(found[1] - found[0]) - 50_000_000) < 1000
+        ages.append((int(real_s * 1e9) - int(found[1])) / 1e9)
+    assert min(ages) >= 0.0
+    assert max(ages) < 0.25, "43 s, or eight months"
 
 
 class Breaking:
