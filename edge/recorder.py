@@ -23,6 +23,7 @@ from wire.messages import Clock, FindingMessage, Gap, Rows, StatusMessage
 IDENTITY = "identity"  # who the owner or the vehicle is (VIN): never recorded
 TECHNICAL = "technical"  # also carries findings, gaps and status
 ROTATION_S = 3600.0  # a content key lives an hour
+SLEEPING_S = 60.0  # so much later a message ends a stream: where ticks come, one of them has
 # After so many ticks of a run a stream ends early: with expected widths rows take a third less, and an announcement takes what a
 # minute of rows does. Twice, because a car that idles for the first half minute says little about the drive.
 SETTLING_TICKS = (30, 300)
@@ -162,8 +163,9 @@ class Recorder:
 
     def _say(self, message: Clock | FindingMessage | Gap | StatusMessage, now_s: float) -> list[Record]:
         kept = self._classes[TECHNICAL]
-        records = []
-        if kept.stream is None:
+        records: list[Record] = []
+        if kept.stream is None or now_s - kept.stream.opened_s >= ROTATION_S + SLEEPING_S:
+            records += self._flush(kept)
             records.append(self._open(TECHNICAL, kept, kept.columns[:0], None, now_s))
         assert kept.stream is not None
         return [*records, kept.stream.message(message)]

@@ -124,6 +124,19 @@ def test_a_stream_lives_an_hour(identity: Identity, pki: Path) -> None:
     assert [rows.tick_ms.tolist() for rows in reader.rows["technical"]] == [[1000, 2000], [3000]]
 
 
+def test_a_stream_lives_an_hour_on_a_bus_that_sleeps_for_weeks_too(identity: Identity, pki: Path) -> None:
+    reader, made = Reader(pki), recorder(identity, batch_ticks=5, classes={})
+    reader.take(made.snapshot(snapshot(1), 0.0))
+    gap = Gap(stream=bytes(16), first=1, last=2, reason="the outbox was full")
+    for minute in range(24 * 60):
+        reader.take(made.message(gap, 60.0 * minute))
+    assert len(reader.said) == 24 * 60
+    assert len(reader.streams) == 24
+    assert [rows.tick_ms.tolist() for rows in reader.rows["technical"]] == [[1000]]
+    reader.take(made.snapshot(snapshot(2), 60.0 * 24 * 60))
+    assert len(list(reader.streams.values())[-1].columns), "and ticks have one with their columns"
+
+
 def test_the_first_streams_of_a_run_are_short_and_the_next_know_what_widths_to_expect(identity: Identity, pki: Path) -> None:
     reader, made = Reader(pki), recorder(identity, batch_ticks=4, classes=dict.fromkeys(schema().names[1:], "driving"))
     for second in range(1, SETTLING_TICKS[1] + 10):
