@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from cloud.errors import PkiError
+from wire.folder import sync_folder
 
 THERE = "{}: is there already, and keys are never overwritten; choose another folder or move it away"
 PUBLIC, PRIVATE = 0o644, 0o600
@@ -97,7 +98,7 @@ def write(path: Path, data: bytes, mode: int) -> None:
             os.link(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync(path.parent)
+        sync_folder(path.parent)
     except FileExistsError:
         raise PkiError(THERE.format(path)) from None
     except OSError as error:
@@ -112,7 +113,7 @@ def replace(path: Path, data: bytes, mode: int) -> None:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise PkiError(f"{path}: cannot write it: {error.strerror}") from None
 
@@ -140,7 +141,7 @@ def destroy(path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         path.unlink()
-        _sync(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise PkiError(f"{path}: cannot be destroyed: {error.strerror}") from None
 
@@ -157,11 +158,3 @@ def _temporary(path: Path, data: bytes, mode: int) -> Path:
         Path(name).unlink(missing_ok=True)
         raise
     return Path(name)
-
-
-def _sync(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from wire.folder import sync_folder
+
 
 def replace_file(path: Path, data: bytes, *, durable: bool) -> None:
     """Write beside and rename over `path`, readable by the owner alone. durable: on the flash when this returns.
@@ -19,12 +21,3 @@ def replace_file(path: Path, data: bytes, *, durable: bool) -> None:
     temporary.replace(path)
     if durable:
         sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names that were added to the folder durable. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

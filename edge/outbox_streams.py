@@ -13,9 +13,10 @@ from pathlib import Path
 import msgspec
 
 from edge.errors import OutboxError
-from edge.files import replace_file, sync_folder
+from edge.files import replace_file
 from edge.outbox import Batch, Lane
 from edge.outbox_record import decode_record
+from wire.folder import sync_folder
 
 ENDS_FILE = "ends"
 _NAME_DIGITS = 32

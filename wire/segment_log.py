@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from wire.errors import FormatError, SegmentLogError, SegmentLogLocked
+from wire.folder import sync_folder
 from wire.segment_file import MAX_PAYLOAD_BYTES, RECORD_BYTES, Opener, Scan, Segment, encode_record, load
 
 Bytes = bytes  # the class below has a property of that name
@@ -151,7 +152,7 @@ class SegmentLog:
                     del self._segments[0]
                     dropped = True
                 if dropped:
-                    _sync(self.folder)
+                    sync_folder(self.folder)
             except OSError as error:
                 raise SegmentLogError(f"{self.folder}: cannot delete a segment: {error.strerror}", error.errno) from error
 
@@ -216,7 +217,7 @@ class SegmentLog:
             os.ftruncate(self._active, scan.end)
             last.size = scan.end
         os.fsync(self._active)  # after a kill a record may be in the page cache alone, and readers are about to rely on it
-        _sync(self.folder)
+        sync_folder(self.folder)
         if rest and not scan.torn:
             # Not a record that was being written but damage, perhaps to synced records: at most so many. Their positions are lost,
             # not given again, which the new segment's name records; the bytes stay as they are.
@@ -276,7 +277,7 @@ class SegmentLog:
             os.close(self._active)
         self._active = descriptor
         self._segments.append(segment)
-        _sync(self.folder)
+        sync_folder(self.folder)
 
     def _revert(self, count: int, size: int, marks: int, records: int) -> None:
         """Takes a group that failed out of the files again. Where that fails too, every later use of the log tries it first."""
@@ -291,7 +292,7 @@ class SegmentLog:
             self._reopen_active()
             os.ftruncate(self._active, size)
             os.fsync(self._active)
-            _sync(self.folder)
+            sync_folder(self.folder)
         except OSError as error:
             self._revert_error = error
         else:
@@ -346,12 +347,4 @@ def _make_folder(folder: Path) -> None:
         return
     _make_folder(folder.parent)
     folder.mkdir(mode=0o700, exist_ok=True)
-    _sync(folder.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(folder.parent)
