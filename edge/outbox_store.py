@@ -227,7 +227,9 @@ class OutboxStore:
 
     def _open_stream(self, record: Record) -> None:
         stream = record.sealed.header.stream
-        self._current.pop(record.consent_class, None)
+        if self._current.pop(record.consent_class, None) is not None:
+            current = self._current.values()
+            self._files.write_ends({stream: ends for stream, ends in self._streams.items() if stream not in current})
         self._set_aside()
         self._files.write(stream, encode_record(record))
         self._streams[stream] = dict.fromkeys(Lane, 0)
