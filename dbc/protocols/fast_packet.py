@@ -8,7 +8,7 @@ Unlike J1939's transport there is no announcement; whether a group is a fast pac
 
 from __future__ import annotations
 
-from dbc.protocols.transfers import Counts, Transfer, Transfers
+from dbc.protocols.transfers import Listener, Transfer
 
 __all__ = ["FIRST_PGN", "MAX_BYTES", "FastPackets", "is_fast_packet"]
 
@@ -26,19 +26,11 @@ def is_fast_packet(pgn: int, length: int) -> bool:
     return length > 8 if MIXED_FIRST <= pgn <= MIXED_LAST else True
 
 
-class FastPackets:
+class FastPackets(Listener):
     """The fast packets of all groups, sources and channels. Pure: time is the frames' own."""
 
     def __init__(self) -> None:
-        self._transfers = Transfers(TIMEOUT_NS)
-
-    @property
-    def counts(self) -> Counts:
-        return self._transfers.counts
-
-    @property
-    def held_bytes(self) -> int:
-        return self._transfers.held_bytes
+        super().__init__(TIMEOUT_NS)
 
     def feed(self, channel: int, identifier: int, stamp_ns: int, payload: bytes) -> bytes | None:
         """A frame of a fast-packet group. Returns the payload that it completes."""
@@ -70,7 +62,3 @@ class FastPackets:
             return None
         transfer.expected += 1
         return self._transfers.complete(key) if len(transfer.data) >= transfer.total else None
-
-    def finish(self) -> None:
-        """No more frames come."""
-        self._transfers.finish()

@@ -10,7 +10,7 @@ With extended and mixed addressing one address byte comes before all of this, an
 
 from __future__ import annotations
 
-from dbc.protocols.transfers import Counts, Transfer, Transfers
+from dbc.protocols.transfers import Listener, Transfer
 
 __all__ = ["IsoTp"]
 
@@ -18,22 +18,14 @@ SINGLE, FIRST, CONSECUTIVE, FLOW_CONTROL = 0, 1, 2, 3
 TIMEOUT_NS = 1_000_000_000  # N_Cr, ISO 15765-2 table 16
 
 
-class IsoTp:
+class IsoTp(Listener):
     """The ISO-TP streams of all identifiers and channels. Pure: time is the frames' own.
 
     Passive: a lost consecutive frame cannot be asked for, so its message is dropped and counted.
     """
 
     def __init__(self) -> None:
-        self._transfers = Transfers(TIMEOUT_NS)
-
-    @property
-    def counts(self) -> Counts:
-        return self._transfers.counts
-
-    @property
-    def held_bytes(self) -> int:
-        return self._transfers.held_bytes
+        super().__init__(TIMEOUT_NS)
 
     @property
     def open(self) -> int:
@@ -60,10 +52,6 @@ class IsoTp:
         elif kind != FLOW_CONTROL:
             self.counts.malformed += 1
         return None
-
-    def finish(self) -> None:
-        """No more frames come."""
-        self._transfers.finish()
 
     def _single(self, key: tuple[int, int, int], payload: bytes, skip: int) -> bytes | None:
         length, start = payload[skip] & 0xF, skip + 1

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dbc.protocols.transfers import Counts, Transfer, Transfers
+from dbc.protocols.transfers import Listener, Transfer
 
 __all__ = ["EVERYBODY", "NULL_ADDRESS", "VIN_PGN", "ReassembledGroup", "Transport", "message_pgn", "pgn_of", "pgns_of"]
 
@@ -78,19 +78,11 @@ class ReassembledGroup:
     payload: bytes
 
 
-class Transport:
+class Transport(Listener):
     """BAM, RTS/CTS and the extended protocol of all pairs of nodes on all channels. Pure: time is the frames' own."""
 
     def __init__(self) -> None:
-        self._transfers = Transfers(TIMEOUT_NS)
-
-    @property
-    def counts(self) -> Counts:
-        return self._transfers.counts
-
-    @property
-    def held_bytes(self) -> int:
-        return self._transfers.held_bytes
+        super().__init__(TIMEOUT_NS)
 
     def feed(self, channel: int, identifier: int, stamp_ns: int, payload: bytes) -> ReassembledGroup | None:
         """A frame of one of TRANSPORT_FORMATS. Returns the group that it completes."""
@@ -108,10 +100,6 @@ class Transport:
             self.counts.orphans += 1
             return None
         return self._data(key, transfer, payload)
-
-    def finish(self) -> None:
-        """No more frames come."""
-        self._transfers.finish()
 
     def _control(
         self, channel: int, source: int, destination: int, extended: bool, stamp_ns: int, payload: bytes

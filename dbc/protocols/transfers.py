@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field, fields
 
-__all__ = ["MAX_MESSAGE", "MAX_TRANSFERS", "Counts", "Transfer", "Transfers"]
+__all__ = ["MAX_MESSAGE", "MAX_TRANSFERS", "Counts", "Listener", "Transfer", "Transfers"]
 
 MAX_TRANSFERS = 256  # at once; a truck's bus has some tens
 MAX_MESSAGE = 0xFFFF  # bytes; J1939 TP ends at 1785, classic ISO-TP at 4095; what is longer is a reprogramming, not a value
@@ -122,3 +122,24 @@ class Transfers:
         if transfer is not None:
             self._bytes -= transfer.total
         return transfer
+
+
+class Listener:
+    """What the protocols have in common, which `feed` it in their own ways. Pure: time is the frames' own."""
+
+    def __init__(self, timeout_ns: int) -> None:
+        self._transfers = Transfers(timeout_ns)
+
+    @property
+    def counts(self) -> Counts:
+        """What became of the messages so far."""
+        return self._transfers.counts
+
+    @property
+    def held_bytes(self) -> int:
+        """What the messages under way may grow to."""
+        return self._transfers.held_bytes
+
+    def finish(self) -> None:
+        """No more frames come."""
+        self._transfers.finish()
