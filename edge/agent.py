@@ -20,7 +20,7 @@ from dbc.frames import FrameBlock
 from dbc.sampler import Snapshot
 from dbc.validity import Reason
 from edge.config import EdgeConfig
-from edge.heartbeat import heartbeat
+from edge.heartbeat import beat_pause_s, heartbeat
 from edge.parts import Parts, Supervisor, open_parts
 from edge.streams import Record
 
@@ -31,7 +31,6 @@ NS_PER_MS = 1_000_000
 GRACE_NS = 700_000_000  # frames of a bus that have been stamped may be this long on their way here; a source hands over four times a second
 HANDOVER_S = 0.7  # how long the source has for its last block, from SIGTERM on
 PARTING_S = 1.5  # from the ignition's end on each tick is sealed at once: the open one is over within a second, and handed over then
-AWAY_BEAT_S = 3600.0  # nobody hears the status now, and one a minute for weeks would push findings out of their tenth of the outbox
 GOODBYE_S = 0.5  # of the 2 s that an ignition-off leaves; sealing and syncing come first
 
 log = logging.getLogger(__name__)
@@ -162,7 +161,7 @@ class Agent:
         self._parts.health.beat(now_s)
         if self._parts.supervisor is not None:
             self._parts.supervisor.alive()
-        pause_s = self._heartbeat_s if self._parts.uplink.connected else max(self._heartbeat_s, AWAY_BEAT_S)
+        pause_s = beat_pause_s(self._heartbeat_s, connected=self._parts.uplink.connected)
         if self._status.ticks and now_s - self._beat_s >= pause_s and not self._status.source_finished:
             self._beat_s = now_s
             self._append(self._recorder.message(heartbeat(self._status, self._tick_ms), now_s))

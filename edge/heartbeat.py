@@ -12,6 +12,12 @@ COUNTERS = (
 CHANNEL_COUNTERS = ("frames", "frames_dropped", "frames_damaged", "error_frames", "bus_offs", "downs")
 MAX_PACKS, MAX_REFUSED, MAX_SHADOW, MAX_CHANNELS = 32, 8, 4, 16  # a message has room for so many
 MAX_LINE = 200  # characters
+AWAY_S = 3600.0  # between two while nobody hears them
+
+
+def beat_pause_s(heartbeat_s: float, *, connected: bool) -> float:
+    """How long after one message the next is due. One a minute for weeks would push findings out of the tenth of the outbox they share."""
+    return heartbeat_s if connected else max(heartbeat_s, AWAY_S)
 
 
 def heartbeat(status: Status, tick_ms: int, *, stopping: bool = False) -> StatusMessage:

@@ -12,12 +12,15 @@ from edge_helpers import Aggregator, MakeCar, until, write_log
 from prometheus_client.parser import text_string_to_metric_families
 
 import servers
+from edge.config import OutboxConfig
 from edge.errors import ConfigError
 from edge.health import STATUS_FILE, Status, StatusFile, troubles
 from edge.health_server import HealthServer
-from edge.heartbeat import heartbeat
+from edge.heartbeat import beat_pause_s, heartbeat
 from edge.metrics import exposition
+from edge.outbox_store import RESERVED_SHARE
 from edge.sources.channel import ChannelStatus, State
+from wire.envelope import StreamSealer
 from wire.messages import Kind, StatusMessage, encode_message
 
 
@@ -83,6 +86,15 @@ def test_a_loop_that_hangs_is_not_alive_and_a_bus_that_is_down_is_not_ready() ->
     dead, unready = troubles(status, 11.0, 10.0)
     assert dead == ["the loop has not come round for 11 s"]
     assert unready == [*dead, "can0: down"]
+
+
+def test_what_the_agent_says_of_itself_in_90_days_without_a_network_leaves_findings_their_room() -> None:
+    status = Status("0123456789abcdef", packs=[f"pack {number}" for number in range(23)], channels={"can0": ChannelStatus(frames=10**10)})
+    message = heartbeat(status, 1_800_000_000_000)
+    sealed = StreamSealer.start("0123456789abcdef").seal(*encode_message(message)).data
+    said = 90 * 86_400 / beat_pause_s(60.0, connected=False)
+    assert said * len(sealed) < 0.1 * RESERVED_SHARE * OutboxConfig().bytes
+    assert beat_pause_s(60.0, connected=True) == 60.0
 
 
 def test_sleeping_buses_are_a_state_of_the_heartbeat_and_many_buses_fit_in_it() -> None:
