@@ -10,6 +10,8 @@ export const linesZh = [
   [/^batch (?<batch>\d+) of stream (?<stream>\w+): kind (?<kind>\d+) is not known$/, "流 {stream} 的第 {batch} 条消息：种类 {kind} 未知"],
   [/^batch (?<batch>\d+) of stream (?<stream>\w+): altered, or another key's$/, "流 {stream} 的第 {batch} 条消息：被改动，或属于另一密钥"],
   [/^stream (?<stream>\w+): no announcement is known$/, "流 {stream}：没有收到其公告"],
+  [/^stream (?<stream>\w+) is too large, or its sequences are too far apart$/, "流 {stream} 过大，或其序号间隔过大"],
+  [/^stream (?<stream>\w+) is over: its announcement is forgotten$/, "流 {stream} 已结束，其公告已删除"],
   [/^announcement: none of our recipient keys is among its recipients \((?<keys>.*)\)$/, "公告：收件人中没有我们的密钥（{keys}）"],
   [/^header\.version: expected (?<expected>\d+), found (?<found>\d+)$/, "消息版本为 {found}，本程序只认识 {expected}"],
   [/^vehicle (?<vehicle>[0-9a-f]{16}): (?<rest>.*)$/s, "车辆 {vehicle}：{rest}"],

@@ -379,7 +379,7 @@ export const en = {
     refusals: { "refused": "Refused", "quarantined": "Put aside", "a later version, kept": "Of a later version, kept", "cannot be judged": "Cannot be judged" },
     refusalKinds: {
       AuthenticationError: "forged, altered or another's", FormatError: "not a message of ours", RecipientError: "for keys that are not ours", Swapped: "in another vehicle's name",
-      Revoked: "certificate revoked", Over: "its stream is long over", Unreadable: "cannot be read today", Unsupported: "of a kind that is not known",
+      Revoked: "certificate revoked", Over: "its stream is long over", Unreadable: "cannot be read today", Unsupported: "of a kind that is not known", Scattered: "its stream is too large",
     },
     percentiles: { p50_s: "half", p99_s: "99 %", greatest_s: "longest" },
     delaySpans: { recent: "10 min", start: "since start" },

@@ -379,7 +379,7 @@ export const zh = {
     refusals: { "refused": "拒绝", "quarantined": "隔离", "a later version, kept": "更新的版本，已保留", "cannot be judged": "无法判断" },
     refusalKinds: {
       AuthenticationError: "伪造、被改动或属于他人", FormatError: "不是本系统的消息", RecipientError: "收件密钥不是我们的", Swapped: "冒用另一车辆的名义",
-      Revoked: "证书已吊销", Over: "数据流早已结束", Unreadable: "目前无法读取", Unsupported: "种类未知",
+      Revoked: "证书已吊销", Over: "数据流早已结束", Unreadable: "目前无法读取", Unsupported: "种类未知", Scattered: "数据流过大",
     },
     percentiles: { p50_s: "一半", p99_s: "99 %", greatest_s: "最长" },
     delaySpans: { recent: "10 分钟", start: "启动以来" },
