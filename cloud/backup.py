@@ -30,6 +30,7 @@ from cloud.tables import insert, make_engine, make_private, one_line, parsed, sh
 from cloud.tickets.settings import read_policy
 from cloud.versions import NEWEST, every_metadata, require
 from dbc.dbc_file import parse_file_argument
+from wire.folder import sync_folder
 
 __all__ = ["MANIFEST", "Manifest", "backup", "copy_tables", "read_manifest", "tables_of_backup"]
 
@@ -144,15 +145,6 @@ def copy_tables(source: Connection, target: Connection) -> dict[str, int]:
     return counted
 
 
-def fsync_folder(folder: Path) -> None:
-    """The names in it survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def named_files(config: CloudConfig, keys: Path | None = None) -> dict[str, Path]:
     """The files that the settings name and that are not to be made again, by the name that they have in the keys' folder.
 
@@ -260,7 +252,7 @@ def _copy_files(source: Path, target: Path, folder: Path, pattern: str) -> list[
         except FileNotFoundError:
             continue
         found.append(_described(copy, folder))
-    fsync_folder(target)
+    sync_folder(target)
     return found
 
 
@@ -296,7 +288,7 @@ def _copy_sqlite(source: Path, target: Path) -> None:
 def _copy_keys(named: Mapping[str, Path], keys: Path) -> None:
     for name, path in named.items():
         copy_file(path, keys / name)
-    fsync_folder(keys)
+    sync_folder(keys)
 
 
 def _described(path: Path, folder: Path) -> File:
@@ -313,4 +305,4 @@ def _write(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     shutil.move(beside, path)
-    fsync_folder(path.parent)
+    sync_folder(path.parent)

@@ -14,7 +14,6 @@ from cloud.backup import (
     Manifest,
     copy_file,
     copy_tables,
-    fsync_folder,
     named_files,
     read_manifest,
     tables_of_backup,
@@ -24,6 +23,7 @@ from cloud.errors import BackupError
 from cloud.migrations import bring_up
 from cloud.tables import make_engine, one_line, parsed
 from cloud.versions import alone, every_metadata
+from wire.folder import sync_folder
 
 __all__ = ["restore"]
 
@@ -64,7 +64,7 @@ def restore(config: CloudConfig, folder: Path, keys: Path | None, tables: bool =
                 shutil.rmtree(there, ignore_errors=True)  # empty, with a lock at most
                 there.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 shutil.move(copied / part, there)  # the lake may be on another disk
-            fsync_folder(state)
+            sync_folder(state)
             if tables:
                 _copy_in(config, copied / TABLES)
     except OSError as error:

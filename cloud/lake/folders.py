@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloud.lake.errors import LakeBusy
+from wire.folder import sync_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,7 +121,7 @@ class Folders:
             file.write(f"\n{json.dumps(deletion.__dict__)}\n")
             file.flush()
             os.fsync(file.fileno())
-        _sync_folder(self.root)
+        sync_folder(self.root)
 
 
 def write(folder: Path, table: "pa.Table", name: str, level: int = 3, row_group: int = 131_072) -> Path:
@@ -146,7 +147,7 @@ def writing(folder: Path, name: str) -> Iterator[Path]:
         finally:
             os.close(descriptor)
         part.rename(folder / f"{name}.parquet")
-        _sync_folder(folder)
+        sync_folder(folder)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
@@ -170,11 +171,3 @@ def day_of(ms: int) -> str:
 def day_ms(day: str) -> int:
     """The day's first millisecond, UTC."""
     return (date.fromisoformat(day) - date(1970, 1, 1)).days * DAY_MS
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
