@@ -34,7 +34,6 @@ REQUEST_EVERY_MS = 5_000  # how often one stream's announcement is asked for
 MAX_REQUESTS = 20_000  # streams that are remembered as asked for
 MAX_LATER_BYTES = 64 << 20  # of messages of a later version: they have no receipt, so the vehicle keeps them too
 FORGET_MS = 100 * 86_400_000  # an outbox keeps nothing for longer than 90 days, so no older stream sends again
-FORGET_EVERY_MS = 86_400_000  # it reads the whole table
 OPENED_AT_ONCE = 10_000  # messages of the landing log that are read again at the start
 
 log = logging.getLogger(__name__)
@@ -131,7 +130,6 @@ class Aggregator:
         self._later_bytes = 0  # of all of them
         self._asked: OrderedDict[bytes, int] = OrderedDict()
         self._new: dict[bytes, StoredStream] = {}  # announcements whose row is not durable yet
-        self._forgot_ms = -FORGET_EVERY_MS  # when streams were forgotten in the tables
         self.counts = Counts()
         self.heard_ms: dict[str, int] = {}  # when each vehicle was last heard, UTC ms
         self.tables_away = False  # what needs them gets no answer, and comes again; for who watches them to set back
@@ -154,11 +152,8 @@ class Aggregator:
 
         Raises SQLAlchemy's errors; the next call then saves this too.
         """
-        forget = now_ms - self._forgot_ms >= FORGET_EVERY_MS
-        self._database.save_landed(self._landing.next, self._landed.unsaved(), now_ms, now_ms - FORGET_MS if forget else None)
+        self._database.save_landed(self._landing.next, self._landed.unsaved(), now_ms)
         self._landed.saved()
-        if forget:
-            self._forgot_ms = now_ms
 
     def take(self, arrivals: Sequence[Arrival]) -> list[tuple[str, bytes]]:
         """Judge, land and answer a group; returns (topic, payload) to publish. It is durable when this returns.

@@ -26,7 +26,7 @@ from cloud.config import CloudConfig
 from cloud.database import Database
 from cloud.delays import Delays
 from cloud.errors import CloudError
-from cloud.forgetting import forget_announcements
+from cloud.forgetting import forget
 from cloud.inlet import Inlet, tls_context
 from cloud.lake.folders import Folders
 from cloud.lake.keeper import look_after
@@ -40,7 +40,7 @@ from cloud.refused import Refused
 from cloud.replays import AT_START, Outcome, chunks, drop, missing
 from cloud.replica_names import share_group
 from cloud.revocation import Revocations
-from cloud.sinks import HealthSink, Runner, SeldomSink, Sink, StoreSink, TicketSink
+from cloud.sinks import HealthSink, Runner, SeldomSink, Sink, StoreSink, TicketSink, paced_s
 from cloud.store import Store, StoreUnavailable
 from cloud.stores import make_store
 from cloud.streams import Streams
@@ -58,7 +58,6 @@ from wire.recipients import RecipientKey, load_recipient_keys
 
 GROUP = 512  # messages in one write of the landing log
 PACE_S = 0.045  # between two writes that are not full: each is an fdatasync, receipts and five threads' waking, whatever is in it
-BUSY, BUSY_PACES = 16, 3  # after a group of so many messages the next may wait for so many times as long
 HOUSEKEEPING_S = 60.0
 SELDOM_S = 120.0  # how long the lake keeps what it has taken in memory; after a kill it is taken again
 BEAT_S = 1.0
@@ -202,7 +201,7 @@ class Cloud:
             while not self._queue:
                 self._arrived.clear()
                 await self._arrived.wait()
-            pause_s = landed_s + PACE_S * (BUSY_PACES if last >= BUSY else 1) - loop.time()  # what comes after a silence waits for nothing
+            pause_s = landed_s + paced_s(PACE_S, last) - loop.time()  # what comes after a silence waits for nothing
             if pause_s > 0 and len(self._queue) < GROUP and not self._stop.is_set():
                 await asyncio.sleep(pause_s)
             landed_s = loop.time()
@@ -358,9 +357,9 @@ class Cloud:
     def _forget(self) -> bool:
         """Whether what nothing needs any more could be forgotten."""
         try:
-            forgotten = forget_announcements(self._landing, self._quarantine, self._database, _now_ms())
+            forgotten = forget(self._landing, self._quarantine, self._database, _now_ms())
         except (SegmentLogError, *TABLES_AWAY) as error:
-            log.warning("old announcements cannot be forgotten (%s); trying again", error)
+            log.warning("streams that are over cannot be forgotten (%s); trying again", error)
             return False
         if forgotten:
             log.info("%d announcements of streams that are over are forgotten", forgotten)

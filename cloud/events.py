@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dbc.schema import Schema
     from wire.messages import FindingMessage, Gap, StatusMessage
 
+MOST_LAYOUTS = 256  # schemas with a choice of columns that anybody remembers: hostile ones must not grow it; honest vehicles have a handful
 VALID = 0  # dbc.validity.Reason.VALID; every other reason means "there is no value"
 
 

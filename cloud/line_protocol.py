@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.events import FindingEvent, GapEvent, TickRows
+from cloud.events import MOST_LAYOUTS, FindingEvent, GapEvent, TickRows
 from dbc.validity import Reason
 
 # Keys and tags. A line end cannot be escaped there; what a backslash before a comma means, InfluxDB's own parsers disagree on.
@@ -100,7 +100,7 @@ class SignalLines:
         key = (rows.schema.schema_id, rows.columns.tobytes())
         found = self._layouts.get(key)
         if found is None:
-            if len(self._layouts) >= 256:  # hostile layouts must not grow it; honest vehicles have a handful
+            if len(self._layouts) >= MOST_LAYOUTS:
                 self._layouts.clear()
             schema = rows.schema
             channel = schema.channel[rows.columns]

@@ -44,6 +44,11 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
+def paced_s(pace_s: float, last: int) -> float:
+    """How long a group may wait to grow, after one of `last` messages."""
+    return pace_s * (BUSY_PACES if last >= BUSY else 1)
+
+
 class Sink(Protocol):
     """Takes events durably. `take` blocks; what it raises of AWAY is tried again, anything else is the event's fault."""
 
@@ -242,8 +247,7 @@ class Runner:
 
     async def _gather(self) -> None:
         """Where little has come since the last group, wait for more, for a moment. What comes after a silence waits for nothing."""
-        pace_s = self._pace_s * (BUSY_PACES if self._last_group >= BUSY else 1)
-        pause_s = self._stepped_s + pace_s - time.monotonic()
+        pause_s = self._stepped_s + paced_s(self._pace_s, self._last_group) - time.monotonic()
         if pause_s > 0 and self.behind < GROUP and not self._stopping.is_set():
             await self._pause(pause_s)
         self._stepped_s = time.monotonic()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from pyarrow import parquet
 
-from cloud.events import Event, FindingEvent, GapEvent, StatusEvent, TickRows
+from cloud.events import MOST_LAYOUTS, Event, FindingEvent, GapEvent, StatusEvent, TickRows
 from cloud.lake.folders import DAY_MS, EVENTS, REPLAYS, TICKS, Folders, day_of, new_name, write, writing
 from cloud.lake.rows import KEYS, Layout, event_table, signal_fields
 
@@ -26,7 +26,6 @@ __all__ = ["SAVE_EVERY_S", "LakeSink"]
 SAVE_EVERY_S = 120.0
 BUFFER_BYTES = 32 << 20  # of raw values and reasons; at 3,000 vehicles of 200 signals six seconds
 EVENTS_KEPT = 10_000
-MOST_LAYOUTS = 256  # hostile layouts must not grow it; honest vehicles have a handful
 
 log = logging.getLogger(__name__)
 

@@ -83,13 +83,11 @@ class QualitySink:
         seconds: dict[int, list[int]] = defaultdict(list)
         for tick in rows.tick_ms.tolist():
             seconds[tick // DAY_MS].append(tick % DAY_MS // 1000)
-        first, *others = (
-            Batch(stream, rows.sequence, of_day, rows.received_ms, *((0, 0) if at else (rows.reason.size, valid)), starts=not at)
-            for at, of_day in enumerate(seconds.values())
-        )
-        for day, batch in zip(seconds, (first, *others), strict=True):
-            self._of(rows.vehicle, day).batches.append(batch)
-        return first
+        first = min(seconds)
+        for day, of_day in seconds.items():
+            counts = (rows.reason.size, valid, True) if day == first else (0, 0, False)
+            self._of(rows.vehicle, day).batches.append(Batch(stream, rows.sequence, of_day, rows.received_ms, *counts))
+        return self._of(rows.vehicle, first).batches[-1]
 
     def _take_gap(self, event: GapEvent) -> None:
         arrived = event.received_ms // DAY_MS

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.events import VALID, TickRows
+from cloud.events import MOST_LAYOUTS, VALID, TickRows
 from cloud.quality.day import Batch
 from cloud.quality.figures import TWIN_RULE
 from dbc.catalogue import Catalogue
@@ -14,7 +14,6 @@ from dbc.catalogue import Catalogue
 __all__ = ["Twins", "far_apart"]
 
 EVERY = 8  # of a stream's batches one is compared: enough for a day, and cheap
-MOST_LAYOUTS = 256  # remembered: honest vehicles have a handful
 FLOOR = 0.1  # of the greatest value that a twin may have: below it 2 % would be less than a sensor's own resolution
 
 _Group = tuple[NDArray[np.intp], float]  # places in the batch, and the floor

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.errors import CloudError
-from cloud.events import FindingEvent, GapEvent, TickRows
+from cloud.events import MOST_LAYOUTS, FindingEvent, GapEvent, TickRows
 from cloud.store import SIGNAL_AGE_MS, Series, SignalValue, StoreUnavailable, VehicleSummary, bucket_ms, thinned
 from cloud.stores import blocks
 from cloud.stores.schemas import dump_schema, load_schema
@@ -30,7 +30,6 @@ from dbc.schema import Schema
 
 MINUTE_MS = 60_000
 MERGE_BATCHES = 48  # small batches that a vehicle's layout may have before they are merged: bounds what a query must open
-MOST_LAYOUTS = 256  # in memory: hostile ones must not grow it; honest vehicles have a handful
 WHOLE = 1 << 20  # columns in a section of a small batch: all
 
 _TABLES = """

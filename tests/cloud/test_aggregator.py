@@ -18,7 +18,7 @@ from cryptography import x509
 from sqlalchemy.exc import OperationalError
 
 import cloud.streams
-from cloud.aggregator import FORGET_EVERY_MS, FORGET_MS, REQUEST_EVERY_MS, Aggregator, Arrival
+from cloud.aggregator import REQUEST_EVERY_MS, Aggregator, Arrival
 from cloud.database import Database
 from cloud.landing import Landing
 from cloud.quarantine import Quarantine
@@ -291,15 +291,6 @@ def test_while_the_tables_are_away_known_streams_land_and_what_is_new_comes_agai
     assert len(place.landed()) == 5
     assert place.database.stream(other.sealer.stream) is not None
     assert place.database.clock(vehicle.id, vehicle.boot_id) is not None
-
-
-def test_a_stream_that_has_not_changed_for_100_days_is_forgotten_in_the_table_once_a_day(place: Place, vehicle: Vehicle) -> None:
-    place.give(vehicle.announcement)
-    there = []
-    for at_ms in (0, FORGET_MS, FORGET_MS + 1, FORGET_MS + FORGET_EVERY_MS):
-        place.aggregator.save(place.now_ms + at_ms)
-        there.append(vehicle.sealer.stream in place.database.landed([vehicle.sealer.stream]))
-    assert there == [True, True, True, False]
 
 
 def test_nothing_on_the_disk_holds_a_value_or_the_key(tmp_path: Path, place: Place, vehicle: Vehicle) -> None:

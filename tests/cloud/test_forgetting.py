@@ -1,4 +1,4 @@
-"""Announcements: kept as long as something may need them, and no longer; a stream that was there before stays known."""
+"""What is known of streams: kept as long as something may need it, and no longer; a stream that was there before stays known."""
 
 from pathlib import Path
 
@@ -9,14 +9,15 @@ from test_aggregator import Place, aggregator
 
 from cloud.aggregator import FORGET_MS
 from cloud.database import Database
-from cloud.forgetting import DAY_MS, forget_announcements
+from cloud.forgetting import DAY_MS
+from cloud.forgetting import forget as forget_streams
 from cloud.quarantine import Kept, Source
 
 LONG_AFTER = FORGET_MS + 2 * DAY_MS
 
 
 def forget(place: Place, after_ms: int) -> int:
-    return forget_announcements(place.landing, place.quarantine, place.database, place.now_ms + after_ms)
+    return forget_streams(place.landing, place.quarantine, place.database, place.now_ms + after_ms)
 
 
 def body(place: Place, stream: bytes) -> bytes:
@@ -58,3 +59,17 @@ def test_an_announcement_is_forgotten_when_nothing_needs_it_and_its_stream_stays
             assert place.aggregator.counts.refusals == {"refused: Over": 3}
             assert place.aggregator.counts.requests == 0
             assert not body(place, first.header.stream)
+
+
+def test_what_has_landed_of_a_stream_that_has_not_changed_for_100_days_is_forgotten(tmp_path: Path, pki: Path) -> None:
+    vehicle, other = Vehicle(pki, make_schema()), Vehicle(pki, make_schema())
+    with aggregator(tmp_path, pki, vehicle.schema) as place:
+        streams = [one.sealer.stream for one in (vehicle, other)]
+        for number, one in enumerate((vehicle, other)):
+            place.give(one.announcement)
+            place.aggregator.save(place.now_ms + number)
+        there = []
+        for after_ms in (0, FORGET_MS, FORGET_MS + 1, FORGET_MS + 2):
+            forget(place, after_ms)
+            there.append(set(place.database.landed(streams)))
+    assert there == [set(streams), set(streams), {streams[1]}, set()]

@@ -138,7 +138,7 @@ def test_only_what_changed_is_saved_and_what_is_asked_for_is_found(tmp_path: Pat
         assert database.checkpoint() == 9
         found = {stream: Sequences.unpack(row).runs for stream, row in database.landed([a, b, old, none]).items()}
         assert found == {a: [(0, 2), (5, 5), (2**32 - 1, 2**32 - 1)], b: [(3, 4)], old: [(0, 0), (2, 2), (4, 9)]}
-        database.save_landed(9, {}, now_ms=3000, forget_before_ms=1500)
+        assert database.forget_landed(1500) == 1
         assert database.landed([a, b]).keys() == {b}
 
 

@@ -137,10 +137,12 @@ def test_what_is_kept_is_each_replicas_own_or_everybodys(url: str) -> None:
         assert b.dated(b.waiting("store")) == [("0" * 16, boot)]
         b.advance("store", 10, placed=[4])
         assert b.dated(b.waiting("store")) == []
-        a.save_landed(4, {stream: b"before"}, 50, 0)
-        a.save_landed(6, {stream: b"now"}, 60, 0)
+        a.save_landed(4, {stream: b"before"}, 50)
+        a.save_landed(6, {stream: b"now"}, 60)
         assert (a.checkpoint(), a.landed([stream, bytes(16)])) == (6, {stream: b"now"})
         assert (b.checkpoint(), b.landed([stream])) == (0, {})
+        assert (b.forget_landed(100), a.forget_landed(60)) == (0, 0)
+        assert a.landed([stream])
         number = a.ask_replay([1, 2])
         assert b.asked_replays() == []
         dropping = a.ask_replay([3], drop=True)
