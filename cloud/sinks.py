@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from cloud.database import Database
 from cloud.delays import Delays
@@ -61,6 +61,14 @@ class Sink(Protocol):
 
     def flush(self) -> None:
         """Return when what was taken survives a power cut; raises as `take`."""
+
+
+@runtime_checkable
+class Patient(Sink, Protocol):
+    """A sink of which to flush all at once would keep the others waiting."""
+
+    def flush_some(self) -> bool:
+        """A part of `flush`. True once all is safe that was taken before the first of these parts; then a first one comes again."""
 
 
 class StoreSink:
@@ -150,6 +158,15 @@ class SeldomSink:
         for sink in self._sinks:
             sink.flush()
 
+    def flush_some(self) -> bool:
+        for sink in self._sinks:
+            if isinstance(sink, Patient) and not sink.flush_some():
+                return False
+        for sink in self._sinks:
+            if not isinstance(sink, Patient):
+                sink.flush()
+        return True
+
 
 @dataclass
 class _Work:
@@ -186,6 +203,7 @@ class Runner:
         self._last_group = 0  # messages
         self._looked_s = time.monotonic()
         self._saved = 0
+        self._flushing: int | None = None  # the position at which a flush in parts began
         self._unplaced: list[tuple[int, str, bytes]] = []  # noted since the cursor was saved
         self._placed: list[int] = []
         self._boots: set[tuple[str, bytes]] = set()  # (vehicle, boot id) of which something waits for its clock, or has
@@ -236,14 +254,23 @@ class Runner:
                         return  # stopped while the sink was away
                 if not await self._take_up_dated():
                     return
-                if self._every_s <= SAVE_EVERY_S or self._stopping.is_set() or self._is_due():
+                if self._every_s <= SAVE_EVERY_S or self._stopping.is_set():
                     await self._save()
+                elif self._is_due():
+                    await self._keep()
                 if self._stopping.is_set():
                     return
-                await self._landed.wait()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._landed.wait(), self._idle_s())
         finally:
             await self._save()
             self._thread.shutdown()
+
+    def _idle_s(self) -> float | None:
+        """How long to wait for what lands; None: nothing else is to be done."""
+        if self._flushing is None and self.position == self._saved:
+            return None
+        return self._pace_s if self._flushing is not None else max(self._pace_s, self._saved_s + self._every_s - time.monotonic())
 
     async def _gather(self) -> None:
         """Where little has come since the last group, wait for more, for a moment. What comes after a silence waits for nothing."""
@@ -272,7 +299,7 @@ class Runner:
                 return False
         self.position = found[-1][0] + 1
         if self._is_due():
-            await self._save()
+            await self._keep()
         return True
 
     def _read(self) -> tuple[list[tuple[int, Opened | WireError]], _Work]:
@@ -280,7 +307,8 @@ class Runner:
         return found, self._prepare(found)
 
     def _is_due(self) -> bool:
-        return bool(self._unplaced or self._placed) or time.monotonic() - self._saved_s >= self._every_s
+        noted = self._unplaced or self._placed or self._flushing is not None
+        return bool(noted) or time.monotonic() - self._saved_s >= self._every_s
 
     def _prepare(self, found: list[tuple[int, Opened | WireError]]) -> _Work:
         """Place what can be placed; a boot without a clock is noted, and taken up when its clock has come."""
@@ -441,6 +469,28 @@ class Runner:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), pause_s)
 
+    async def _keep(self) -> None:
+        """As `_save`, in parts where the sink can: one now, the others after the groups that follow."""
+        if not isinstance(self.sink, Patient) or self._unplaced or self._placed:
+            await self._save()
+            return
+        if self._flushing is None:
+            self._saved_s = time.monotonic()
+            if self.position == self._saved:
+                return
+            self._flushing = self.position
+        try:
+            if await self._in_thread(partial(self._advance_some, self.sink, self._flushing)):
+                self._saved, self._flushing = self._flushing, None
+        except AWAY as error:
+            self._say_away(error)
+
+    def _advance_some(self, sink: Patient, position: int) -> bool:
+        done = sink.flush_some()
+        if done:
+            self._database.advance(sink.name, position, (), ())
+        return done
+
     async def _save(self) -> None:
         """Save the cursor, after what it has passed is safe. While the sink cannot promise that, the cursor stays where it is."""
         self._saved_s = time.monotonic()
@@ -452,7 +502,7 @@ class Runner:
         except AWAY as error:
             self._say_away(error)
             return
-        self._saved, self._unplaced, self._placed = position, [], []
+        self._saved, self._unplaced, self._placed, self._flushing = position, [], [], None
 
     def _advance(self, position: int, unplaced: list[tuple[int, str, bytes]], placed: list[int]) -> None:
         self.sink.flush()

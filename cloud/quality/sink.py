@@ -16,6 +16,7 @@ from dbc.catalogue import Catalogue
 __all__ = ["QualitySink"]
 
 RUNNING = "running"
+PARTS, LEAST = 24, 20  # what is held is kept in so many parts, of so many vehicles at least: 3,000 days at once take 2 s of a processor
 MOST = 200_000  # batches that are held, 0.4 kB each; a fleet of 3,000 sends 180,000 between two times that they are kept
 
 
@@ -42,6 +43,8 @@ class QualitySink:
         self._now_ms = now_ms
         self._news: dict[int, dict[str, News]] = {}  # by day and vehicle
         self._dropped: list[tuple[str, int, Dropped]] = []  # by whom, and the day on which it was told
+        self._left: list[tuple[int, str]] | None = None  # of a flush in parts: the days and vehicles whose turn is still to come
+        self._part = 0
 
     def take(self, events: Sequence[Event]) -> None:
         """Recorded logs are left out: they are looked at as they are. Raises as `flush` while there is no room; then nothing is taken."""
@@ -63,19 +66,42 @@ class QualitySink:
                 self._of(event.vehicle, event.finding.tick_ms // DAY_MS).others.append((event.stream.hex(), event.sequence))
             else:
                 self._take_gap(event)
-        self._held += len(compared)
         self._twins.compare(compared)
 
     def flush(self) -> None:
         """What was taken is in the tables. What they did not take is kept, and given to them again: it is counted once."""
-        now_ms = self._now_ms()
-        for day in list(self._news):
-            self._tables.learn(day, self._news[day], now_ms)
-            del self._news[day]
+        self._left = None
+        self._learn([(day, vehicle) for day, news in self._news.items() for vehicle in news])
+        self._drop()
+
+    def flush_some(self) -> bool:
+        """The next vehicles' days. True once all that was taken before the first part is in the tables."""
+        if self._left is None:
+            self._left = [(day, vehicle) for day, news in self._news.items() for vehicle in news]
+            self._part = max(LEAST, -(-len(self._left) // PARTS))
+        self._learn(self._left[: self._part])
+        del self._left[: self._part]
+        if self._left:
+            return False
+        self._drop()
+        self._left = None
+        return True
+
+    def _learn(self, some: Sequence[tuple[int, str]]) -> None:
+        vehicles: dict[int, list[str]] = defaultdict(list)
+        for day, vehicle in some:
+            vehicles[day].append(vehicle)
+        for day, of_day in vehicles.items():
+            news = self._news[day]
+            self._tables.learn(day, {vehicle: news[vehicle] for vehicle in of_day}, self._now_ms())
+            self._held -= sum(len(news.pop(vehicle).batches) for vehicle in of_day)
+            if not news:
+                del self._news[day]
+
+    def _drop(self) -> None:
         while self._dropped:
-            self._tables.drop(*self._dropped[-1], now_ms)
+            self._tables.drop(*self._dropped[-1], self._now_ms())
             self._dropped.pop()
-        self._held = 0
 
     def _take_rows(self, rows: TickRows) -> Batch:
         """What it says of the day that its first tick is in."""
@@ -87,6 +113,7 @@ class QualitySink:
         for day, of_day in seconds.items():
             counts = (rows.reason.size, valid, True) if day == first else (0, 0, False)
             self._of(rows.vehicle, day).batches.append(Batch(stream, rows.sequence, of_day, rows.received_ms, *counts))
+        self._held += len(seconds)
         return self._of(rows.vehicle, first).batches[-1]
 
     def _take_gap(self, event: GapEvent) -> None:

@@ -7,9 +7,9 @@ names none, those found by halving) go to the quarantine file and the rest is se
 
 import os
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cloud.vehicle_models import VehicleModel
 
 REQUEST_CHARACTERS = 300_000  # 60 lines: what the server makes of a request stays in its processor's caches; of 200 it costs a 20th more
-WRITERS = 8  # requests under way at once: while the server waits for its disk, it takes the others; one sync of its log is for all
+WRITERS = 8  # requests under way at once: while the server waits for its disk, it takes the others; 3 or 24 keep a busy one waiting longer
 QUARANTINE_BYTES = 256 << 20  # of refused lines; then the file becomes the one before, which is replaced
 PROBES = 8  # signals that are asked for when only the newest tick is wanted
 _TAGS = frozenset(("time", "vehicle", "model", "bus"))
@@ -45,7 +45,7 @@ class InfluxStore:
         self.quarantined = 0  # lines, since the start
         name = config.bucket or config.database
         self._databases = (name, name + REPLAY)
-        self._server = InfluxServer(config)
+        self._server = InfluxServer(config, WRITERS + 1)
         self._lines = SignalLines()
         self._probes: dict[tuple[str, str], list[str]] = {}  # (database, vehicle) -> signals that lately had a value
         self._lock = threading.Lock()  # the encoder's memory is not for two threads
@@ -94,16 +94,26 @@ class InfluxStore:
                 self._send_some(database, first)
             return
         assert self._writers is not None, "the store is used outside its `with`"
-        under_way = deque([self._writers.submit(self._send_some, database, some) for some in (first, second)])
+        free = threading.Semaphore(WRITERS + 1)  # one waits for a writer, so that none waits for it
+        failed = threading.Event()
+
+        def ended(one: Future[None]) -> None:
+            if one.exception() is not None:
+                failed.set()
+            free.release()
+
+        sent: list[Future[None]] = []
         try:
-            for some in requests:
-                if len(under_way) > WRITERS:
-                    under_way.popleft().result()
-                under_way.append(self._writers.submit(self._send_some, database, some))
-            while under_way:
-                under_way.popleft().result()
+            for some in chain((first, second), requests):
+                free.acquire()
+                if failed.is_set():
+                    break
+                sent.append(self._writers.submit(self._send_some, database, some))
+                sent[-1].add_done_callback(ended)
         finally:
-            wait(under_way)
+            wait(sent)
+        for one in sent:
+            one.result()
 
     def _send_some(self, database: str, lines: list[str]) -> None:
         try:

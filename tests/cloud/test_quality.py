@@ -1,12 +1,12 @@
 """Data quality: the same figures however messages come, and each gap with its cause."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from cloud.errors import TablesUnusable
 from cloud.events import GapEvent, StatusEvent, TickRows
 from cloud.lake.folders import DAY_MS, day_of
 from cloud.migrations import bring_up
-from cloud.quality.day import Batch, Day, Dropped, dump, load
+from cloud.quality.day import Batch, Day, Dropped, News, dump, load
 from cloud.quality.figures import Cause, figures
 from cloud.quality.sink import QualitySink
 from cloud.quality.tables import QualityTables
@@ -137,6 +137,51 @@ def test_two_replicas_that_get_about_every_second_batch_count_into_one_day(make_
     assert figures(day, START_MS, over=True) == figures(whole, START_MS, over=True)
     assert day.streams == whole.streams
     assert max(len(runs) for runs in day.streams.values()) == 4, "one for each hole, not one for each batch"
+
+
+def test_flushed_in_parts_a_fleets_days_are_the_same_and_no_part_is_large(tables: QualityTables) -> None:
+    """Messages come between the parts, of vehicles whose turn was and of new ones; the tables fail between them."""
+    fleet = [f"vehicle{number:03}" for number in range(500)]
+    learned: list[int] = []
+
+    class Watched:
+        def learn(self, day: int, news: Mapping[str, News], now_ms: int) -> None:
+            if len(learned) == 3:
+                learned.append(0)
+                raise TablesUnusable("away")
+            learned.append(len(news))
+            tables.learn(day, news, now_ms)
+
+        def drop(self, *words: Any) -> None:
+            tables.drop(*words)
+
+    watched = QualitySink(cast(QualityTables, Watched()), {}, lambda: START_MS + 4 * DAY_MS)
+    first = [rows(2, sequence=1, vehicle=vehicle) for vehicle in fleet[:400]]
+    second = [rows(4, sequence=2, vehicle=vehicle) for vehicle in fleet]
+    watched.take(first)
+    parts = 0
+    while True:
+        parts += 1
+        try:
+            if watched.flush_some():
+                break
+        except TablesUnusable:
+            continue
+        watched.take(second[20 * parts : 20 * parts + 20])
+    for vehicle in fleet[:400]:
+        assert tables.of(vehicle, DAY, DAY)[DAY].holds(STREAM.hex(), 1)
+    assert max(learned) <= 20
+    watched.take(second)
+    watched.flush()
+    learned.clear()
+    assert watched.flush_some()
+    assert not learned, "what is kept is not kept again"
+    with TemporaryDirectory() as folder, QualityTables(f"sqlite:///{folder}/a.db") as whole:
+        sink = sink_of(whole)
+        sink.take(first + second)
+        sink.flush()
+        for vehicle in fleet:
+            assert tables.of(vehicle, DAY, DAY) == whole.of(vehicle, DAY, DAY)
 
 
 def test_while_the_tables_are_away_a_bounded_number_of_batches_is_held_and_none_is_lost(tmp_path: Path) -> None:

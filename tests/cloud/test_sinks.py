@@ -57,6 +57,27 @@ class Memory:
         return [event.sequence for event in self.events]
 
 
+class Patient(Memory):
+    """One whose flush is in three parts. What came since the first of them is not in it."""
+
+    pace_s = 0.01
+    save_every_s = 5.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = 0
+        self.begun = 0
+        self.may_end = True
+
+    def flush_some(self) -> bool:
+        self.begun = self.begun if self.parts else len(self.events)
+        self.parts += 1
+        if self.parts < 3 or not self.may_end:
+            return False
+        self.flushed, self.parts = self.begun, 0
+        return True
+
+
 class Cloud:
     """Everything between an arrival and the sinks."""
 
@@ -183,6 +204,41 @@ def test_a_sink_that_is_away_blocks_nobody_and_loses_nothing(tmp_path: Path, veh
         "sink store is away ",
         "sink store is back",
     ]
+
+
+def test_a_sink_that_flushes_in_parts_takes_between_them_and_its_cursor_stays_at_what_is_flushed(
+    tmp_path: Path, vehicle: Vehicle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Patient, "save_every_s", 1.5)  # more than SAVE_EVERY_S
+    sink = Patient()
+    sink.may_end = False
+
+    async def story(cloud: Cloud) -> None:
+        [runner] = cloud.runners
+        await until(lambda: sink.parts > 0)
+        assert sink.begun == 1
+        cloud.land(vehicle.rows(range(2, 4)))
+        await until(lambda: len(sink.events) == 2)
+        before = sink.parts
+        await until(lambda: sink.parts > before + 3)  # nothing lands
+        assert runner.saved == 0
+        assert cloud.database.cursor("memory") == 0
+        sink.may_end = True
+        await until(lambda: runner.saved > 0)
+        assert sink.flushed == 1
+        assert cloud.database.cursor("memory") == runner.saved == runner.position - 1
+        await until(lambda: runner.saved == runner.position)  # though nothing lands
+        assert sink.flushed == 2
+        cloud.land(vehicle.rows(range(4, 6)))
+        await until(lambda: len(sink.events) == 3)
+
+    with opened(tmp_path / "c", vehicle) as cloud:
+        cloud.land(vehicle.announcement, vehicle.rows(range(2)))
+        cloud.run([sink], story)
+        assert sink.flushed == 3, "all of it at the end"
+        again = Memory()
+        cloud.run([again], nothing)
+        assert again.events == []
 
 
 def test_stopping_does_not_wait_for_a_sink_that_is_away(tmp_path: Path, vehicle: Vehicle) -> None:
