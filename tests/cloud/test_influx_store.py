@@ -19,6 +19,7 @@ from cloud.config import InfluxConfig
 from cloud.errors import CloudError
 from cloud.line_protocol import SignalLines, escape_key, quote
 from cloud.store import StoreUnavailable
+from cloud.stores import influx
 from cloud.stores.influx import InfluxStore
 from cloud.stores.influx_http import Refused
 
@@ -70,6 +71,23 @@ def test_a_line_that_cannot_be_parsed_is_named_and_put_aside(store: InfluxStore,
         store._send(False, ["no fields"])
     assert sorted(one.name for one in tmp_path.glob("refused.lp*")) == ["refused.lp", "refused.lp.1"]
     assert sum(one.read_text().count("no fields\n") for one in tmp_path.glob("refused.lp*")) == 2
+
+
+@given(st.lists(st.lists(st.integers(1, 300), max_size=40), max_size=40))
+def test_a_batchs_ticks_go_in_one_request_unless_it_is_long(sizes: list[list[int]]) -> None:
+    """In a hundredth of the size. Nothing is lost or turned round."""
+    most = 2250
+    batches = [[f"{number}.{at}".ljust(size, "x") for at, size in enumerate(batch)] for number, batch in enumerate(sizes)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(influx, "REQUEST_CHARACTERS", most)
+        requests = list(influx._requests(batches))
+    assert [line for request in requests for line in request] == [line for batch in batches for line in batch]
+    for request in requests[:-1]:
+        assert most <= sum(len(line) + 1 for line in request) <= 2 * most + 301
+    where = {line: place for place, request in enumerate(requests) for line in request}
+    for batch in batches:
+        if sum(len(line) + 1 for line in batch) <= most:
+            assert len({where[line] for line in batch}) <= 1
 
 
 def test_a_server_that_is_away_is_worth_trying_again(store: InfluxStore, influxdb: servers.HttpServer, tmp_path: Path) -> None:
