@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 REQUEST_CHARACTERS = 225_000
 """30 lines of 200 signals: what the server makes of a request stays in its processor's caches; of 200 lines it costs a 20th more. InfluxDB
 1.x keeps a request's series in a map that doubles at 3,328 of them; these are some 3,100, two ticks each."""
-WRITERS = 8  # requests under way at once: while the server waits for its disk, it takes the others; 3 or 24 keep a busy one waiting longer
+WRITERS = 8  # requests under way at once: while the server waits for its disk, it takes the others; 3 or 24 were no better
 QUARANTINE_BYTES = 256 << 20  # of refused lines; then the file becomes the one before, which is replaced
 PROBES = 8  # signals that are asked for when only the newest tick is wanted
 _TAGS = frozenset(("time", "vehicle", "model", "bus"))
