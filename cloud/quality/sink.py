@@ -1,8 +1,10 @@
 """Data quality's sink: what was received becomes what is known of vehicles' days. Its cursor stays behind what `flush` has kept."""
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -16,12 +18,21 @@ from dbc.catalogue import Catalogue
 __all__ = ["QualitySink"]
 
 RUNNING = "running"
-PARTS, LEAST = 24, 20  # what is held is kept in so many parts, of so many vehicles at least: 3,000 days at once take 2 s of a processor
-MOST = 200_000  # batches that are held, 0.4 kB each; a fleet of 3,000 sends 180,000 between two times that they are kept
+PARTS, LEAST = 24, 20  # a flush has so many parts, of so many vehicles' days at least: 3,000 at once take 2 s of a processor
+MOST = 200_000  # batches that are held, 0.4 kB each; a fleet of 3,000 sends 180,000 between two flushes
 
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+@dataclass
+class _Flush:
+    """In parts. left: the days and vehicles whose turn is still to come; part: how many at once; dropped: gaps that were there before."""
+
+    left: list[tuple[int, str]]
+    part: int
+    dropped: int
 
 
 class QualitySink:
@@ -42,14 +53,13 @@ class QualitySink:
         self._twins = Twins(catalogues)
         self._now_ms = now_ms
         self._news: dict[int, dict[str, News]] = {}  # by day and vehicle
-        self._dropped: list[tuple[str, int, Dropped]] = []  # by whom, and the day on which it was told
-        self._left: list[tuple[int, str]] | None = None  # of a flush in parts: the days and vehicles whose turn is still to come
-        self._part = 0
+        self._dropped: deque[tuple[str, int, Dropped]] = deque()  # by whom, and the day on which it was told
+        self._flush: _Flush | None = None  # the one in parts that is under way
 
     def take(self, events: Sequence[Event]) -> None:
         """Recorded logs are left out: they are looked at as they are. Raises as `flush` while there is no room; then nothing is taken."""
-        if self._held >= self._most:
-            self.flush()
+        while self._held >= self._most:
+            self._learn(list(islice(self._days(), LEAST)))
         compared: list[tuple[TickRows, Batch]] = []
         for event in events:
             if event.replay:
@@ -70,38 +80,49 @@ class QualitySink:
 
     def flush(self) -> None:
         """What was taken is in the tables. What they did not take is kept, and given to them again: it is counted once."""
-        self._left = None
-        self._learn([(day, vehicle) for day, news in self._news.items() for vehicle in news])
-        self._drop()
+        self._flush = None
+        self._learn(list(self._days()))
+        while self._dropped:
+            self._drop()
 
     def flush_some(self) -> bool:
         """The next vehicles' days. True once all that was taken before the first part is in the tables."""
-        if self._left is None:
-            self._left = [(day, vehicle) for day, news in self._news.items() for vehicle in news]
-            self._part = max(LEAST, -(-len(self._left) // PARTS))
-        self._learn(self._left[: self._part])
-        del self._left[: self._part]
-        if self._left:
+        if self._flush is None:
+            days = list(self._days())
+            self._flush = _Flush(days, max(LEAST, -(-len(days) // PARTS)), len(self._dropped))
+        flush = self._flush
+        self._learn(flush.left[: flush.part])
+        del flush.left[: flush.part]
+        if flush.left:
             return False
-        self._drop()
-        self._left = None
+        while flush.dropped:
+            self._drop()
+            flush.dropped -= 1
+        self._flush = None
         return True
 
-    def _learn(self, some: Sequence[tuple[int, str]]) -> None:
-        vehicles: dict[int, list[str]] = defaultdict(list)
-        for day, vehicle in some:
-            vehicles[day].append(vehicle)
-        for day, of_day in vehicles.items():
-            news = self._news[day]
-            self._tables.learn(day, {vehicle: news[vehicle] for vehicle in of_day}, self._now_ms())
-            self._held -= sum(len(news.pop(vehicle).batches) for vehicle in of_day)
-            if not news:
+    def _days(self) -> Iterator[tuple[int, str]]:
+        """Of which something is held, the oldest first."""
+        return ((day, vehicle) for day, news in self._news.items() for vehicle in news)
+
+    def _learn(self, days: Iterable[tuple[int, str]]) -> None:
+        """Those of which nothing is held any more are passed over."""
+        held: dict[int, dict[str, News]] = defaultdict(dict)
+        for day, vehicle in days:
+            if (news := self._news.get(day, {}).get(vehicle)) is not None:
+                held[day][vehicle] = news
+        for day, some in held.items():
+            self._tables.learn(day, some, self._now_ms())
+            for vehicle, news in some.items():
+                self._held -= len(news.batches)
+                del self._news[day][vehicle]
+            if not self._news[day]:
                 del self._news[day]
 
     def _drop(self) -> None:
-        while self._dropped:
-            self._tables.drop(*self._dropped[-1], self._now_ms())
-            self._dropped.pop()
+        """The first gap, after what came before it: where its stream began says to which day it belongs."""
+        self._tables.drop(*self._dropped[0], self._now_ms())
+        self._dropped.popleft()
 
     def _take_rows(self, rows: TickRows) -> Batch:
         """What it says of the day that its first tick is in."""

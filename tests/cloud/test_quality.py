@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -139,49 +140,94 @@ def test_two_replicas_that_get_about_every_second_batch_count_into_one_day(make_
     assert max(len(runs) for runs in day.streams.values()) == 4, "one for each hole, not one for each batch"
 
 
-def test_flushed_in_parts_a_fleets_days_are_the_same_and_no_part_is_large(tables: QualityTables) -> None:
-    """Messages come between the parts, of vehicles whose turn was and of new ones; the tables fail between them."""
-    fleet = [f"vehicle{number:03}" for number in range(500)]
-    learned: list[int] = []
+class Failing:
+    """Tables that are away at every third call. learned: how many vehicles' days at once."""
 
-    class Watched:
-        def learn(self, day: int, news: Mapping[str, News], now_ms: int) -> None:
-            if len(learned) == 3:
-                learned.append(0)
-                raise TablesUnusable("away")
-            learned.append(len(news))
-            tables.learn(day, news, now_ms)
+    def __init__(self, tables: QualityTables) -> None:
+        self.tables = tables
+        self.calls = 0
+        self.learned: list[int] = []
 
-        def drop(self, *words: Any) -> None:
-            tables.drop(*words)
+    def _call(self) -> None:
+        self.calls += 1
+        if self.calls % 3 == 0:
+            raise TablesUnusable("away")
 
-    watched = QualitySink(cast(QualityTables, Watched()), {}, lambda: START_MS + 4 * DAY_MS)
-    first = [rows(2, sequence=1, vehicle=vehicle) for vehicle in fleet[:400]]
-    second = [rows(4, sequence=2, vehicle=vehicle) for vehicle in fleet]
-    watched.take(first)
-    parts = 0
-    while True:
-        parts += 1
-        try:
-            if watched.flush_some():
-                break
-        except TablesUnusable:
-            continue
-        watched.take(second[20 * parts : 20 * parts + 20])
-    for vehicle in fleet[:400]:
-        assert tables.of(vehicle, DAY, DAY)[DAY].holds(STREAM.hex(), 1)
-    assert max(learned) <= 20
-    watched.take(second)
-    watched.flush()
-    learned.clear()
-    assert watched.flush_some()
-    assert not learned, "what is kept is not kept again"
+    def learn(self, day: int, news: Mapping[str, News], now_ms: int) -> None:
+        self._call()
+        self.learned.append(len(news))
+        self.tables.learn(day, news, now_ms)
+
+    def drop(self, *words: Any) -> None:
+        self._call()
+        self.tables.drop(*words)
+
+
+def over_midnight(vehicle: str, sequence: int) -> TickRows:
+    return rows(DAY_MS // 1000 - 1, sequence=sequence, vehicle=vehicle)
+
+
+def persistently(work: Callable[[], Any]) -> Any:
+    """As a runner does: again while the tables are away."""
+    for _ in range(10_000):
+        with suppress(TablesUnusable):
+            return work()
+    raise AssertionError("the tables are never there")
+
+
+@pytest.mark.parametrize("most", [200_000, 700])
+def test_flushed_in_parts_a_fleets_days_are_the_same_and_no_part_is_large(tables: QualityTables, most: int) -> None:
+    """Messages come between the parts, of vehicles whose turn was and of new ones, of two days; the tables fail every third time; there
+    may be no room for what comes."""
+    fleet = [f"vehicle{number:03}" for number in range(400)]
+    gaps = [replace(gap(41, 44, sequence=number), vehicle=vehicle) for number, vehicle in enumerate(fleet[::40])]
+    first = [one for vehicle in fleet[:300] for one in (rows(2, sequence=1, vehicle=vehicle), over_midnight(vehicle, 2))]
+    second = [one for vehicle in fleet for one in (rows(4, sequence=3, vehicle=vehicle), over_midnight(vehicle, 4))]
+    failing = Failing(tables)
+    sink = QualitySink(cast(QualityTables, failing), {}, lambda: START_MS + 4 * DAY_MS, most=most)
+
+    def give(events: list[Any]) -> None:
+        persistently(lambda: sink.take(events))
+
+    for at in range(0, len(first), 50):
+        give(first[at : at + 50])
+    give(gaps[:5])
+    coming = iter(range(0, len(second), 20))
+    while not persistently(sink.flush_some):
+        if (at := next(coming, None)) is not None:
+            give(second[at : at + 20])
+    for vehicle in fleet[:300]:
+        days = tables.of(vehicle, DAY, DAY + 1)
+        assert all(days[day].holds(STREAM.hex(), 2) for day in (DAY, DAY + 1))
+    assert sum(bool(tables.of(vehicle, DAY, DAY)[DAY].dropped) for vehicle in fleet[:200:40]) == 5
+    for at in coming:
+        give(second[at : at + 20])
+    give(gaps[5:])
+    assert max(failing.learned) <= 30, "of 600 days of vehicles a 24th, and a few"
+    while not persistently(sink.flush_some):
+        pass
+    failing.learned.clear()
+    assert persistently(sink.flush_some)
+    assert not failing.learned, "what is kept is not kept again"
     with TemporaryDirectory() as folder, QualityTables(f"sqlite:///{folder}/a.db") as whole:
-        sink = sink_of(whole)
-        sink.take(first + second)
-        sink.flush()
+        at_once = sink_of(whole)
+        at_once.take([*first, *second, *gaps])
+        at_once.flush()
         for vehicle in fleet:
-            assert tables.of(vehicle, DAY, DAY) == whole.of(vehicle, DAY, DAY)
+            assert tables.of(vehicle, DAY, DAY + 1) == whole.of(vehicle, DAY, DAY + 1)
+
+
+def test_tables_that_go_away_between_a_parts_two_days_are_asked_again_for_the_second_alone(tables: QualityTables) -> None:
+    failing = Failing(tables)
+    failing.calls = 1
+    sink = QualitySink(cast(QualityTables, failing), {}, lambda: START_MS + 4 * DAY_MS)
+    sink.take([over_midnight(VEHICLE, 1)])
+    with pytest.raises(TablesUnusable):
+        sink.flush_some()
+    assert failing.learned == [1]
+    assert sink.flush_some()
+    assert failing.learned == [1, 1]
+    assert sorted(tables.of(VEHICLE, DAY, DAY + 1)) == [DAY, DAY + 1]
 
 
 def test_while_the_tables_are_away_a_bounded_number_of_batches_is_held_and_none_is_lost(tmp_path: Path) -> None:
