@@ -64,8 +64,8 @@ class Sink(Protocol):
 
 
 @runtime_checkable
-class Patient(Sink, Protocol):
-    """A sink of which to flush all at once would keep the others waiting."""
+class GradualSink(Sink, Protocol):
+    """One of which to flush all at once would keep the others waiting."""
 
     def flush_some(self) -> bool:
         """A part of `flush`. True once all is safe that was taken before the first of these parts; then a first one comes again."""
@@ -160,10 +160,10 @@ class SeldomSink:
 
     def flush_some(self) -> bool:
         for sink in self._sinks:
-            if isinstance(sink, Patient) and not sink.flush_some():
+            if isinstance(sink, GradualSink) and not sink.flush_some():
                 return False
         for sink in self._sinks:
-            if not isinstance(sink, Patient):
+            if not isinstance(sink, GradualSink):
                 sink.flush()
         return True
 
@@ -178,6 +178,15 @@ class _Work:
     clocks: dict[tuple[str, bytes], Clock | None] = field(default_factory=dict)
     aside: list[Kept] = field(default_factory=list)
     dated: list[tuple[str, bytes]] = field(default_factory=list)  # boots that said their clock
+
+
+@dataclass(frozen=True)
+class _Flushing:
+    """What the cursor and what was noted were when a flush in parts began: how many."""
+
+    position: int
+    unplaced: int
+    placed: int
 
 
 class Runner:
@@ -203,7 +212,7 @@ class Runner:
         self._last_group = 0  # messages
         self._looked_s = time.monotonic()
         self._saved = 0
-        self._flushing: int | None = None  # the position at which a flush in parts began
+        self._flushing: _Flushing | None = None  # a flush in parts that is under way
         self._unplaced: list[tuple[int, str, bytes]] = []  # noted since the cursor was saved
         self._placed: list[int] = []
         self._boots: set[tuple[str, bytes]] = set()  # (vehicle, boot id) of which something waits for its clock, or has
@@ -217,6 +226,11 @@ class Runner:
     def behind(self) -> int:
         """Landed messages that the sink has not taken."""
         return max(0, self._landing.next - self.position)
+
+    @property
+    def _has_news(self) -> bool:
+        """Whether there is something to be saved."""
+        return self.position != self._saved or bool(self._unplaced or self._placed)
 
     @property
     def _called(self) -> str:
@@ -257,7 +271,7 @@ class Runner:
                 if self._every_s <= SAVE_EVERY_S or self._stopping.is_set():
                     await self._save()
                 elif self._is_due():
-                    await self._keep()
+                    await self._save_some()
                 if self._stopping.is_set():
                     return
                 with contextlib.suppress(TimeoutError):
@@ -268,9 +282,9 @@ class Runner:
 
     def _idle_s(self) -> float | None:
         """How long to wait for what lands; None: nothing else is to be done."""
-        if self._flushing is None and self.position == self._saved:
-            return None
-        return self._pace_s if self._flushing is not None else max(self._pace_s, self._saved_s + self._every_s - time.monotonic())
+        if self._flushing is not None:
+            return self._pace_s
+        return max(self._pace_s, self._saved_s + self._every_s - time.monotonic()) if self._has_news else None
 
     async def _gather(self) -> None:
         """Where little has come since the last group, wait for more, for a moment. What comes after a silence waits for nothing."""
@@ -299,7 +313,7 @@ class Runner:
                 return False
         self.position = found[-1][0] + 1
         if self._is_due():
-            await self._keep()
+            await self._save_some()
         return True
 
     def _read(self) -> tuple[list[tuple[int, Opened | WireError]], _Work]:
@@ -307,8 +321,10 @@ class Runner:
         return found, self._prepare(found)
 
     def _is_due(self) -> bool:
-        noted = self._unplaced or self._placed or self._flushing is not None
-        return bool(noted) or time.monotonic() - self._saved_s >= self._every_s
+        if self._flushing is not None or time.monotonic() - self._saved_s >= self._every_s:
+            return True
+        noted = len(self._unplaced) + len(self._placed)
+        return noted >= (MOST if isinstance(self.sink, GradualSink) else 1)
 
     def _prepare(self, found: list[tuple[int, Opened | WireError]]) -> _Work:
         """Place what can be placed; a boot without a clock is noted, and taken up when its clock has come."""
@@ -391,7 +407,8 @@ class Runner:
                         return False
                     self._placed += work.placed
                     placed += len(work.placed)
-                    await self._save()
+                    if self._is_due():
+                        await self._save_some()
                 if placed == len(waiting):
                     self._boots.discard(boot)
                 return True
@@ -469,32 +486,37 @@ class Runner:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), pause_s)
 
-    async def _keep(self) -> None:
+    async def _save_some(self) -> None:
         """As `_save`, in parts where the sink can: one now, the others after the groups that follow."""
-        if not isinstance(self.sink, Patient) or self._unplaced or self._placed:
+        if not isinstance(self.sink, GradualSink):
             await self._save()
             return
         if self._flushing is None:
             self._saved_s = time.monotonic()
-            if self.position == self._saved:
+            if not self._has_news:
                 return
-            self._flushing = self.position
+            self._flushing = _Flushing(self.position, len(self._unplaced), len(self._placed))
+        flushing = self._flushing
+        unplaced, placed = self._unplaced[: flushing.unplaced], self._placed[: flushing.placed]
         try:
-            if await self._in_thread(partial(self._advance_some, self.sink, self._flushing)):
-                self._saved, self._flushing = self._flushing, None
+            done = await self._in_thread(partial(self._advance_some, self.sink, flushing.position, unplaced, placed))
         except AWAY as error:
             self._say_away(error)
+            return
+        if done:
+            self._saved, self._flushing = flushing.position, None
+            del self._unplaced[: flushing.unplaced], self._placed[: flushing.placed]
 
-    def _advance_some(self, sink: Patient, position: int) -> bool:
+    def _advance_some(self, sink: GradualSink, position: int, unplaced: list[tuple[int, str, bytes]], placed: list[int]) -> bool:
         done = sink.flush_some()
         if done:
-            self._database.advance(sink.name, position, (), ())
+            self._database.advance(sink.name, position, unplaced, placed)
         return done
 
     async def _save(self) -> None:
         """Save the cursor, after what it has passed is safe. While the sink cannot promise that, the cursor stays where it is."""
         self._saved_s = time.monotonic()
-        if self.position == self._saved and not self._unplaced and not self._placed:
+        if not self._has_news:
             return
         position, unplaced, placed = self.position, self._unplaced, self._placed
         try:

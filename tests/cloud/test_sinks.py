@@ -57,7 +57,7 @@ class Memory:
         return [event.sequence for event in self.events]
 
 
-class Patient(Memory):
+class Gradual(Memory):
     """One whose flush is in three parts. What came since the first of them is not in it."""
 
     pace_s = 0.01
@@ -209,8 +209,8 @@ def test_a_sink_that_is_away_blocks_nobody_and_loses_nothing(tmp_path: Path, veh
 def test_a_sink_that_flushes_in_parts_takes_between_them_and_its_cursor_stays_at_what_is_flushed(
     tmp_path: Path, vehicle: Vehicle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Patient, "save_every_s", 1.5)  # more than SAVE_EVERY_S
-    sink = Patient()
+    monkeypatch.setattr(Gradual, "save_every_s", 1.5)  # more than SAVE_EVERY_S
+    sink = Gradual()
     sink.may_end = False
 
     async def story(cloud: Cloud) -> None:
@@ -286,6 +286,37 @@ def test_a_boot_without_a_clock_waits_for_it(tmp_path: Path, pki: Path, restart:
     assert all(event.replay for event in mine)
     placed = sorted(tick for event in mine if isinstance(event, TickRows) for tick in event.tick_ms.tolist())
     assert placed == [START_MS - 1000 + 1000 * tick for tick in range(4)]
+
+
+def test_clocks_that_come_late_do_not_make_a_sink_that_flushes_in_parts_flush_all(
+    tmp_path: Path, pki: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for them is noted, and struck out again, with the parts; killed in between, it is taken again."""
+    monkeypatch.setattr(Gradual, "save_every_s", 1.5)
+    vehicle, later = Vehicle(pki, make_schema(), clock=None), Vehicle(pki, make_schema(), clock=None)
+    sink, said = Gradual(), Clock(boot_ms=0, utc_ms=START_MS, source="system")
+    kept: list[tuple[int, bytes]] = []
+
+    async def story(cloud: Cloud) -> None:
+        [runner] = cloud.runners
+        await until(lambda: runner.saved == runner.position == 4)
+        assert cloud.database.waiting("memory") == {(one.id, one.boot_id) for one in (vehicle, later)}
+        cloud.land(vehicle.say(said), vehicle.rows(range(2, 4)))
+        await until(lambda: sorted(sink.sequences) == [1, 3])
+        assert sink.flushed == 0, "not for a clock"
+        kept.append((cloud.database.cursor("memory"), cloud.database.unplaced("memory", vehicle.id, vehicle.boot_id)))
+        await until(lambda: runner.saved == runner.position == 6)
+        assert sink.flushed == 2
+        assert cloud.database.waiting("memory") == {(later.id, later.boot_id)}
+
+    with opened(tmp_path / "c", vehicle) as cloud:
+        cloud.land(vehicle.announcement, vehicle.rows(range(2)), later.announcement, later.rows(range(2)))
+        cloud.run([sink], story)
+        assert kept == [(4, [1])], "a kill there: the clock is read again, and what waits for it is noted"
+        cloud.database.advance("memory", 4, [(1, vehicle.id, vehicle.boot_id)])
+        again = Memory()
+        cloud.run([again], nothing)
+        assert sorted(again.sequences) == [1, 3]
 
 
 def test_what_waits_at_one_replica_is_placed_by_a_clock_that_another_was_told(
