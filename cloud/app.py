@@ -40,7 +40,8 @@ from cloud.refused import Refused
 from cloud.replays import AT_START, Outcome, chunks, drop, missing
 from cloud.replica_names import share_group
 from cloud.revocation import Revocations
-from cloud.sinks import HealthSink, Runner, SeldomSink, Sink, StoreSink, TicketSink, paced_s
+from cloud.runner import Runner, paced_s
+from cloud.sinks import HealthSink, SeldomSink, Sink, StoreSink, TicketSink
 from cloud.store import Store, StoreUnavailable
 from cloud.stores import make_store
 from cloud.streams import Streams

@@ -26,7 +26,7 @@ import processes
 import servers
 from cansight import settings
 from cloud.config import CloudConfig, InfluxConfig
-from cloud.sinks import Runner
+from cloud.runner import Runner
 from cloud.stores.influx_http import InfluxServer
 from dbc.compiler import load_compiled
 from full_disk import fill, small_disk

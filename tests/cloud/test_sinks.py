@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud_samples import START_MS, make_schema
+from cloud_samples import START_MS, make_rows, make_schema
 from cloud_vehicle import Vehicle
 from cryptography import x509
 from sqlalchemy.exc import OperationalError
@@ -20,7 +20,8 @@ from cloud.database import Database
 from cloud.events import Event, FindingEvent, TickRows
 from cloud.landing import Landing
 from cloud.quarantine import Quarantine
-from cloud.sinks import Runner
+from cloud.runner import Runner
+from cloud.sinks import GradualSink, SeldomSink
 from cloud.store import StoreUnavailable
 from cloud.streams import Opened, Streams
 from cloud.vehicle_models import VehicleModel
@@ -288,6 +289,14 @@ def test_a_boot_without_a_clock_waits_for_it(tmp_path: Path, pki: Path, restart:
     assert placed == [START_MS - 1000 + 1000 * tick for tick in range(4)]
 
 
+def test_sinks_that_share_a_cursor_are_flushed_in_parts_the_others_when_those_are_over() -> None:
+    gradual, at_once = Gradual(), Memory("at once")
+    both = SeldomSink("both", [gradual, at_once], 120.0)
+    assert isinstance(both, GradualSink)
+    both.take([make_rows(range(2))])
+    assert [(both.flush_some(), gradual.flushed, at_once.flushed) for _ in range(3)] == [(False, 0, 0), (False, 0, 0), (True, 1, 1)]
+
+
 def test_clocks_that_come_late_do_not_make_a_sink_that_flushes_in_parts_flush_all(
     tmp_path: Path, pki: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,7 +331,7 @@ def test_clocks_that_come_late_do_not_make_a_sink_that_flushes_in_parts_flush_al
 def test_what_waits_at_one_replica_is_placed_by_a_clock_that_another_was_told(
     tmp_path: Path, pki: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cloud.sinks.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("cloud.runner.LOOK_EVERY_S", 0.0)
     vehicle = Vehicle(pki, make_schema(), clock=None)
     sink = Memory()
     with ExitStack() as stack:
@@ -412,7 +421,7 @@ def test_what_lands_while_a_damaged_stretch_is_read_is_not_skipped(
 def test_tables_that_cannot_be_read_hold_a_sink_up_and_do_not_end_it(
     tmp_path: Path, vehicle: Vehicle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("cloud.sinks.MAX_PAUSE_S", 0.1)
+    monkeypatch.setattr("cloud.runner.MAX_PAUSE_S", 0.1)
     with opened(tmp_path, vehicle) as cloud:
         failures = [OperationalError("SELECT", {}, Exception("database is locked")), SegmentLogError("cannot read it", 5)]
         read = cloud.landing.read
@@ -438,7 +447,7 @@ def test_tables_that_stay_away_while_a_boot_is_taken_up_do_not_end_its_sink(
     tmp_path: Path, pki: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An hour of a database that does not answer is a thousand tries: as many as calls can be nested."""
-    monkeypatch.setattr("cloud.sinks.MAX_PAUSE_S", 0.0)
+    monkeypatch.setattr("cloud.runner.MAX_PAUSE_S", 0.0)
     vehicle = Vehicle(pki, make_schema(), clock=None)
     tries = 0
     with opened(tmp_path, vehicle) as cloud:

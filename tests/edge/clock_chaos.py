@@ -17,7 +17,8 @@ from cloud.aggregator import Aggregator, Arrival
 from cloud.database import Database
 from cloud.landing import Landing
 from cloud.quarantine import Quarantine
-from cloud.sinks import Runner, StoreSink
+from cloud.runner import Runner
+from cloud.sinks import StoreSink
 from cloud.stores.embedded import EmbeddedStore
 from cloud.streams import Streams
 from cloud.vehicle_models import VehicleModel
