@@ -7,9 +7,9 @@ names none, those found by halving) go to the quarantine file and the rest is se
 
 import os
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from itertools import chain
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -47,7 +47,7 @@ class InfluxStore:
         self.quarantined = 0  # lines, since the start
         name = config.bucket or config.database
         self._databases = (name, name + REPLAY)
-        self._server = InfluxServer(config, WRITERS + 1)
+        self._server = InfluxServer(config)
         self._lines = SignalLines()
         self._probes: dict[tuple[str, str], list[str]] = {}  # (database, vehicle) -> signals that lately had a value
         self._lock = threading.Lock()  # the encoder's memory is not for two threads
@@ -96,26 +96,16 @@ class InfluxStore:
                 self._send_some(database, first)
             return
         assert self._writers is not None, "the store is used outside its `with`"
-        free = threading.Semaphore(WRITERS + 1)  # one waits for a writer, so that none waits for it
-        failed = threading.Event()
-
-        def ended(one: Future[None]) -> None:
-            if one.exception() is not None:
-                failed.set()
-            free.release()
-
-        sent: list[Future[None]] = []
+        under_way = deque([self._writers.submit(self._send_some, database, some) for some in (first, second)])
         try:
-            for some in chain((first, second), requests):
-                free.acquire()
-                if failed.is_set():
-                    break
-                sent.append(self._writers.submit(self._send_some, database, some))
-                sent[-1].add_done_callback(ended)
+            for some in requests:
+                if len(under_way) > WRITERS:
+                    under_way.popleft().result()
+                under_way.append(self._writers.submit(self._send_some, database, some))
+            while under_way:
+                under_way.popleft().result()
         finally:
-            wait(sent)
-        for one in sent:
-            one.result()
+            wait(under_way)
 
     def _send_some(self, database: str, lines: list[str]) -> None:
         try:

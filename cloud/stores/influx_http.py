@@ -69,12 +69,11 @@ class Refused(Exception):
 
 
 class InfluxServer:
-    """One server. `open` reads the secrets; nothing is sent before the first write or query. connections: that are kept open."""
+    """One server. `open` reads the secrets; nothing is sent before the first write or query."""
 
-    def __init__(self, config: InfluxConfig, connections: int = 8) -> None:
+    def __init__(self, config: InfluxConfig) -> None:
         self.url = config.url.rstrip("/")
         self._config = config
-        self._connections = connections
         self._headers: dict[str, str] = {}
         self._token = ""
         self._pool: urllib3.PoolManager | None = None
@@ -96,7 +95,7 @@ class InfluxServer:
         config = self._config
         self._read_secrets()
         timeout = urllib3.Timeout(connect=min(5.0, config.timeout_s), read=config.timeout_s)
-        self._pool = urllib3.PoolManager(maxsize=self._connections, timeout=timeout, retries=False)
+        self._pool = urllib3.PoolManager(maxsize=8, timeout=timeout, retries=False)
 
     def _read_secrets(self) -> None:
         config = self._config
@@ -201,13 +200,7 @@ class InfluxServer:
                 timeout = int(self._config.timeout_s * 1000)
                 config = self._config
                 self._client = InfluxDBClient(
-                    self.url,
-                    self._token,
-                    org=config.organisation or "-",
-                    timeout=timeout,
-                    retries=False,
-                    enable_gzip=config.gzip,
-                    connection_pool_maxsize=self._connections,
+                    self.url, self._token, org=config.organisation or "-", timeout=timeout, retries=False, enable_gzip=config.gzip
                 )
             return self._client
 
