@@ -196,7 +196,7 @@ def test_a_full_disk_holds_the_sink_up_that_wants_to_put_something_aside(
 
 
 def test_an_event_that_cannot_be_placed_stops_nobody(tmp_path: Path, vehicle: Vehicle, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cloud import sinks as module
+    from cloud import runner as module
 
     place = module.place
 
