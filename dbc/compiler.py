@@ -26,6 +26,7 @@ __all__ = ["CompiledDbc", "DecodePlan", "compile_dbc", "load_compiled"]
 
 LOADER_VERSION = 3  # of what is repaired and how; part of the cache key
 
+MOST_ENTRIES = 64  # of a cache, 20 kB to 1 MB each
 UNWRITABLE = 73  # the compiler's exit code where its result cannot be written (sysexits.h: EX_CANTCREAT)
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
@@ -46,7 +47,8 @@ def compile_dbc(files: Sequence[str], sources: Mapping[int, Sequence[int]] | Non
 def load_compiled(files: Sequence[str], cache_folder: Path | None, sources: Mapping[int, Sequence[int]] | None = None) -> CompiledDbc:
     """As `compile_dbc`, from the cache where it has these contents; otherwise compiled in a subprocess and cached.
 
-    cache_folder: made when missing; None = no cache, and so is one that cannot be written. A damaged cache entry is compiled anew.
+    cache_folder: made when missing; None = no cache, and so is one that cannot be written. A damaged cache entry is compiled anew. It holds
+    the MOST_ENTRIES compiled last.
     """
     arguments = [parse_file_argument(text) for text in files]
     if cache_folder is not None:
@@ -56,9 +58,19 @@ def load_compiled(files: Sequence[str], cache_folder: Path | None, sources: Mapp
         with contextlib.suppress(OSError):  # a read-only home, a full disk: a cache is no reason to fail
             cache_folder.mkdir(parents=True, exist_ok=True)
             if os.access(cache_folder, os.W_OK | os.X_OK):
-                return _compile_in_subprocess(files, entry, sources)
+                compiled = _compile_in_subprocess(files, entry, sources)
+                _bound(cache_folder)
+                return compiled
     with tempfile.TemporaryDirectory(prefix="cansight-dbc-") as folder:
         return _compile_in_subprocess(files, Path(folder) / "compiled.npz", sources)
+
+
+def _bound(cache_folder: Path) -> None:
+    """The entries compiled last are kept: each version of a file, of the loader and of cantools makes one, and a vehicle lives long."""
+    with contextlib.suppress(OSError):  # another process is at the same, and this one has its result
+        entries = sorted(cache_folder.glob("*.npz"), key=lambda entry: entry.stat().st_mtime_ns)
+        for entry in entries[:-MOST_ENTRIES]:
+            entry.unlink(missing_ok=True)
 
 
 def _cache_key(files: Sequence[DbcFile], sources: Mapping[int, Sequence[int]] | None) -> str:

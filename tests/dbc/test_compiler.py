@@ -56,6 +56,17 @@ def test_the_cache_goes_by_content_and_channel_not_by_path(file: Path, tmp_path:
     assert len(list(cache.iterdir())) == 3
 
 
+def test_the_cache_keeps_what_was_compiled_last(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dbc.compiler.MOST_ENTRIES", 2)
+    cache = tmp_path / "cache"
+    made = []
+    for channel in ("can0", "can1", "can2"):
+        load_compiled([f"{file}@{channel}"], cache)
+        (new,) = {*cache.iterdir()} - {*made}
+        made.append(new)
+    assert {*cache.iterdir()} == {*made[1:]}
+
+
 def test_a_damaged_cache_entry_is_compiled_anew(file: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     compiled = load_compiled([str(file)], cache)
