@@ -26,7 +26,7 @@ from cloud.config import CloudConfig
 from cloud.database import Database
 from cloud.delays import Delays
 from cloud.errors import CloudError
-from cloud.forgetting import forget
+from cloud.housekeeping import Housekeeping
 from cloud.inlet import Inlet, tls_context
 from cloud.lake.folders import Folders
 from cloud.lake.keeper import look_after
@@ -51,7 +51,6 @@ from cloud.tickets.settings import load_policy
 from cloud.tickets.watch import Heard
 from cloud.tickets.worker import run_tickets
 from cloud.tokens import Tokens
-from cloud.unplaced import AT_ONCE, carry_forward
 from cloud.vehicle_models import VehicleModel, by_schema, load_models
 from cloud.windows import Downsampling, StaleWindows
 from wire.errors import SegmentLogError
@@ -59,7 +58,7 @@ from wire.recipients import RecipientKey, load_recipient_keys
 
 GROUP = 512  # messages in one write of the landing log
 PACE_S = 0.045  # between two writes that are not full: each is an fdatasync, receipts and five threads' waking, whatever is in it
-HOUSEKEEPING_S = 60.0
+QUALITY_S = REPLAY_PAUSE_S = 60.0
 SELDOM_S = 120.0  # how long the lake keeps what it has taken in memory; after a kill it is taken again
 BEAT_S = 1.0
 ASLEEP = ("bus_asleep", "stopping")  # what a vehicle says before it is silent on purpose
@@ -68,9 +67,6 @@ ASKED_S = 1.0  # how often the tables are asked whether somebody wants a replay
 DISK_PAUSE_S = 1.0
 DATABASE_S = 2.0
 ELSEWHERE_S = 15.0
-FORGET_EVERY_S = 86_400.0
-TIDIED_AT_ONCE = 40  # times that what waits for a clock is carried forward in a row, each 0.3 s for 1,000 messages
-WORTH_CARRYING = 4  # records of the landing log to each that is carried
 GOODBYE_S = 5.0
 DRAIN_S = 10.0  # for the sinks to take what has landed; a long backlog waits in the landing log for the next start
 
@@ -137,6 +133,7 @@ class Cloud:
             stack.callback(self._downsampler.shutdown, cancel_futures=True)
             sinks = (StoreSink(store, self._windows, self._delays), TicketSink(tickets), HealthSink(database), self._seldom(parts))
             self._runners = [Runner(sink, self._landing, quarantine, database) for sink in sinks]
+            self._house = Housekeeping(self.config, self._aggregator, self._landing, quarantine, database, self._quality, self._runners)
             self._inlet.start()
             ready(self.url)
             beat = asyncio.create_task(_beat(alive), name="heartbeat")
@@ -157,7 +154,7 @@ class Cloud:
     async def _work(self) -> None:
         """Run the tasks; when one fails, or at `stop`, drain and end all."""
         sinks = [asyncio.create_task(runner.run(), name=f"sink {runner.sink.name}") for runner in self._runners]
-        work = {"aggregator": self._aggregate(), "housekeeping": self._keep_house(), "replays": self._replay_what_can_be()}
+        work = {"aggregator": self._aggregate(), "housekeeping": self._house.run(self._thread), "replays": self._replay_what_can_be()}
         work["database"] = self._watch_database()
         work["tickets"] = run_tickets(self._tickets, self._vehicles_heard, _now_ms)
         work["quality"] = self._tell_quality()
@@ -182,7 +179,7 @@ class Cloud:
             for runner in self._runners:
                 runner.halt()
             await asyncio.wait(unfinished)
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._save)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._house.save, _now_ms())
         for task in (*sinks, *others):
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
@@ -263,7 +260,7 @@ class Cloud:
                     await asyncio.to_thread(self._database.answer_replay, number, outcome.as_dict())
             except (SegmentLogError, OSError, *TABLES_AWAY) as error:
                 log.warning("the quarantine cannot be replayed (%s); trying again", error)
-                await asyncio.sleep(HOUSEKEEPING_S)
+                await asyncio.sleep(REPLAY_PAUSE_S)
             await asyncio.sleep(ASKED_S)
 
     async def _replay(self, positions: Sequence[int], sources: Collection[Source]) -> Outcome:
@@ -300,7 +297,7 @@ class Cloud:
         while True:
             with contextlib.suppress(*TABLES_AWAY):  # the watch says so
                 self._fleet = await asyncio.to_thread(fleet_now, self._quality, _now_ms())
-            await asyncio.sleep(HOUSEKEEPING_S)
+            await asyncio.sleep(QUALITY_S)
 
     async def _watch_database(self) -> None:
         """Whether the tables answer, for the page and the metrics: what needs them tries again by itself."""
@@ -342,62 +339,6 @@ class Cloud:
             known = heard.get(vehicle)
             heard[vehicle] = Heard(max(at_ms, known.at_ms if known is not None else 0), known is not None and known.asleep)
         return heard
-
-    async def _keep_house(self) -> None:
-        forget_s = 0.0
-        while True:
-            await asyncio.sleep(HOUSEKEEPING_S)
-            for _ in range(TIDIED_AT_ONCE):  # what arrives meanwhile lands in between
-                if not await asyncio.get_running_loop().run_in_executor(self._thread, self._tidy):
-                    break
-            if time.monotonic() >= forget_s:
-                forget_s = time.monotonic() + (FORGET_EVERY_S if await asyncio.to_thread(self._forget) else HOUSEKEEPING_S)
-            for runner in self._runners:
-                runner.wake()  # it may have carried something forward
-
-    def _forget(self) -> bool:
-        """Whether what nothing needs any more could be forgotten."""
-        try:
-            forgotten = forget(self._landing, self._quarantine, self._database, _now_ms())
-        except (SegmentLogError, *TABLES_AWAY) as error:
-            log.warning("streams that are over cannot be forgotten (%s); trying again", error)
-            return False
-        if forgotten:
-            log.info("%d announcements of streams that are over are forgotten", forgotten)
-        return True
-
-    def _tidy(self) -> bool:
-        """In the aggregator's thread: save what has landed, then free the oldest landing segments that no sink needs. Whether to go on."""
-        if self._save():
-            try:
-                return self._free()
-            except (SegmentLogError, *TABLES_AWAY) as error:
-                log.warning("the landing log cannot be shortened (%s); trying again", error)
-        return False
-
-    def _save(self) -> bool:
-        """Whether it could be saved. Where not, the next start reads more of the landing log, which stays as it is."""
-        try:
-            self._aggregator.save(_now_ms())
-        except TABLES_AWAY as error:
-            log.warning("what has landed cannot be noted in the tables (%s); trying again", one_line(error))
-            return False
-        return True
-
-    def _free(self) -> bool:
-        """Whether more waits for a clock at the log's beginning than was carried to its end, and is little of what lies there."""
-        size, keep = self._landing.size_bytes, self.config.landing.keep_bytes
-        if size <= keep:
-            return False
-        excess = int((self._landing.next - self._landing.first) * (1 - keep / size))
-        before = min(self._landing.first + excess, *(runner.saved for runner in self._runners))
-        waited = self._database.oldest_unplaced()
-        carried = carry_forward(self._landing, self._database, self._quarantine, before, _now_ms())
-        oldest = self._database.oldest_unplaced()
-        until = before if oldest is None else min(before, oldest)
-        self._landing.drop_before(until)
-        # where hardly anything has a time, carrying it about frees nothing: the log has to hold it
-        return waited is not None and carried >= AT_ONCE and until - waited > WORTH_CARRYING * carried
 
     async def _serve(self, stack: AsyncExitStack, store: Store, tickets: TicketService, tokens: Tokens, parts: "Parts") -> None:
         described = {name: (model.schema, model.catalogue) for name, model in parts.models.items()}

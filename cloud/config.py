@@ -19,6 +19,11 @@ Database = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,12
 Kept = Annotated[str, msgspec.Meta(pattern=r"^([1-9][0-9]{0,4}d|forever)$")]
 
 
+def kept_days(kept: str) -> int | None:
+    """ "90d" -> 90; None: for ever."""
+    return None if kept == "forever" else int(kept.removesuffix("d"))
+
+
 class TablesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the tables (streams, cursors, tickets, tokens) are: "" is a SQLite file in the state folder, else a PostgreSQL.
 
@@ -87,6 +92,12 @@ class LakeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep: Kept = "forever"
 
 
+class QualityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long the data quality of a vehicle's day is kept, like "800d" or "forever"."""
+
+    keep: Kept = "forever"
+
+
 class LandingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much of the landing log is kept after every sink has taken it (for rebuilding a store); oldest whole segments go first."""
 
@@ -114,6 +125,7 @@ class CloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     database: TablesConfig = msgspec.field(default_factory=TablesConfig)
     landing: LandingConfig = msgspec.field(default_factory=LandingConfig)
     lake: LakeConfig = msgspec.field(default_factory=LakeConfig)
+    quality: QualityConfig = msgspec.field(default_factory=QualityConfig)
     revocation_list: str = ""  # the fleet's fleet-ca.crl; empty: the one beside fleet_ca, where there is one
     api: ApiConfig = msgspec.field(default_factory=ApiConfig)
     tickets: str = ""  # the ticket policy, see docs/tickets.md; empty: as shipped

@@ -125,11 +125,11 @@ def compact(config_file: Path | None, folder: Path | None, keep: str | None) -> 
     keep = keep or configured
     if keep != "forever" and not (keep.endswith("d") and keep[:-1].isdigit() and int(keep[:-1]) > 0):
         raise UsageError(f"--keep: expected days like 730d, or forever; found {keep[:20]!r}")
+    from cloud.config import kept_days
     from cloud.lake.compaction import compact as put_in_order
-    from cloud.lake.compaction import keep_days
     from cloud.lake.folders import Folders
 
-    done = put_in_order(Folders(root), keep_days(keep), time.time_ns() // 1_000_000)
+    done = put_in_order(Folders(root), kept_days(keep), time.time_ns() // 1_000_000)
     click.echo(
         f"{root}: {done.fresh} fresh files sorted in, {done.days} days of a vehicle made into one file, "
         f"{done.dropped} dropped, {done.removed} deleted rows removed"

@@ -19,7 +19,7 @@ from cloud.lake.errors import LakeError
 from cloud.lake.folders import DAY_MS, EVENTS, KINDS, REPLAYS, TICKS, Deletion, Folders, day_ms, day_of, new_name, write
 from cloud.lake.laying import laid_over, lean, times_of
 
-__all__ = ["Compacted", "compact", "delete", "keep_days"]
+__all__ = ["Compacted", "compact", "delete"]
 
 ROUND_VALUES = 32 << 20  # of fresh files that are sorted by vehicle at once: 256 MB of float64
 MOST_PARTS = 8  # files that a vehicle's day may have before they are made into one, while the day still grows
@@ -40,11 +40,6 @@ class Compacted:
     days: int = 0
     dropped: int = 0
     removed: int = 0
-
-
-def keep_days(text: str) -> int | None:
-    """ "90d" -> 90; None: for ever."""
-    return None if text == "forever" else int(text.removesuffix("d"))
 
 
 def compact(folders: Folders, keep: int | None, now_ms: int, progress: Progress = lambda words: None, whole: bool = True) -> Compacted:

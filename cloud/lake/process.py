@@ -6,8 +6,9 @@ import sys
 import time
 from pathlib import Path
 
+from cloud.config import kept_days
 from cloud.errors import CloudError
-from cloud.lake.compaction import compact, keep_days
+from cloud.lake.compaction import compact
 from cloud.lake.errors import LakeBusy
 from cloud.lake.folders import DAY_MS, Folders
 
@@ -20,7 +21,7 @@ def main(folder: str, keep: str) -> int:
     logging.basicConfig(format="%(levelname)s %(message)s")
     folders, now_ms = Folders(Path(folder)), time.time_ns() // 1_000_000
     try:
-        compact(folders, keep_days(keep), now_ms, whole=now_ms - folders.looked_ms >= DAY_MS)
+        compact(folders, kept_days(keep), now_ms, whole=now_ms - folders.looked_ms >= DAY_MS)
     except LakeBusy:
         return 0  # another replica whose lake this is, too, is at it, or somebody at the command line
     except (CloudError, OSError) as error:

@@ -117,6 +117,16 @@ class QualityTables:
                 days.setdefault(day, {})[vehicle] = sums
         return [_fleet_day(day, days) for day in sorted(days) if day >= first]
 
+    def forget(self, before: int) -> int:
+        """Remove all vehicles' days before `before`, one in each transaction; how many vehicles' days there were."""
+        forgotten = 0
+        while True:
+            with self._tables.writing() as db:
+                oldest = db.execute(select(func.min(DAYS.c.day))).scalar()
+                if oldest is None or oldest >= before:
+                    return forgotten
+                forgotten += db.execute(DAYS.delete().where(DAYS.c.day == oldest)).rowcount
+
     def delete(self, vehicle: str, first: int, last: int) -> int:
         """Remove a vehicle's days first..last; how many there were."""
         with self._tables.writing() as db:

@@ -7,7 +7,7 @@ server deletes at once what a shorter one no longer covers.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cloud.config import InfluxConfig
+from cloud.config import InfluxConfig, kept_days
 from cloud.errors import CloudError
 from cloud.stores.influx_admin import Admin
 
@@ -15,7 +15,6 @@ __all__ = ["DAY_S", "HOURS", "MINUTES", "REPLAY", "Wanted", "prepare", "seconds"
 
 REPLAY, MINUTES, HOURS = "_replay", "_1m", "_1h"
 DAY_S = 86_400
-FOREVER = "forever"
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Wanted:
 
 def seconds(kept: str) -> int:
     """ "90d" -> 7776000, "forever" -> 0."""
-    return 0 if kept == FOREVER else int(kept.removesuffix("d")) * DAY_S
+    return (kept_days(kept) or 0) * DAY_S
 
 
 def wanted(config: InfluxConfig) -> list[Wanted]:

@@ -11,9 +11,10 @@ from cloud_samples import make_schema
 from cloud_vehicle import Vehicle
 from test_sinks import Cloud, Memory, nothing, opened
 
-from cloud import sinks
-from cloud.app import Cloud as App
+from cloud import runner
+from cloud.config import QualityConfig
 from cloud.events import StatusEvent, TickRows
+from cloud.housekeeping import Housekeeping
 from cloud.placing import AHEAD_MS
 from cloud.unplaced import PATIENCE_MS, carry_forward
 from wire.messages import Clock, StatusMessage
@@ -80,7 +81,7 @@ def test_what_waited_for_long_is_given_in_groups(
     cloud: tuple[Cloud, Vehicle], monkeypatch: pytest.MonkeyPatch, away_at: int | None
 ) -> None:
     """A week of it does not fit into memory at once; and what is placed is struck out as it goes, so a kill costs one group."""
-    monkeypatch.setattr(sinks, "GROUP", 16)
+    monkeypatch.setattr(runner, "GROUP", 16)
     cloud_, vehicle = cloud
 
     sizes: list[int] = []
@@ -132,7 +133,7 @@ def test_what_waits_is_carried_to_the_end_of_the_log_so_that_its_begin_can_go(cl
 def test_what_waits_is_carried_on_while_that_frees_something(
     cloud: tuple[Cloud, Vehicle], monkeypatch: pytest.MonkeyPatch, others: int, turns: int
 ) -> None:
-    for module in ("app", "unplaced"):
+    for module in ("housekeeping", "unplaced"):
         monkeypatch.setattr(f"cloud.{module}.AT_ONCE", 2)
     cloud_, vehicle = cloud
     other = Vehicle(vehicle.pki, vehicle.schema)
@@ -142,12 +143,12 @@ def test_what_waits_is_carried_on_while_that_frees_something(
             *(other.rows(range(tick, tick + 1)) for tick in range(turn * others, (turn + 1) * others)), vehicle.rows(range(turn, turn + 1))
         )
     cloud_.run([Memory("store")], nothing)
-    config: Any = SimpleNamespace(landing=SimpleNamespace(keep_bytes=1))
-    app: Any = App(config)
-    app._landing, app._database, app._quarantine = cloud_.landing, cloud_.database, cloud_.quarantine
-    app._runners = [SimpleNamespace(saved=cloud_.landing.next)]
+    config: Any = SimpleNamespace(landing=SimpleNamespace(keep_bytes=1), quality=QualityConfig())
+    its_sink: Any = SimpleNamespace(saved=cloud_.landing.next)
+    nobody: Any = None
+    house = Housekeeping(config, nobody, cloud_.landing, cloud_.quarantine, cloud_.database, nobody, [its_sink])
     took = 1
-    while app._free():
+    while house.free(time.time_ns() // 1_000_000):
         took += 1
     assert took == turns
     assert (cloud_.database.oldest_unplaced() is None) == (others > 0)
