@@ -155,7 +155,7 @@ def _results(run: _Run) -> list[Result]:
     late += f" sent late at p99 {course.report['late_s']:.2f} s, {course.report['again']:,} batches sent again)"
     beside = f"broker {broker_us:.2f}, InfluxDB {store_us:.2f}, beside them the fleet that sends {fleet_us:.2f}"
     cores = ", ".join(f"{one:.2f}" for one in course.cores)
-    cost = f"the aggregator's processor time a value ({beside}; cores: {cores})"
+    cost = f"the aggregator's processor time a value ({beside}; cores: {cores}; transparent huge pages: {_huge_pages()})"
     rival = "paho, JSON, a Point with 200 fields"
     return [
         Result("cloud", late, "limit", "s", run.p99_s, LATE_S, LATE_S / run.p99_s, 1.0),
@@ -171,6 +171,14 @@ def _results(run: _Run) -> list[Result]:
             LEAST_RATIO,
         ),
     ]
+
+
+def _huge_pages() -> str:
+    """The kernel's mode: most of what a value costs InfluxDB is waiting for memory, and so is much of what it costs the cloud."""
+    try:
+        return Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text().partition("[")[2].partition("]")[0]
+    except OSError:
+        return "none"
 
 
 @contextmanager
