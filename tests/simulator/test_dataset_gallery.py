@@ -31,7 +31,7 @@ def test_a_picture_is_drawn_and_a_name_that_is_none_is_told(tmp_path: Path) -> N
 
 
 def test_a_fault_of_days_leaves_its_twin_at_its_onset(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulator.gallery, "SLICE_S", 21_600.0)
+    monkeypatch.setattr(simulator.gallery, "SLICE_S", 10_800.0)
     ((code, reel),) = simulator.gallery._weeks(("brake_drag",))
     assert code == "brake_drag"
     fault, time_s = reel.truth.faults[0], np.array(reel.time_s)
