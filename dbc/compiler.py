@@ -59,17 +59,18 @@ def load_compiled(files: Sequence[str], cache_folder: Path | None, sources: Mapp
             cache_folder.mkdir(parents=True, exist_ok=True)
             if os.access(cache_folder, os.W_OK | os.X_OK):
                 compiled = _compile_in_subprocess(files, entry, sources)
-                _bound(cache_folder)
+                _bound(entry)
                 return compiled
     with tempfile.TemporaryDirectory(prefix="cansight-dbc-") as folder:
         return _compile_in_subprocess(files, Path(folder) / "compiled.npz", sources)
 
 
-def _bound(cache_folder: Path) -> None:
-    """The entries compiled last are kept: each version of a file, of the loader and of cantools makes one, and a vehicle lives long."""
+def _bound(newest: Path) -> None:
+    """The entries compiled last are kept: each version of a file, of the loader and of cantools makes one, and a vehicle lives long. Which
+    is the newest is not asked of the clock: at its start a vehicle may believe that it is 1970."""
     with contextlib.suppress(OSError):  # another process is at the same, and this one has its result
-        entries = sorted(cache_folder.glob("*.npz"), key=lambda entry: entry.stat().st_mtime_ns)
-        for entry in entries[:-MOST_ENTRIES]:
+        others = sorted({*newest.parent.glob("*.npz")} - {newest}, key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
+        for entry in others[MOST_ENTRIES - 1 :]:
             entry.unlink(missing_ok=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,11 @@ def test_the_cache_keeps_what_was_compiled_last(file: Path, tmp_path: Path, monk
         (new,) = {*cache.iterdir()} - {*made}
         made.append(new)
     assert {*cache.iterdir()} == {*made[1:]}
+    for entry in made[1:]:
+        os.utime(entry, (4e9, 4e9))  # as if the vehicle's clock had gone back since
+    load_compiled([f"{file}@can3"], cache)
+    assert len({*cache.iterdir()} - {*made}) == 1, "what was compiled just now stays"
+    assert len(list(cache.iterdir())) == 2
 
 
 def test_a_damaged_cache_entry_is_compiled_anew(file: Path, tmp_path: Path) -> None:
