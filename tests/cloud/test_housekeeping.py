@@ -1,5 +1,6 @@
 """Housekeeping goes wrong without ending the cloud: what it does can be done later."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,12 +54,19 @@ def test_a_locked_database_or_a_failing_disk_does_not_end_the_cloud(caplog: pyte
     assert dropped == [40]
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 @pytest.mark.parametrize(("keep", "left"), [("forever", [0, 1, 2, 10]), ("8d", [2, 10]), ("1d", [10]), ("11d", [0, 1, 2, 10])])
 def test_data_quality_is_kept_as_long_as_the_settings_say(
-    tmp_path: Path, keep: str, left: list[int], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    make_tables: Callable[[str], str],
+    kind: str,
+    keep: str,
+    left: list[int],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     today = START_MS // DAY_MS + 10
-    url = f"sqlite:///{tmp_path / 'cansight.db'}"
+    url = make_tables(kind)
     nobody: Any = None
     with Database(url) as database, QualityTables(url) as quality:
         streams = Streams(database, {}, (), {})
