@@ -58,7 +58,8 @@ from wire.recipients import RecipientKey, load_recipient_keys
 
 GROUP = 512  # messages in one write of the landing log
 PACE_S = 0.045  # between two writes that are not full: each is an fdatasync, receipts and five threads' waking, whatever is in it
-QUALITY_S = REPLAY_PAUSE_S = 60.0
+QUALITY_S = 60.0  # how often the metrics are told of the fleet's data quality
+REPLAY_PAUSE_S = 60.0
 SELDOM_S = 120.0  # how long the lake keeps what it has taken in memory; after a kill it is taken again
 BEAT_S = 1.0
 ASLEEP = ("bus_asleep", "stopping")  # what a vehicle says before it is silent on purpose
