@@ -1,21 +1,23 @@
 """Speaking to an InfluxDB server: which version it is, the write call, InfluxQL queries, and what its refusals mean."""
 
 import base64
+import contextlib
 import gzip
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlencode
 
 import msgspec
-import urllib3
 
 from cloud.config import InfluxConfig
 from cloud.errors import CloudError
 from cloud.store import StoreUnavailable
+from cloud.stores.http import Answer, HttpClient, HttpError
 
 _NAMED = re.compile(r"unable to parse '(.*?)': ", re.DOTALL)
 _DROPPED = re.compile(r"\bdropped=(\d+)")
@@ -74,11 +76,10 @@ class InfluxServer:
     def __init__(self, config: InfluxConfig) -> None:
         self.url = config.url.rstrip("/")
         self._config = config
-        self._headers: dict[str, str] = {}
+        self._headers: tuple[str, ...] = ()  # that say who asks
         self._token = ""
-        self._pool: urllib3.PoolManager | None = None
+        self._http: HttpClient | None = None
         self._client: Any = None
-        self._writer: Any = None
         self._lock = threading.Lock()
         self.told = ""  # the version the server said, once it was asked
         self._version: str | None = None if config.version == "auto" else config.version
@@ -92,20 +93,18 @@ class InfluxServer:
 
     def open(self) -> None:
         """Raises CloudError when a secret's file cannot be read."""
-        config = self._config
         self._read_secrets()
-        timeout = urllib3.Timeout(connect=min(5.0, config.timeout_s), read=config.timeout_s)
-        self._pool = urllib3.PoolManager(maxsize=8, timeout=timeout, retries=False)
+        self._http = HttpClient(self.url, self._config.timeout_s)
 
     def _read_secrets(self) -> None:
         config = self._config
         if config.token_file:
             self._token = _secret("store.influx.token_file", config.token_file)
-            self._headers = {"Authorization": f"Token {self._token}"}
+            self._headers = (f"Authorization: Token {self._token}",)
         elif config.username:
             password = _secret("store.influx.password_file", config.password_file) if config.password_file else ""
             basic = base64.b64encode(f"{config.username}:{password}".encode()).decode()
-            self._headers = {"Authorization": f"Basic {basic}"}
+            self._headers = (f"Authorization: Basic {basic}",)
 
     def _turned_away(self) -> str:
         """After a 401 or 403: what to do, if anything. The secret's file is read again, so what an operator writes there counts from the
@@ -117,7 +116,7 @@ class InfluxServer:
             return f"; {error}"
         if self._headers != before:
             with self._lock:
-                self._client = self._writer = None  # it keeps the token it was made with
+                self._client = None  # it keeps the token it was made with
         file = self._config.token_file or self._config.password_file
         return f"; is {file} right? It is read again at each try" if file else "; store.influx names no token_file and no username"
 
@@ -125,16 +124,16 @@ class InfluxServer:
         with self._lock:
             if self._client is not None:
                 self._client.close()
-                self._client = self._writer = None
-            if self._pool is not None:
-                self._pool.clear()
-                self._pool = None
+                self._client = None
+            if self._http is not None:
+                self._http.close()
+                self._http = None
 
     def version(self, *, ask: bool = False) -> str:
         """ "1" or "2" ("2" also for later ones: they take the same write call). Asked once, where the settings do not say it; `ask`: ask
         in any case, to see whether the server is there."""
         if self._version is None or ask:
-            self.told = self._request("GET", "/ping").headers.get("X-Influxdb-Version", "").lstrip("v")
+            self.told = self._ping().headers.get("x-influxdb-version", "").lstrip("v")
             self._version = self._version or ("1" if self.told.startswith(("0.", "1.")) else "2")
         return self._version
 
@@ -142,10 +141,17 @@ class InfluxServer:
         """Write lines with times in ms. Raises Refused for lines it will never take, StoreUnavailable for anything that may pass."""
         if not body:
             return
-        status, reason = self._write_1(database, body) if self.version() == "1" else self._write_2(database, body)
-        if status == 404 and self.version() == "1":
+        first = self.version() == "1"
+        where = {"db": database} if first else {"org": self._config.organisation or "-", "bucket": database}
+        path = f"{'/write' if first else '/api/v2/write'}?{urlencode(where | {'precision': 'ms'})}"
+        encoding: tuple[str, ...] = ()
+        if self._config.gzip:
+            body, encoding = gzip.compress(body, GZIP_LEVEL, mtime=0), ("Content-Encoding: gzip",)
+        answer = self._post(path, body, ("Content-Type: text/plain; charset=utf-8", *encoding))
+        if answer.status == 404 and first:
             self._create(database)
-            status, reason = self._write_1(database, body)
+            answer = self._post(path, body, ("Content-Type: text/plain; charset=utf-8", *encoding))
+        status, reason = answer.status, _reason(answer.body)
         if status in (400, 413, 422):
             raise Refused(reason, status)
         if status >= 300:
@@ -154,9 +160,9 @@ class InfluxServer:
 
     def query(self, database: str, text: str) -> list[QuerySeries]:
         """All series of an InfluxQL query, times in ms. A database that is not there yet has none. Raises StoreUnavailable."""
-        answer = self._request("POST", "/query", fields={"db": database, "epoch": "ms", "q": text})
+        answer = self._post("/query", urlencode({"db": database, "epoch": "ms", "q": text}).encode())
         try:
-            decoded = _ANSWER.decode(answer.data)
+            decoded = _ANSWER.decode(answer.body)
         except ValueError as error:  # msgspec's errors, UnicodeDecodeError
             raise StoreUnavailable(f"{self.url}/query: answered {answer.status} with what is not an InfluxQL answer: {error}") from error
         message = decoded.error or next((result.error for result in decoded.results if result.error), "")
@@ -167,32 +173,8 @@ class InfluxServer:
             raise StoreUnavailable(f"{self.url}/query: answered {answer.status}: {_one_line(message)}{what}")
         return [series for result in decoded.results for series in result.series if series.values]
 
-    def _write_1(self, database: str, body: bytes) -> tuple[int, str]:
-        gzipped = self._config.gzip
-        if gzipped:
-            body = gzip.compress(body, GZIP_LEVEL, mtime=0)
-        answer = self._request("POST", f"/write?db={database}&precision=ms", body=body, gzipped=gzipped)
-        return answer.status, _reason(answer.data)
-
-    def _write_2(self, database: str, body: bytes) -> tuple[int, str]:
-        """influxdb-client's plain write call: its batching writer would lose lines without a word."""
-        from influxdb_client.client.write_api import SYNCHRONOUS
-        from influxdb_client.rest import ApiException
-
-        client = self.client()
-        with self._lock:
-            if self._writer is None:
-                self._writer = client.write_api(write_options=SYNCHRONOUS)
-        try:
-            self._writer.write(database, record=body, write_precision="ms")
-        except ApiException as error:
-            return error.status or 503, _reason(error.body if isinstance(error.body, bytes) else str(error.body or error.reason).encode())
-        except urllib3.exceptions.HTTPError as error:
-            raise StoreUnavailable(f"{self.url}: {_one_line(str(error))}") from error
-        return 204, ""
-
     def client(self) -> Any:
-        """influxdb-client's own object for a 2.x server: the plain write call, buckets, deleting."""
+        """influxdb-client's own object for a 2.x server: buckets, deleting."""
         from influxdb_client.client.influxdb_client import InfluxDBClient
 
         with self._lock:
@@ -206,20 +188,26 @@ class InfluxServer:
 
     def _create(self, database: str) -> None:
         """1.x: its default retention policy, autogen, keeps everything."""
-        answer = self._request("POST", "/query", fields={"q": f"CREATE DATABASE {identifier(database)}"})
+        answer = self._post("/query", urlencode({"q": f"CREATE DATABASE {identifier(database)}"}).encode())
         if answer.status >= 300:
-            raise StoreUnavailable(f"{self.url}: the database {database!r} is missing and cannot be made: {_reason(answer.data)}")
+            raise StoreUnavailable(f"{self.url}: the database {database!r} is missing and cannot be made: {_reason(answer.body)}")
 
-    def _request(
-        self, method: str, path: str, *, body: bytes | None = None, fields: dict[str, str] | None = None, gzipped: bool = False
-    ) -> Any:
-        assert self._pool is not None, "the store is used outside its `with`"
+    def _ping(self) -> Answer:
+        with self._reached() as http:
+            return http.get("/ping", self._headers)
+
+    def _post(self, path: str, body: bytes, headers: Sequence[str] = ()) -> Answer:
+        with self._reached() as http:
+            return http.post(path, body, (*self._headers, *headers))
+
+    @contextlib.contextmanager
+    def _reached(self) -> Iterator[HttpClient]:
+        """Raises StoreUnavailable where no answer comes."""
+        assert self._http is not None, "the store is used outside its `with`"
         try:
-            options: dict[str, Any] = {"fields": fields, "encode_multipart": False} if fields else {"body": body}
-            headers = self._headers | {"Content-Encoding": "gzip"} if gzipped else self._headers
-            return self._pool.request(method, self.url + path, headers=headers, **options)
-        except urllib3.exceptions.HTTPError as error:
-            raise StoreUnavailable(f"{self.url}: {_one_line(str(error))}") from error
+            yield self._http
+        except HttpError as error:
+            raise StoreUnavailable(f"{self.url}: {error}") from error
 
 
 def literal(text: str) -> str:
