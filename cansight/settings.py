@@ -60,6 +60,8 @@ def _plain(error: msgspec.ValidationError, document: dict[str, Any], struct: typ
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
         return f"{_joined(path, unknown[1])}: is no setting; {hint}"
     what = what.replace("`", "").replace("Expected", "expected").replace(", got", ", found").replace("object", "table")
+    if what.startswith("expected str matching regex") and isinstance(form, msgspec.inspect.Metadata):
+        what = f"expected {(form.extra_json_schema or {}).get('description', 'another form')}"
     if what.startswith("Invalid enum value") and isinstance(form, msgspec.inspect.LiteralType):
         what = f"expected one of {', '.join(map(str, form.values))}"
     if ", found" not in what:  # of the right type; the value is what is wrong

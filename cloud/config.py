@@ -14,9 +14,12 @@ from cloud.errors import CloudError
 from dbc.dbc_file import absolute_argument
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
-Database = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
-Kept = Annotated[str, msgspec.Meta(pattern=r"^([1-9][0-9]{0,4}d|forever)$")]
+_NAMED = "letters, digits, '_', '.' and '-', a letter or digit first"
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z", description=f"up to 63 {_NAMED}")]
+Database = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z", description=f"up to 128 {_NAMED}")]
+Kept = Annotated[str, msgspec.Meta(pattern=r"^([1-9][0-9]{0,4}d|forever)\Z", description="days like 90d, or forever")]
+_REPLICA = "up to 32 small letters, digits and '-', a letter or digit first"
+_SERVER = "a server's address like https://influx.example:8086"
 
 
 def kept_days(kept: str) -> int | None:
@@ -46,7 +49,7 @@ class BrokerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: str
     host: str = "localhost"
     port: Port = 8883
-    replica: Annotated[str, msgspec.Meta(pattern=r"^(|[a-z0-9][a-z0-9-]{0,31})$")] = ""
+    replica: Annotated[str, msgspec.Meta(pattern=r"^(|[a-z0-9][a-z0-9-]{0,31})\Z", description=_REPLICA)] = ""
 
 
 class VehicleModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,7 +63,7 @@ class VehicleModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 class InfluxConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An InfluxDB. Version 1 is addressed by `database`; version 2 by `organisation` and `bucket` (default: the database's name)."""
 
-    url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/?#]+/?$")] = "http://127.0.0.1:8086"
+    url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/?#]+/?\Z", description=_SERVER)] = "http://127.0.0.1:8086"
     version: Literal["auto", "1", "2"] = "auto"
     database: Database = "cansight"
     organisation: str = ""

@@ -14,6 +14,8 @@ STDIN = "-"
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Files = Annotated[list[str], msgspec.Meta(min_length=1)]
+CanId = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Fa-f]{1,8}\Z", description="up to 8 hexadecimal digits, like 7E0")]
+_ADDRESS = "an address and a port like 127.0.0.1:9100 or [::1]:9100, or nothing"
 
 
 class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,8 +65,8 @@ class PollingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     speed: str = ""
     channel: str = "can0"
     interface: str = "socketcan"
-    request_id: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Fa-f]{1,8}$")] = "7E0"
-    answer_id: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Fa-f]{1,8}$")] = "7E8"
+    request_id: CanId = "7E0"
+    answer_id: CanId = "7E8"
     interval_s: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 1.0
 
 
@@ -146,7 +148,7 @@ class HealthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `tick_ms,entered_ns,samples`, one line for each durable tick, to measure latency with; empty: none.
     """
 
-    listen: Annotated[str, msgspec.Meta(pattern=r"^$|^(\[[0-9a-fA-F:]+\]|[^:\s\[\]]+):[0-9]{1,5}$")] = ""
+    listen: Annotated[str, msgspec.Meta(pattern=r"^(|(\[[0-9a-fA-F:]+\]|[^:\s\[\]]+):[0-9]{1,5})\Z", description=_ADDRESS)] = ""
     heartbeat_s: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 60.0
     status_s: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 60.0
     ledger: str = ""
@@ -169,7 +171,7 @@ class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class EdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that `cansight edge run` needs. vehicle: 16 lower-case hexadecimal digits, the certificate's common name."""
 
-    vehicle: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}$")]
+    vehicle: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}\Z", description="16 small hexadecimal digits")]
     state: Annotated[str, msgspec.Meta(min_length=1)]
     source: SourceConfig
     dbc: DbcConfig

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from cansight.commands.cloud_settings import load_config
 from cansight.errors import UsageError
@@ -122,13 +123,14 @@ def compact(config_file: Path | None, folder: Path | None, keep: str | None) -> 
     A running cloud does it once an hour by itself.
     """
     root, configured = _lake(config_file, folder)
-    keep = keep or configured
-    if keep != "forever" and not (keep.endswith("d") and keep[:-1].isdigit() and int(keep[:-1]) > 0):
-        raise UsageError(f"--keep: expected days like 730d, or forever; found {keep[:20]!r}")
-    from cloud.config import kept_days
+    from cloud.config import Kept, kept_days
     from cloud.lake.compaction import compact as put_in_order
     from cloud.lake.folders import Folders
 
+    try:
+        keep = msgspec.convert(configured if keep is None else keep, Kept)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"--keep: expected days like 730d, or forever; found {str(keep)[:20]!r}") from error
     done = put_in_order(Folders(root), kept_days(keep), time.time_ns() // 1_000_000)
     click.echo(
         f"{root}: {done.fresh} fresh files sorted in, {done.days} days of a vehicle made into one file, "

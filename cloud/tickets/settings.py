@@ -18,7 +18,7 @@ __all__ = ["DEFAULT_FILE", "Inhibition", "Policy", "Prognosis", "TierPolicy", "W
 DEFAULT_FILE = Path(__file__).with_name("tickets.toml")
 _UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
-Duration = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,6}[smhd]$")]
+Duration = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,6}[smhd]\Z")]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 Way = Literal["push", "phone", "app", "reminder"]

@@ -14,6 +14,7 @@ class Broker(msgspec.Struct, forbid_unknown_fields=True):
     host: str
     port: Annotated[int, msgspec.Meta(le=65535)] = 8883
     store: Literal["embedded", "influx"] = "embedded"
+    keep: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+d\Z", description="days like 90d")] = "90d"
 
 
 class VehicleModel(msgspec.Struct, forbid_unknown_fields=True):
@@ -54,6 +55,7 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
         ("vehicle = \n", {}, "not valid TOML: Invalid value (at line 1"),
         (GOOD + "port = 70000\n", {}, "broker.port: expected int <= 65535, found 70000"),
         (GOOD + 'store = "nope"\n', {}, "broker.store: expected one of embedded, influx, found 'nope'"),
+        (GOOD + 'keep = "8"\n', {}, "broker.keep: expected days like 90d, found '8'"),
         (GOOD + f'store = "{"x" * 500}"\n', {}, "xxx…"),
         (GOOD + "[[vehicle_model]]\nnam = 1\n", {}, "vehicle_model[0].nam: is no setting; did you mean name?"),
         (GOOD + "[colours]\n", {}, "colours: is no setting; there are vehicle, broker, packs, vehicle_model"),
