@@ -126,16 +126,24 @@ class QualitySink:
 
     def _take_rows(self, rows: TickRows) -> Batch:
         """What it says of the day that its first tick is in."""
-        stream, valid = rows.stream.hex(), rows.reason.size - int(np.count_nonzero(rows.reason))  # 0 is VALID
-        seconds: dict[int, list[int]] = defaultdict(list)
-        for tick in rows.tick_ms.tolist():
-            seconds[tick // DAY_MS].append(tick % DAY_MS // 1000)
-        first = min(seconds)
-        for day, of_day in seconds.items():
-            counts = (rows.reason.size, valid, True) if day == first else (0, 0, False)
-            self._of(rows.vehicle, day).batches.append(Batch(stream, rows.sequence, of_day, rows.received_ms, *counts))
-        self._held += len(seconds)
-        return self._of(rows.vehicle, first).batches[-1]
+        stream, sequence, values = rows.stream.hex(), rows.sequence, rows.reason.size
+        valid = values - int(np.count_nonzero(rows.reason))  # 0 is VALID
+        ticks = rows.tick_ms.tolist()  # they ascend
+        day = ticks[0] // DAY_MS
+        start, end = day * DAY_MS, (day + 1) * DAY_MS
+        first = Batch(stream, sequence, [(tick - start) // 1000 for tick in ticks if tick < end], rows.received_ms, values, valid)
+        self._hold(rows.vehicle, day, first)
+        if ticks[-1] >= end:
+            following: dict[int, list[int]] = defaultdict(list)
+            for tick in ticks[len(first.seconds) :]:
+                following[tick // DAY_MS].append(tick % DAY_MS // 1000)
+            for its_day, seconds in following.items():
+                self._hold(rows.vehicle, its_day, Batch(stream, sequence, seconds, rows.received_ms, 0, 0, False))
+        return first
+
+    def _hold(self, vehicle: str, day: int, batch: Batch) -> None:
+        self._of(vehicle, day).batches.append(batch)
+        self._held += 1
 
     def _take_gap(self, event: GapEvent) -> None:
         arrived = event.received_ms // DAY_MS
@@ -144,4 +152,8 @@ class QualitySink:
         self._dropped.append((event.vehicle, arrived, Dropped(gap.stream.hex(), gap.first, gap.last, gap.reason)))
 
     def _of(self, vehicle: str, day: int) -> News:
-        return self._news.setdefault(day, {}).setdefault(vehicle, News())
+        vehicles = self._news.setdefault(day, {})
+        news = vehicles.get(vehicle)
+        if news is None:
+            news = vehicles[vehicle] = News()
+        return news
