@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -28,6 +28,7 @@ from cloud.tickets.errors import TicketsUnusable
 from wire.errors import SegmentLogError, WireError
 from wire.messages import Announcement, Clock
 
+READ_AHEAD = 2048  # messages that still wait: to read and to open what has left the memory takes as long as a store's encoder
 MOST = 8192  # while it is behind, all that waits, up to so many: ticks of a series that come together cost InfluxDB a quarter less each
 SAVE_EVERY_S = 1.0
 LOOK_EVERY_S = 10.0
@@ -37,6 +38,7 @@ FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 30.0
 AWAY = (StoreUnavailable, TicketsUnusable, SegmentLogError, OSError, *TABLES_AWAY)  # worth trying again
 
 T = TypeVar("T")
+_Found = list[tuple[int, Opened | WireError]]  # with their landing positions
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +84,8 @@ class Runner:
         self._stopping = asyncio.Event()
         self._halted = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sink-{sink.name}")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix=f"read-{sink.name}")
+        self._ahead: tuple[int, Future[_Found]] | None = None  # what is read while the sink takes what comes before it, and from where on
         self._every_s: float = getattr(sink, "save_every_s", SAVE_EVERY_S)
         self._saved_s = 0.0 if self._every_s <= SAVE_EVERY_S else time.monotonic()
         self._pace_s: float = getattr(sink, "pace_s", PACE_S)
@@ -157,6 +161,7 @@ class Runner:
         finally:
             await self._save()
             self._thread.shutdown()
+            self._reader.shutdown()
 
     def _idle_s(self) -> float | None:
         """How long to wait for what lands; None: nothing else is to be done."""
@@ -183,6 +188,8 @@ class Runner:
         if not found:  # what was left is a damaged stretch of the log
             self.position = end
             return True
+        if self._landing.next - found[-1][0] > READ_AHEAD:
+            self._ahead = found[-1][0] + 1, self._reader.submit(self._landing.read, found[-1][0] + 1, MOST)
         if not await self._take(work.events):
             return False
         self._unplaced += work.unplaced
@@ -194,8 +201,11 @@ class Runner:
             await self._save_some()
         return True
 
-    def _read(self) -> tuple[list[tuple[int, Opened | WireError]], _Work]:
-        found = self._landing.read(self.position, min(max(GROUP, self.behind), MOST))
+    def _read(self) -> tuple[_Found, _Work]:
+        ahead, self._ahead = self._ahead, None
+        found = ahead[1].result() if ahead is not None and ahead[0] == self.position else []
+        if not found:
+            found = self._landing.read(self.position, min(max(GROUP, self.behind), MOST))
         return found, self._prepare(found)
 
     def _is_due(self) -> bool:
@@ -204,7 +214,7 @@ class Runner:
         noted = len(self._unplaced) + len(self._placed)
         return noted >= (MOST if isinstance(self.sink, GradualSink) else 1)
 
-    def _prepare(self, found: list[tuple[int, Opened | WireError]]) -> _Work:
+    def _prepare(self, found: _Found) -> _Work:
         """Place what can be placed; a boot without a clock is noted, and taken up when its clock has come."""
         work = _Work()
         for position, opened in found:

@@ -13,6 +13,7 @@ from cloud.windows import StaleWindows
 from wire.messages import FindingMessage, StatusMessage
 
 GROUP = 1024  # messages given to a sink at once
+NOTED = 100  # batches whose delays are noted together
 
 
 class Sink(Protocol):
@@ -50,13 +51,11 @@ class StoreSink:
 
     def take(self, events: Sequence[Event]) -> None:
         if rows := sorted((event for event in events if isinstance(event, TickRows)), key=_of_vehicle):  # a series' ticks in one request
-            stored_ms = []
-            for start in range(0, len(rows), GROUP):
-                self._store.write(rows[start : start + GROUP])
-                stored_ms.append(time.time_ns() // 1_000_000)
+            stored: list[tuple[int, list[TickRows]]] = []  # with when they were; noted when all are, as otherwise all are written again
+            self._store.write(rows, lambda some: _note(stored, some))
             if self._delays is not None:
-                for number, now_ms in enumerate(stored_ms):
-                    self._delays.add(rows[number * GROUP : (number + 1) * GROUP], now_ms)
+                for now_ms, some in stored:
+                    self._delays.add(some, now_ms)
             if self._windows is not None:
                 self._windows.note(rows)
         if findings := [event for event in events if isinstance(event, FindingEvent)]:
@@ -66,6 +65,12 @@ class StoreSink:
 
     def flush(self) -> None:
         self._store.flush()
+
+
+def _note(stored: list[tuple[int, list[TickRows]]], some: Sequence[TickRows]) -> None:
+    """As of the last of them, NOTED or so together."""
+    together = stored.pop()[1] if stored and len(stored[-1][1]) < NOTED else []
+    stored.append((time.time_ns() // 1_000_000, [*together, *some]))
 
 
 def _of_vehicle(rows: TickRows) -> str:

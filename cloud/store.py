@@ -4,7 +4,7 @@ Writing is idempotent: the same event written twice changes nothing. All calls b
 thread) and may be made from several threads at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
@@ -15,9 +15,22 @@ from numpy.typing import NDArray
 from cloud.errors import CloudError
 from cloud.events import FindingEvent, GapEvent, TickRows
 
-__all__ = ["SIGNAL_AGE_MS", "Series", "SignalValue", "Store", "StoreUnavailable", "TickRows", "VehicleSummary", "bucket_ms", "thinned"]
+__all__ = [
+    "AT_ONCE",
+    "SIGNAL_AGE_MS",
+    "Series",
+    "SignalValue",
+    "Store",
+    "StoreUnavailable",
+    "TickRows",
+    "VehicleSummary",
+    "bucket_ms",
+    "nobody",
+    "thinned",
+]
 
 TICK_MS = 1000
+AT_ONCE = 1024  # batches that are made ready together
 SIGNAL_AGE_MS = (
     10_000  # a signal's newest value is looked for this far behind the vehicle's newest tick: classes travel in batches of their own
 )
@@ -58,6 +71,10 @@ class Series:
     values: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
+def nobody(rows: Sequence[TickRows]) -> None:
+    """Is told what is stored, and does not want to know."""
+
+
 class Store(Protocol):
     """A place for ticks, findings and gaps. `with store:` opens and closes it; queries see what `write` returned from."""
 
@@ -65,8 +82,11 @@ class Store(Protocol):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
-    def write(self, rows: Sequence[TickRows]) -> None:
-        """Store ticks. Raises StoreUnavailable when it is worth trying again; whatever can never be stored is quarantined."""
+    def write(self, rows: Sequence[TickRows], stored: Callable[[Sequence[TickRows]], None] = nobody) -> None:
+        """Store ticks. Raises StoreUnavailable when it is worth trying again; whatever can never be stored is quarantined.
+
+        `stored` is called with some of the rows as soon as a query returns them, until it was called with each.
+        """
 
     def write_findings(self, findings: Sequence[FindingEvent]) -> None:
         """Store findings; raises as `write`."""

@@ -11,7 +11,7 @@ import queue
 import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from cloud.errors import CloudError
 from cloud.events import MOST_LAYOUTS, FindingEvent, GapEvent, TickRows
-from cloud.store import SIGNAL_AGE_MS, Series, SignalValue, StoreUnavailable, VehicleSummary, bucket_ms, thinned
+from cloud.store import AT_ONCE, SIGNAL_AGE_MS, Series, SignalValue, StoreUnavailable, VehicleSummary, bucket_ms, nobody, thinned
 from cloud.stores import blocks
 from cloud.stores.schemas import dump_schema, load_schema
 from dbc.schema import Schema
@@ -126,7 +126,13 @@ class EmbeddedStore:
 
     # writing
 
-    def write(self, rows: Sequence[TickRows]) -> None:
+    def write(self, rows: Sequence[TickRows], stored: Callable[[Sequence[TickRows]], None] = nobody) -> None:
+        for start in range(0, len(rows), AT_ONCE):
+            some = rows[start : start + AT_ONCE]
+            self._write(some)
+            stored(some)
+
+    def _write(self, rows: Sequence[TickRows]) -> None:
         """Store batches: one transaction. Many ticks of one vehicle go straight into their minutes' blocks."""
         groups: dict[tuple[int, int], list[TickRows]] = defaultdict(list)
         with self._transaction() as connection:

@@ -8,8 +8,8 @@ names none, those found by halving) go to the quarantine file and the rest is se
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -19,7 +19,7 @@ import numpy as np
 from cloud.config import InfluxConfig
 from cloud.events import FindingEvent, GapEvent, TickRows, work_out_values
 from cloud.line_protocol import SignalLines, finding_lines, gap_lines
-from cloud.store import SIGNAL_AGE_MS, Series, SignalValue, StoreUnavailable, VehicleSummary, bucket_ms
+from cloud.store import AT_ONCE, SIGNAL_AGE_MS, Series, SignalValue, StoreUnavailable, VehicleSummary, bucket_ms, nobody
 from cloud.stores.downsampled import HOUR_MS, MINUTE_MS, downsampled, lines
 from cloud.stores.influx_admin import MEASUREMENTS, admin
 from cloud.stores.influx_databases import HOURS, MINUTES, REPLAY
@@ -66,12 +66,21 @@ class InfluxStore:
 
     # writing
 
-    def write(self, rows: Sequence[TickRows]) -> None:
+    def write(self, rows: Sequence[TickRows], stored: Callable[[Sequence[TickRows]], None] = nobody) -> None:
         for replay in (False, True):
             some = [batch for batch in rows if batch.replay == replay]
             with self._lock:
-                work_out_values(some)
-                self._send_to(self._databases[replay], map(self._lines.encode, some))
+                told = 0
+                for end in self._sent(self._databases[replay], self._encoded(some)):
+                    stored(some[told:end])
+                    told = end
+
+    def _encoded(self, rows: Sequence[TickRows]) -> Iterator[list[str]]:
+        """Each one's lines. Those of the next are made while the server takes some."""
+        for start in range(0, len(rows), AT_ONCE):
+            some = rows[start : start + AT_ONCE]
+            work_out_values(some)
+            yield from map(self._lines.encode, some)
 
     def write_findings(self, findings: Sequence[FindingEvent]) -> None:
         for replay in (False, True):
@@ -85,27 +94,26 @@ class InfluxStore:
         """The server's own write-ahead log has it before it answers."""
 
     def _send(self, replay: bool, lines: Sequence[str]) -> None:
-        self._send_to(self._databases[replay], [lines])
+        self._send_all(self._databases[replay], lines)
 
-    def _send_to(self, database: str, batches: Iterable[Sequence[str]]) -> None:
-        """Some lines at a time, the next of them made while the server takes those before. When it raises, nothing is under way."""
-        requests = _requests(batches)
-        first, second = next(requests, []), next(requests, [])
-        if not second:
-            if first:
-                self._send_some(database, first)
-            return
+    def _send_all(self, database: str, lines: Sequence[str]) -> None:
+        for _ in self._sent(database, [lines]):
+            pass
+
+    def _sent(self, database: str, batches: Iterable[Sequence[str]]) -> Iterator[int]:
+        """Send lines in requests, the next of them made while the server takes those before; yields how many batches, from the first on,
+        it has taken by then. When it raises or is closed, nothing is under way."""
         assert self._writers is not None, "the store is used outside its `with`"
-        under_way = deque([self._writers.submit(self._send_some, database, some) for some in (first, second)])
+        under_way: deque[tuple[Future[None], int]] = deque()
         try:
-            for some in requests:
+            for some, end in _requests(batches):
                 if len(under_way) > WRITERS:
-                    under_way.popleft().result()
-                under_way.append(self._writers.submit(self._send_some, database, some))
+                    yield _done(*under_way.popleft())
+                under_way.append((self._writers.submit(self._send_some, database, some), end))
             while under_way:
-                under_way.popleft().result()
+                yield _done(*under_way.popleft())
         finally:
-            wait(under_way)
+            wait([future for future, _ in under_way])
 
     def _send_some(self, database: str, lines: list[str]) -> None:
         try:
@@ -160,7 +168,7 @@ class InfluxStore:
                 for suffix, width in ((MINUTES, MINUTE_MS), (HOURS, HOUR_MS)):
                     written[suffix] += lines(vehicle, model, bus, series.columns[1:], downsampled(tick_ms, values, width))
         for suffix, some in written.items():
-            self._send_to(name + suffix, [some])
+            self._send_all(name + suffix, some)
         return sum(map(len, written.values()))
 
     def _fields(self, database: str, model: str) -> dict[str, list[str]]:
@@ -273,22 +281,31 @@ class InfluxStore:
         return Series(np.array(axis, np.int64), {name: table[:, column].copy() for column, name in enumerate(names)})
 
 
-def _requests(batches: Iterable[Sequence[str]]) -> Iterator[list[str]]:
-    """Lines in lists of REQUEST_CHARACTERS, and on to the end of the batch: a series' ticks belong together. At most twice as long."""
+def _done(sent: Future[None], end: int) -> int:
+    sent.result()
+    return end
+
+
+def _requests(batches: Iterable[Sequence[str]]) -> Iterator[tuple[list[str], int]]:
+    """Lines in lists of REQUEST_CHARACTERS, and on to the end of the batch: a series' ticks belong together. At most twice as long. Each
+    with how many batches, from the first on, have no lines after it."""
     some: list[str] = []
     left = REQUEST_CHARACTERS
-    for batch in batches:
+    told = end = 0
+    for end, batch in enumerate(batches, 1):
         for line in batch:
+            if left <= -REQUEST_CHARACTERS:
+                yield some, end - 1
+                told = end - 1
+                some, left = [], REQUEST_CHARACTERS
             some.append(line)
             left -= len(line) + 1
-            if left <= -REQUEST_CHARACTERS:
-                yield some
-                some, left = [], REQUEST_CHARACTERS
         if left <= 0:
-            yield some
+            yield some, end
+            told = end
             some, left = [], REQUEST_CHARACTERS
-    if some:
-        yield some
+    if end > told:
+        yield some, end
 
 
 def _merge(found: dict[int, list[float | None]], tick: int, row: list[float | None]) -> None:

@@ -80,7 +80,8 @@ def test_a_batchs_ticks_go_in_one_request_unless_it_is_long(sizes: list[list[int
     batches = [[f"{number}.{at}".ljust(size, "x") for at, size in enumerate(batch)] for number, batch in enumerate(sizes)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(influx, "REQUEST_CHARACTERS", most)
-        requests = list(influx._requests(batches))
+        told = list(influx._requests(batches))
+    requests = [lines for lines, _ in told]
     assert [line for request in requests for line in request] == [line for batch in batches for line in batch]
     for request in requests[:-1]:
         assert most <= sum(len(line) + 1 for line in request) <= 2 * most + 301
@@ -88,6 +89,11 @@ def test_a_batchs_ticks_go_in_one_request_unless_it_is_long(sizes: list[list[int
     for batch in batches:
         if sum(len(line) + 1 for line in batch) <= most:
             assert len({where[line] for line in batch}) <= 1
+    ends = [end for _, end in told]
+    assert ends == sorted(ends)
+    assert ends[-1:] == [len(batches)][: len(batches)]
+    for place, end in enumerate(ends):  # what is said to be in the requests so far is in them
+        assert all(where[line] <= place for batch in batches[:end] for line in batch)
 
 
 def test_a_server_that_is_away_is_worth_trying_again(store: InfluxStore, influxdb: servers.HttpServer, tmp_path: Path) -> None:

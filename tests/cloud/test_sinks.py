@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -164,6 +165,45 @@ def test_a_new_sink_begins_at_the_beginning_and_reads_from_the_disk(tmp_path: Pa
         sink = Memory()
         cloud.run([sink], nothing)
         assert sink.sequences == list(range(1, 601))
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["from the memory", "from the disk"])
+def test_a_sink_that_is_far_behind_reads_ahead_and_gets_everything_once_and_in_order(
+    tmp_path: Path, vehicle: Vehicle, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    monkeypatch.setattr("cloud.runner.READ_AHEAD", 2)
+    monkeypatch.setattr("cloud.runner.MOST", 7)
+    monkeypatch.setattr("cloud.runner.GROUP", 7)
+    if not kept:
+        monkeypatch.setattr("cloud.landing.RECENT_BYTES", 0)
+    sent = [vehicle.rows(range(tick, tick + 2)) for tick in range(0, 200, 2)]
+    with opened(tmp_path / "c", vehicle) as cloud:
+        cloud.land(vehicle.announcement, *sent[:60])
+        sink = Memory()
+        sink.poison = {23}
+        sink.away = True
+        reads: list[tuple[int, bool]] = []
+        read = cloud.landing.read
+
+        def disk_is_away_once(position: int, limit: int) -> list[tuple[int, Opened | WireError]]:
+            reads.append((position, threading.current_thread().name.startswith("read-")))
+            if len(reads) == 4:
+                raise SegmentLogError("the disk is away")
+            return read(position, limit)
+
+        monkeypatch.setattr(cloud.landing, "read", disk_is_away_once)
+        monkeypatch.setattr("cloud.runner.MAX_PAUSE_S", 0.1)
+
+        async def story(cloud: Cloud) -> None:
+            await until(lambda: sink.tries >= 2)
+            assert [position for position, ahead in reads if ahead] == [7]  # while the first group is tried
+            cloud.land(*sent[60:])
+            sink.away = False
+            await until(lambda: len(sink.events) >= 99)
+
+        cloud.run([sink], story)
+        assert sink.sequences == [number for number in range(1, 101) if number != 23]
+        assert sum(ahead for _, ahead in reads) > 5
 
 
 def test_a_landing_log_that_is_not_the_one_that_the_cursors_speak_of_is_taken_from_its_beginning(
